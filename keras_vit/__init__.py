@@ -1,0 +1,23 @@
+"""Vision Transformers for Keras 3. Importing this package lets `keras.models.load_model` read their `.keras` files."""
+
+from keras_vit import layers, weights
+from keras_vit.layers import PatchEncoder, Patches, TransformerBlock
+from keras_vit.preprocessing import Preprocessing
+from keras_vit.variants import VARIANTS, Architecture, count_params, flops, parse
+from keras_vit.vit import VisionTransformer, build
+
+__all__ = [
+    "VARIANTS",
+    "Architecture",
+    "PatchEncoder",
+    "Patches",
+    "Preprocessing",
+    "TransformerBlock",
+    "VisionTransformer",
+    "build",
+    "count_params",
+    "flops",
+    "layers",
+    "parse",
+    "weights",
+]

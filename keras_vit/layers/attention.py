@@ -1,0 +1,104 @@
+"""Multi-head attention (paper, appendix A)."""
+
+import keras
+from keras import ops
+
+from keras_vit.layers.position import attention_position
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class Attention(keras.layers.Layer):
+    """Multi-head scaled dot-product attention.
+
+    Kernels have the layout of the paper's checkpoints: query, key, value (D, A, K), out (A, K, D). The softmax is
+    computed in float32 whatever the compute dtype.
+
+    Args:
+        heads: Number A of heads; must divide the width D, and K = D / A.
+        dropout: Rate on the attention probabilities.
+        bias: Whether the four projections have biases.
+        position: Key of `keras_vit.layers.position.POSITIONS`; only kinds that act inside attention matter here.
+        class_token: Whether token 0 is a class token; only such a position kind asks.
+
+    Call arguments:
+        queries: (B, T, D).
+        keys: (B, S, D), also the values; the queries themselves if left out.
+        mask: Optional (B, S) boolean, True where a key may be attended to.
+        return_weights: Whether the attention probabilities are returned too.
+
+    Returns:
+        (B, T, D), and with `return_weights` also the probabilities (B, A, T, S).
+
+    Raises:
+        ValueError: if the width is not divisible by the heads.
+    """
+
+    def __init__(self, heads, dropout=0.0, bias=True, position="none", class_token=True, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.heads = heads
+        self.dropout = dropout
+        self.bias = bias
+        self.position = position
+        self.class_token = class_token
+        self.relative = attention_position(
+            position, class_token=class_token, dtype=self.dtype_policy, name="relative_position"
+        )
+        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+
+    def build(self, queries_shape, keys_shape=None):
+        width = queries_shape[-1]
+        if width % self.heads:
+            raise ValueError(f"Attention over width {width} cannot be split into {self.heads} heads.")
+        head_size = width // self.heads
+        self.query = self._projection("btd,dak->btak", (None, self.heads, head_size), "ak", "query")
+        self.key = self._projection("btd,dak->btak", (None, self.heads, head_size), "ak", "key")
+        self.value = self._projection("btd,dak->btak", (None, self.heads, head_size), "ak", "value")
+        self.out = self._projection("btak,akd->btd", (None, width), "d", "out")
+        self.query.build(queries_shape)
+        self.key.build(keys_shape or queries_shape)
+        self.value.build(keys_shape or queries_shape)
+        heads_shape = (*queries_shape[:2], self.heads, head_size)
+        self.out.build(heads_shape)
+        if self.relative is not None:
+            self.relative.build(heads_shape)
+
+    def call(self, queries, keys=None, mask=None, return_weights=False, training=False):
+        keys = queries if keys is None else keys
+        query_BTAK, key_BSAK, value_BSAK = self.query(queries), self.key(keys), self.value(keys)
+        query_BTAK = query_BTAK * (query_BTAK.shape[-1] ** -0.5)
+        bias_BATS = None if self.relative is None else self.relative(query_BTAK)
+        mask_B11S = None if mask is None else ops.cast(mask, "bool")[:, None, None, :]
+        if not return_weights and not (training and self.dropout):
+            # Backends with a fused kernel use it here; it gives no access to the probabilities.
+            context = ops.dot_product_attention(
+                query_BTAK, key_BSAK, value_BSAK, bias=bias_BATS, mask=mask_B11S, scale=1.0
+            )
+            return self.out(context)
+        logits_BATS = ops.cast(ops.einsum("btak,bsak->bats", query_BTAK, key_BSAK), "float32")
+        if bias_BATS is not None:
+            logits_BATS += ops.cast(bias_BATS, "float32")
+        if mask_B11S is not None:
+            logits_BATS = ops.where(mask_B11S, logits_BATS, -1e9)
+        weights_BATS = ops.cast(ops.softmax(logits_BATS, axis=-1), value_BSAK.dtype)
+        dropped_BATS = self.drop(weights_BATS, training=training)
+        outputs = self.out(ops.einsum("bats,bsak->btak", dropped_BATS, value_BSAK))
+        return (outputs, weights_BATS) if return_weights else outputs
+
+    def compute_output_spec(self, queries, keys=None, mask=None, return_weights=False, training=False):
+        outputs = keras.KerasTensor(queries.shape, dtype=self.compute_dtype)
+        if not return_weights:
+            return outputs
+        length = (queries if keys is None else keys).shape[1]
+        weights_shape = (queries.shape[0], self.heads, queries.shape[1], length)
+        return outputs, keras.KerasTensor(weights_shape, dtype=self.compute_dtype)
+
+    def _projection(self, equation, output_shape, bias_axes, name):
+        return keras.layers.EinsumDense(
+            equation,
+            output_shape=output_shape,
+            bias_axes=bias_axes if self.bias else None,
+            kernel_initializer="glorot_uniform",
+            dtype=self.dtype_policy,
+            name=name,
+        )

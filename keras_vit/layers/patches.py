@@ -1,0 +1,116 @@
+"""From images to the encoder's first tokens (paper, section 3.1, equation 1)."""
+
+import keras
+from keras import ops
+
+from keras_vit.layers.position import added_position
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class Patches(keras.layers.Layer):
+    """Cuts images into flattened square patches, in raster order.
+
+    Written as reshape and transpose: exact, free of the identity convolution that `ops.image.extract_patches` is, and
+    made of operations every converter knows.
+
+    Args:
+        patch_size: Side P of a patch in pixels.
+
+    Call arguments:
+        images: (B, H, W, C) with H and W divisible by P and known when the layer is called.
+
+    Returns:
+        (B, N, P*P*C) with N = H/P * W/P; inside a patch the order is row, column, channel.
+
+    Raises:
+        ValueError: if the images do not have four axes or do not divide into patches.
+    """
+
+    def __init__(self, patch_size, **kwargs):
+        super().__init__(**kwargs)
+        if not isinstance(patch_size, int) or patch_size < 1:
+            raise ValueError(f"patch_size must be a positive int; got {patch_size!r}.")
+        self.patch_size = patch_size
+
+    def compute_output_shape(self, images_shape):
+        batch, height, width, channels = self._checked(images_shape)
+        side = self.patch_size
+        return batch, (height // side) * (width // side), side * side * channels
+
+    def call(self, images):
+        _, height, width, channels = self._checked(images.shape)
+        side = self.patch_size
+        rows, columns = height // side, width // side
+        patches = ops.reshape(images, (-1, rows, side, columns, side, channels))
+        patches = ops.transpose(patches, (0, 1, 3, 2, 4, 5))  # (B, h, w, P, P, C)
+        return ops.reshape(patches, (-1, rows * columns, side * side * channels))
+
+    def _checked(self, shape):
+        if len(shape) != 4 or None in shape[1:]:
+            raise ValueError(f"Patches takes images (B, H, W, C) with H, W and C fixed; got shape {tuple(shape)}.")
+        if shape[1] % self.patch_size or shape[2] % self.patch_size:
+            raise ValueError(f"Images of {shape[1]}x{shape[2]} do not divide into patches of {self.patch_size}.")
+        return shape
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class PatchEncoder(keras.layers.Layer):
+    """Projects patches, prepends the class token and adds positions (paper, equation 1).
+
+    Args:
+        width: Model dimension D.
+        position: Key of `keras_vit.layers.position.POSITIONS`.
+        class_token: Whether a learned token, initialised to zero, is put before the patches.
+        dropout: Rate applied to the result, positions included (paper, appendix B.1).
+        grid: (h, w) of the patches; may be left out when they form a square.
+
+    Call arguments:
+        patches: (B, N, P*P*C), flattened patches.
+        mask: Optional (B, N) boolean, True where a patch is real.
+
+    Returns:
+        (B, T, D) with T = N, or N + 1 with a class token in front.
+    """
+
+    def __init__(self, width, position="learned_1d", class_token=True, dropout=0.0, grid=None, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.width = width
+        self.position = position
+        self.class_token = class_token
+        self.dropout = dropout
+        self.grid = None if grid is None else tuple(grid)
+        self.projection = keras.layers.Dense(
+            width, kernel_initializer="lecun_normal", dtype=self.dtype_policy, name="projection"
+        )
+        self.added = added_position(
+            position, class_token=class_token, grid=self.grid, dtype=self.dtype_policy, name="position"
+        )
+        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+
+    def build(self, patches_shape):
+        self.projection.build(patches_shape)
+        if self.class_token:
+            self.class_embedding = self.add_weight(
+                shape=(1, 1, self.width), initializer="zeros", name="class_token"
+            )
+        if self.added is not None:
+            self.added.build(self.compute_output_shape(patches_shape))
+
+    def call(self, patches, mask=None, training=False):
+        tokens_BTD = self.projection(patches)
+        if self.class_token:
+            batch = ops.shape(tokens_BTD)[0]
+            class_B1D = ops.broadcast_to(ops.cast(self.class_embedding, tokens_BTD.dtype), (batch, 1, self.width))
+            tokens_BTD = ops.concatenate([class_B1D, tokens_BTD], axis=1)
+        if self.added is not None:
+            tokens_BTD = self.added(tokens_BTD)
+        return self.drop(tokens_BTD, training=training)
+
+    def compute_mask(self, patches, mask=None):
+        if mask is None or not self.class_token:
+            return mask
+        return ops.pad(mask, ((0, 0), (1, 0)), constant_values=True)
+
+    def compute_output_shape(self, patches_shape):
+        return patches_shape[0], patches_shape[1] + bool(self.class_token), self.width

@@ -1,0 +1,112 @@
+"""From the encoder's tokens to one vector per image (paper, equation 4 and appendix D.3; attention pooling:
+arXiv 2106.04560).
+
+A pooling is a layer `Kind(class_token=..., heads=..., mlp_width=..., gelu=..., epsilon=...)` that takes tokens
+(B, T, D) and returns (B, D).
+"""
+
+import keras
+from keras import ops
+
+from keras_vit.layers.attention import Attention
+from keras_vit.layers.mlp import MLP
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class ClassTokenPooling(keras.layers.Layer):
+    """The class token: token 0."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def call(self, tokens):
+        return tokens[:, 0]
+
+    def compute_mask(self, tokens, mask=None):
+        return None
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class GlobalAveragePooling(keras.layers.Layer):
+    """The mean of the patch tokens; a class token, where there is one, is left out.
+
+    Call arguments:
+        tokens: (B, T, D).
+        mask: Optional (B, T) boolean; masked tokens do not count.
+    """
+
+    def __init__(self, class_token=False, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.class_token = class_token
+
+    def call(self, tokens, mask=None):
+        first = int(self.class_token)
+        patches = tokens[:, first:]
+        if mask is None:
+            return ops.mean(patches, axis=1)
+        weights_BN1 = ops.cast(mask[:, first:], tokens.dtype)[..., None]
+        return ops.sum(patches * weights_BN1, axis=1) / ops.maximum(ops.sum(weights_BN1, axis=1), 1)
+
+    def compute_mask(self, tokens, mask=None):
+        return None
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class AttentionPooling(keras.layers.Layer):
+    """A learned probe attends to all tokens; its answer z becomes z + MLP(LN(z)). Known as the MAP head.
+
+    Call arguments:
+        tokens: (B, T, D).
+        mask: Optional (B, T) boolean; masked tokens are not attended to.
+    """
+
+    def __init__(self, heads, mlp_width, gelu="tanh", epsilon=1e-6, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.heads = heads
+        self.mlp_width = mlp_width
+        self.gelu = gelu
+        self.epsilon = epsilon
+        self.attention = Attention(heads, dtype=self.dtype_policy, name="attention")
+        self.norm = keras.layers.LayerNormalization(epsilon=epsilon, dtype=self.dtype_policy, name="norm")
+        self.mlp = MLP(mlp_width, gelu=gelu, dtype=self.dtype_policy, name="mlp")
+
+    def build(self, tokens_shape):
+        probe_shape = (tokens_shape[0], 1, tokens_shape[2])
+        # Glorot limits of a (1, D) matrix, as in big_vision.
+        self.probe = self.add_weight(shape=(1, 1, tokens_shape[2]), initializer=_probe_initializer, name="probe")
+        self.attention.build(probe_shape, tokens_shape)
+        self.norm.build(probe_shape)
+        self.mlp.build(probe_shape)
+
+    def call(self, tokens, mask=None):
+        batch, _, width = ops.shape(tokens)
+        probe_B1D = ops.broadcast_to(ops.cast(self.probe, tokens.dtype), (batch, 1, width))
+        answer_B1D = self.attention(probe_B1D, tokens, mask=mask)
+        answer_B1D = answer_B1D + self.mlp(self.norm(answer_B1D))
+        return answer_B1D[:, 0]
+
+    def compute_mask(self, tokens, mask=None):
+        return None
+
+    def compute_output_shape(self, tokens_shape):
+        return tokens_shape[0], tokens_shape[2]
+
+
+def _probe_initializer(shape, dtype=None):
+    limit = (6.0 / (1 + shape[-1])) ** 0.5
+    return keras.random.uniform(shape, -limit, limit, dtype=dtype)
+
+
+def pooling(architecture, **kwargs):
+    """The pooling layer that an architecture names."""
+    return POOLINGS[architecture.pool](architecture, **kwargs)
+
+
+POOLINGS = {
+    "token": lambda a, **kwargs: ClassTokenPooling(**kwargs),
+    "gap": lambda a, **kwargs: GlobalAveragePooling(a.class_token, **kwargs),
+    "map": lambda a, **kwargs: AttentionPooling(a.heads, a.mlp_width, a.gelu, a.epsilon, **kwargs),
+}

@@ -1,0 +1,240 @@
+"""Position embeddings: every kind of the paper's ablation (appendix D.4), and the fixed ones of later work.
+
+An additive kind is a layer `Kind(class_token=..., grid=...)` that takes tokens (B, T, D) and returns them with its
+vectors added. A kind that acts inside attention is a layer `Kind(class_token=...)` that takes scaled queries
+(B, T, A, K) and returns a bias (B, A, T, T) for the attention logits. `POSITIONS` at the bottom names them all.
+"""
+
+import math
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+# The paper's code follows BERT here; big_vision uses 1/sqrt(D). Weights trained with either load the same.
+INITIALIZER_STDDEV = 0.02
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class Learned1D(keras.layers.Layer):
+    """One learned vector per token, class token included: the paper's default."""
+
+    def __init__(self, class_token=True, grid=None, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.class_token = class_token
+        self.grid = grid
+
+    def build(self, tokens_shape):
+        _, tokens, width = tokens_shape
+        self.table = self.add_weight(shape=(1, tokens, width), initializer=_normal(), name="table")
+
+    def call(self, tokens):
+        return tokens + ops.cast(self.table, tokens.dtype)
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class Learned2D(keras.layers.Layer):
+    """Two learned tables of half the width: position (i, j) gets column j's vector, then row i's.
+
+    The paper leaves the class token open; it gets a learned vector of its own.
+    """
+
+    def __init__(self, class_token=True, grid=None, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.class_token = class_token
+        self.grid = grid
+
+    def build(self, tokens_shape):
+        rows, columns = checked_grid(self.grid, tokens_shape, self.class_token)
+        width = tokens_shape[-1]
+        self.columns = self.add_weight(shape=(columns, width // 2), initializer=_normal(), name="columns")
+        self.rows = self.add_weight(shape=(rows, width // 2), initializer=_normal(), name="rows")
+        if self.class_token:
+            self.class_position = self.add_weight(shape=(1, width), initializer=_normal(), name="class_position")
+
+    def call(self, tokens):
+        rows, columns, half = self.rows.shape[0], self.columns.shape[0], self.rows.shape[1]
+        x = ops.broadcast_to(ops.expand_dims(self.columns, 0), (rows, columns, half))
+        y = ops.broadcast_to(ops.expand_dims(self.rows, 1), (rows, columns, half))
+        table_ND = ops.reshape(ops.concatenate([x, y], axis=-1), (rows * columns, 2 * half))
+        if self.class_token:
+            table_ND = ops.concatenate([self.class_position, table_ND], axis=0)
+        return tokens + ops.cast(table_ND, tokens.dtype)
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class Sincos1D(keras.layers.Layer):
+    """Fixed sines and cosines of the raster index; the class token gets none."""
+
+    def __init__(self, class_token=True, grid=None, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.class_token = class_token
+        self.grid = grid
+
+    def build(self, tokens_shape):
+        self.table_TD = _after_class_token(sincos_1d(tokens_shape[1] - self.class_token, tokens_shape[2]), self.class_token)
+
+    def call(self, tokens):
+        return tokens + ops.convert_to_tensor(self.table_TD, dtype=tokens.dtype)
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class Sincos2D(keras.layers.Layer):
+    """Fixed sines and cosines of column and row (arXiv 2205.01580); the class token gets none."""
+
+    def __init__(self, class_token=True, grid=None, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.class_token = class_token
+        self.grid = grid
+
+    def build(self, tokens_shape):
+        grid = checked_grid(self.grid, tokens_shape, self.class_token)
+        self.table_TD = _after_class_token(sincos_2d(grid, tokens_shape[2]), self.class_token)
+
+    def call(self, tokens):
+        return tokens + ops.convert_to_tensor(self.table_TD, dtype=tokens.dtype)
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class RelativePosition(keras.layers.Layer):
+    """Content-dependent relative attention: each logit gains q . r[offset] (paper, appendix D.4).
+
+    The offset of two patches is the difference of their raster indices, -(N-1) ... N-1. What the paper leaves open:
+    two more entries serve every pair to and from the class token (its pair with itself counts as offset 0), one table
+    serves all heads of a block, and q is scaled as in the logits.
+
+    Call arguments:
+        queries: (B, T, A, K), already divided by sqrt(K).
+
+    Returns:
+        (B, A, T, T) bias for the attention logits.
+    """
+
+    def __init__(self, class_token=True, **kwargs):
+        super().__init__(**kwargs)
+        self.class_token = class_token
+
+    def build(self, queries_shape):
+        _, tokens, _, head_size = queries_shape
+        patches = tokens - self.class_token
+        self.index_TS = relative_index(patches, self.class_token)
+        entries = 2 * patches - 1 + 2 * self.class_token
+        self.table = self.add_weight(shape=(entries, head_size), initializer=_normal(), name="table")
+
+    def call(self, queries):
+        offsets_TSK = ops.take(ops.cast(self.table, queries.dtype), self.index_TS, axis=0)
+        return ops.einsum("btak,tsk->bats", queries, offsets_TSK)
+
+
+def added_position(kind, *, class_token, grid, **kwargs):
+    """The layer that adds `kind` to tokens, or None if that kind adds nothing.
+
+    Raises:
+        ValueError: if `kind` is not in `POSITIONS`.
+    """
+    layer = _row(kind).added
+    return None if layer is None else layer(class_token=class_token, grid=grid, **kwargs)
+
+
+def attention_position(kind, *, class_token, **kwargs):
+    """The layer that turns queries into an attention bias for `kind`, or None if that kind has none.
+
+    Raises:
+        ValueError: if `kind` is not in `POSITIONS`.
+    """
+    layer = _row(kind).attention
+    return None if layer is None else layer(class_token=class_token, **kwargs)
+
+
+def sincos_1d(length, width):
+    """(length, width) array: [sin(n w_i), cos(n w_i)] with w_i = 10000^(-i / (width/2 - 1)).
+
+    Raises:
+        ValueError: if the width is odd.
+    """
+    if width % 2:
+        raise ValueError(f"sincos1d needs a width divisible by 2; got {width}.")
+    angles = np.arange(length)[:, None] * _frequencies(width // 2)
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype("float32")
+
+
+def sincos_2d(grid, width):
+    """(h*w, width) array in raster order: [sin x, cos x, sin y, cos y], a quarter of the width each (facts of arXiv
+    2205.01580's code: frequencies 10000^(-i / (width/4 - 1))).
+
+    Raises:
+        ValueError: if the width is not divisible by 4.
+    """
+    if width % 4:
+        raise ValueError(f"sincos2d needs a width divisible by 4; got {width}.")
+    rows, columns = grid
+    y, x = np.mgrid[:rows, :columns].reshape(2, -1, 1)
+    frequencies = _frequencies(width // 4)
+    waves = [np.sin(x * frequencies), np.cos(x * frequencies), np.sin(y * frequencies), np.cos(y * frequencies)]
+    return np.concatenate(waves, axis=1).astype("float32")
+
+
+def relative_index(patches, class_token):
+    """(T, T) int array: the table entry for each query (row) and key (column)."""
+    raster = np.arange(patches)
+    index = raster[:, None] - raster[None, :] + patches - 1
+    if not class_token:
+        return index
+    to_class, from_class, same = 2 * patches - 1, 2 * patches, patches - 1
+    index = np.concatenate([np.full((patches, 1), to_class), index], axis=1)
+    return np.concatenate([[[same] + [from_class] * patches], index], axis=0)
+
+
+def checked_grid(grid, tokens_shape, class_token):
+    """(h, w) of the patches behind tokens of shape (B, T, D); a square one where none was given.
+
+    Raises:
+        ValueError: if no square fits, or the given grid does not.
+    """
+    patches = tokens_shape[1] - bool(class_token)
+    if grid is None:
+        side = math.isqrt(patches)
+        grid = (side, side)
+    if grid[0] * grid[1] != patches:
+        raise ValueError(f"{patches} patches do not form a grid of {grid[0]}x{grid[1]}; pass grid=(rows, columns).")
+    return tuple(grid)
+
+
+def _row(kind):
+    if kind not in POSITIONS:
+        raise ValueError(f"Unknown position {kind!r}; choose one of {', '.join(POSITIONS)}.")
+    return POSITIONS[kind]
+
+
+def _normal():
+    return keras.initializers.RandomNormal(stddev=INITIALIZER_STDDEV)
+
+
+def _frequencies(count):
+    return 10000.0 ** (-np.arange(count) / max(count - 1, 1))
+
+
+def _after_class_token(table_ND, class_token):
+    return np.concatenate([np.zeros((1, table_ND.shape[1]), table_ND.dtype), table_ND]) if class_token else table_ND
+
+
+class Position(NamedTuple):
+    """One row of `POSITIONS`: what a kind adds to tokens, what it adds inside attention."""
+
+    added: type[keras.layers.Layer] | None = None
+    attention: type[keras.layers.Layer] | None = None
+
+
+POSITIONS = {
+    "none": Position(),
+    "learned_1d": Position(added=Learned1D),
+    "learned_2d": Position(added=Learned2D),
+    "relative": Position(attention=RelativePosition),
+    "sincos1d": Position(added=Sincos1D),
+    "sincos2d": Position(added=Sincos2D),
+}
