@@ -1,5 +1,12 @@
 """Vision Transformers for Keras 3. Importing this package lets `keras.models.load_model` read their `.keras` files."""
 
+from keras_vit.installation import advice
+
+try:
+    import keras  # noqa: F401  (its backend is the one thing that may be missing)
+except ModuleNotFoundError as error:
+    raise advice(error) from None
+
 from keras_vit import layers, weights
 from keras_vit.layers import PatchEncoder, Patches, TransformerBlock
 from keras_vit.preprocessing import Preprocessing

@@ -1,0 +1,1 @@
+"""Protocols that turn features, predictions and labels into the numbers papers report."""

@@ -1,0 +1,1 @@
+"""What is minimised: objectives `(model, batch) -> (losses, sums)`."""

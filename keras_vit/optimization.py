@@ -1,0 +1,149 @@
+"""Learning-rate schedules, update rules in the paper's exact form, and which variables decay."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up from 0, then a decay. The first update, step 0, has learning rate 0 if there is a warm-up.
+
+    Args:
+        kind: Key of `SCHEDULES`.
+        learning_rate: Peak.
+        total_steps: Updates in all, warm-up included.
+        warmup_steps: Updates until the peak.
+        end_learning_rate: Value at `total_steps` for a decaying kind.
+
+    Raises:
+        ValueError: if the kind is unknown, or warm-up is not shorter than the whole.
+    """
+
+    def __init__(self, kind, learning_rate, total_steps, warmup_steps=0, end_learning_rate=0.0):
+        if kind not in SCHEDULES:
+            raise ValueError(f"Unknown schedule {kind!r}; choose one of {', '.join(SCHEDULES)}.")
+        if warmup_steps >= total_steps:
+            raise ValueError(f"A warm-up of {warmup_steps} steps must be shorter than training, {total_steps} steps.")
+        self.kind = kind
+        self.learning_rate = learning_rate
+        self.total_steps = total_steps
+        self.warmup_steps = warmup_steps
+        self.end_learning_rate = end_learning_rate
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        progress = ops.clip((step - self.warmup_steps) / (self.total_steps - self.warmup_steps), 0.0, 1.0)
+        share = SCHEDULES[self.kind](progress)
+        rate = self.end_learning_rate + (self.learning_rate - self.end_learning_rate) * share
+        return rate * ops.minimum(1.0, step / self.warmup_steps) if self.warmup_steps else rate
+
+    def get_config(self):
+        return {
+            "kind": self.kind,
+            "learning_rate": self.learning_rate,
+            "total_steps": self.total_steps,
+            "warmup_steps": self.warmup_steps,
+            "end_learning_rate": self.end_learning_rate,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class AdamW(keras.optimizers.Optimizer):
+    """Adam as the paper's code has it: epsilon is added to the bias-corrected root, and is 1e-8.
+
+    Decay, where `weight_decay` is given, is decoupled and multiplied by the learning rate.
+    """
+
+    def __init__(self, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-8, name="adamw", **kwargs):
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        self.first_moments, self.second_moments = self.add_optimizer_variables(
+            variables, ["first_moment", "second_moment"]
+        )
+
+    def update_step(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
+        first, second = self.first_moments[index], self.second_moments[index]
+        rate = ops.cast(learning_rate, variable.dtype)
+        gradient = ops.cast(gradient, variable.dtype)
+        step = ops.cast(self.iterations + 1, variable.dtype)
+        self.assign_add(first, (gradient - first) * (1 - self.beta_1))
+        self.assign_add(second, (ops.square(gradient) - second) * (1 - self.beta_2))
+        mean = first / (1 - ops.power(ops.cast(self.beta_1, variable.dtype), step))
+        root = ops.sqrt(second / (1 - ops.power(ops.cast(self.beta_2, variable.dtype), step)))
+        self.assign_sub(variable, rate * mean / (root + self.epsilon))
+
+    def get_config(self):
+        own = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
+        return super().get_config() | own
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class Momentum(keras.optimizers.Optimizer):
+    """SGD with momentum in the trace form of the paper's code: t <- m t + g, then w <- w - lr t.
+
+    Keras's own SGD keeps v <- m v - lr g, which differs as soon as the learning rate changes.
+    """
+
+    def __init__(self, learning_rate=1e-2, momentum=0.9, name="momentum", **kwargs):
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        self.momentum = momentum
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        (self.traces,) = self.add_optimizer_variables(variables, ["trace"])
+
+    def update_step(self, gradient, variable, learning_rate):
+        trace = self.traces[self._get_variable_index(variable)]
+        gradient = ops.cast(gradient, variable.dtype)
+        self.assign(trace, trace * self.momentum + gradient)
+        self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * trace)
+
+    def get_config(self):
+        return super().get_config() | {"momentum": self.momentum}
+
+
+def decays(variable):
+    """Whether weight decay applies: kernels only, as in big_vision; not biases, norms, positions or tokens."""
+    return variable.path.endswith("kernel")
+
+
+def optimizer(name, variables, *, learning_rate, weight_decay=0.0):
+    """The optimizer of that name over the trainable variables, built.
+
+    Args:
+        name: Key of `OPTIMIZERS`.
+        variables: Trainable variables of the model.
+        learning_rate: Float or schedule.
+        weight_decay: Coefficient; decay per update is weight_decay * learning rate * kernel.
+
+    Raises:
+        ValueError: if the name is unknown.
+    """
+    if name not in OPTIMIZERS:
+        raise ValueError(f"Unknown optimizer {name!r}; choose one of {', '.join(OPTIMIZERS)}.")
+    made = OPTIMIZERS[name](learning_rate=learning_rate, weight_decay=weight_decay or None)
+    exempt = [variable for variable in variables if not decays(variable)]
+    if weight_decay and exempt:
+        made.exclude_from_weight_decay(var_list=exempt)
+    made.build(variables)
+    return made
+
+
+# Shares of the peak's height above the end, for a progress from 0 to 1 after warm-up (paper, Table 3).
+SCHEDULES = {
+    "constant": ops.ones_like,
+    "linear": lambda progress: 1.0 - progress,
+    "cosine": lambda progress: 0.5 * (1.0 + ops.cos(progress * 3.141592653589793)),
+}
+
+OPTIMIZERS = {"adam": AdamW, "adamw": AdamW, "sgd": Momentum}

@@ -1,0 +1,1 @@
+"""From named datasets to batches that replicas can use."""

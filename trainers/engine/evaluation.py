@@ -1,0 +1,51 @@
+"""Evaluation inside the graph: every example counted once, however batches and replicas divide them."""
+
+import keras
+import tensorflow as tf
+
+from trainers.engine.totals import Totals, metric_names
+
+
+class Evaluation:
+    """An objective's metrics over one dataset, as often as they are asked for.
+
+    Args:
+        model: Keras model.
+        objective: Callable (model, batch) -> (losses (B,), {name: (sum, count)}), rows weighted by batch["weights"].
+        batches: Finite dataset of global batches.
+        strategy: tf.distribute strategy.
+    """
+
+    def __init__(self, model, objective, batches: tf.data.Dataset, strategy):
+        self.model = model
+        self.objective = objective
+        self.strategy = strategy
+        self._batches = distribute(batches, strategy)
+        self._totals = Totals(metric_names(model, objective, batches.element_spec), strategy)
+
+    def run(self, callbacks: keras.callbacks.CallbackList | None = None) -> dict[str, float]:
+        """Means over the whole dataset, with the model's weights as they are.
+
+        Args:
+            callbacks: Told of the test's beginning, batches and end.
+        """
+        callbacks = callbacks or keras.callbacks.CallbackList([], model=self.model)
+        callbacks.on_test_begin()
+        for number, batch in enumerate(self._batches):
+            callbacks.on_test_batch_begin(number)
+            self._measure(batch)
+            callbacks.on_test_batch_end(number)
+        means = self._totals.take_means()
+        callbacks.on_test_end(means)
+        return means
+
+    @tf.function(reduce_retracing=True)
+    def _measure(self, batch):
+        self.strategy.run(lambda part: self._totals.add(self.objective(self.model, part)[1]), args=(batch,))
+
+
+def distribute(batches: tf.data.Dataset, strategy):
+    """Global batches, split over the strategy's replicas."""
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return strategy.experimental_distribute_dataset(batches.with_options(options))

@@ -1,0 +1,121 @@
+"""Evaluates a saved model on a source.
+
+Rows of the table come from --evaluations: `accuracy` is the model's own, exact to the last example; `baselines` are
+classical methods trained on the pixels of the same split, for small data.
+"""
+
+import dataclasses
+import pathlib
+import sys
+from typing import Any
+
+from trainers.settings import command_line, flags, groups
+from trainers.settings.fields import setting
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Evaluation."""
+
+    model: str | None = setting(None, "A .keras file, or the folder of a run.")
+    source: str = setting("digits", "Where examples come from: digits, synthetic, or tfds:NAME[/CONFIG][:VERSION].")
+    split: str = setting("test", "What to evaluate on, e.g. test or validation.")
+    data_dir: str | None = setting(None, "Where TensorFlow Datasets are kept; its own default if left out.")
+    batch_size: int = setting(128, "Examples per step over all devices.")
+    evaluations: str = setting("accuracy", "What to report, separated by commas: accuracy, baselines.")
+
+    def __post_init__(self):
+        groups.check_positive(self, "batch_size")
+        if not self.model:
+            raise flags.UsageError("--model is needed: a .keras file, or the folder of a run.")
+        unknown = sorted(set(self.evaluations.split(",")) - set(EVALUATIONS))
+        if unknown:
+            raise flags.UsageError(f"Unknown --evaluations {', '.join(unknown)}; choose among {', '.join(EVALUATIONS)}.")
+
+
+def run(settings: Settings) -> dict[str, float]:
+    """Evaluates; prints a table and returns {row: accuracy}."""
+    from trainers.data import sources
+
+    model = load_model(settings.model)
+    source = sources.open_source(settings)
+    source.ready()
+    rows: dict[str, float] = {}
+    for name in settings.evaluations.split(","):
+        rows |= EVALUATIONS[name](settings, model, source)
+    print(table(rows, f"{source.name}, {settings.split}, {source.split(settings.split).size:,} examples"))
+    return rows
+
+
+def load_model(path: str) -> Any:
+    """A model saved by keras_vit.
+
+    Raises:
+        ValueError: if there is no such file, or it holds something else.
+    """
+    import keras
+
+    import keras_vit
+
+    file = pathlib.Path(path)
+    file = file / "model.keras" if file.is_dir() else file
+    if not file.is_file():
+        raise ValueError(f"--model={path}: there is no file {file}.")
+    try:
+        model = keras.models.load_model(file, compile=False)
+    except (ValueError, OSError, TypeError, KeyError) as error:
+        raise ValueError(f"--model={path}: not a readable .keras file ({str(error).splitlines()[0].split('. ')[0]}).") from error
+    if not isinstance(model, keras_vit.VisionTransformer):
+        raise ValueError(f"--model={path} holds a {type(model).__name__}, not a model of keras_vit.")
+    return model
+
+
+def accuracy(settings: Settings, model, source) -> dict[str, float]:
+    """Top-1 accuracy, every example counted once."""
+    import tensorflow as tf
+
+    from keras_vit.objectives.classification import Softmax
+    from trainers.data import pipeline
+    from trainers.engine.evaluation import Evaluation
+
+    architecture = model.architecture
+    if (architecture.num_classes, architecture.channels) != (source.num_classes, source.channels):
+        raise ValueError(
+            f"--model={settings.model} is for {architecture.num_classes} classes and {architecture.channels} channels; "
+            f"--source={settings.source} has {source.num_classes} and {source.channels}."
+        )
+    batches = pipeline.evaluation_dataset(
+        source.split(settings.split), source.channels, model.preprocessing, settings.batch_size
+    )
+    evaluation = Evaluation(model, Softmax(source.num_classes), batches, tf.distribute.get_strategy())
+    return {"vision transformer": evaluation.run()["accuracy"]}
+
+
+def baselines(settings: Settings, model, source) -> dict[str, float]:
+    """Classical methods on the pixels at their own size, trained on everything but the evaluated split."""
+    import numpy as np
+    import tensorflow as tf
+
+    from keras_vit.evaluation.baselines import scores
+
+    def arrays(split):
+        images, labels = split.read(tf.range(split.size, dtype=tf.int64))
+        return images.numpy(), labels.numpy()
+
+    if source.name not in ("digits", "synthetic"):
+        raise ValueError(f"--evaluations=baselines trains on raw pixels in memory: digits or synthetic, not {source.name}.")
+    parts = [arrays(split) for name, split in source.splits.items() if name != settings.split]
+    train_pixels, train_labels = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return scores(train_pixels, train_labels, *arrays(source.split(settings.split)))
+
+
+def table(rows: dict[str, float], title: str) -> str:
+    width = max(map(len, rows))
+    return "\n".join([f"Accuracy on {title}", *(f"  {name:<{width}}  {100 * rows[name]:6.2f} %" for name in rows)])
+
+
+EVALUATIONS = {"accuracy": accuracy, "baselines": baselines}
+
+
+if __name__ == "__main__":
+    sys.exit(command_line.main(Settings, run, "evaluate"))

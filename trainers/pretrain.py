@@ -1,0 +1,271 @@
+"""Pre-trains a Vision Transformer, from scratch or from given weights.
+
+Training runs on the source's training split, its validation split chooses between checkpoints, and the finished model
+is reported on the test split. Everything goes to the run folder: flags.cfg (repeats the run), model.keras, metrics.csv,
+results.json and TensorBoard logs. From Python: `pretrain.run(pretrain.Settings(...), callbacks=[...])`.
+"""
+
+import dataclasses
+import math
+import pathlib
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from trainers.settings import command_line, flags, groups
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(groups.RunSettings, groups.OptimizationSettings, groups.DataSettings, groups.ModelSettings):
+    """Settings of pre-training; every field is a flag of the same name."""
+
+    def __post_init__(self):
+        groups.check_positive(self, "batch_size")
+        groups.check_optimization(self)
+        groups.check_run(self)
+        if self.early_stopping and self.validation_split == "none":
+            raise flags.UsageError(
+                f"--early_stopping={self.early_stopping} needs evaluations, but --validation_split=none."
+            )
+        if self.run_dir is None:
+            name = f"{self.source}_{self.variant}".replace("/", "_").replace(":", "_")
+            object.__setattr__(self, "run_dir", f"saved_models/{name}")
+
+
+class Result(NamedTuple):
+    """What a run returns: the trained model, Keras's history, the contents of results.json, and its folder."""
+
+    model: Any
+    history: Any
+    metrics: dict[str, Any]
+    run_dir: pathlib.Path | None
+
+
+def run(settings: Settings, callbacks: Sequence[Any] = ()) -> Result:
+    """Trains a model.
+
+    Args:
+        settings: What the flags say.
+        callbacks: Further Keras callbacks.
+
+    Raises:
+        ValueError: for settings that do not fit the source, the weights or the folder; nothing is written then.
+    """
+    from trainers.data import pipeline, sources
+    from trainers.engine import folder, loop, runtime
+
+    source = sources.open_source(settings)
+    architecture = architecture_for(settings, source)
+    plan = plan_for(settings, source.split(settings.train_split).size)
+    where = runtime.start(settings.distribution, settings.precision, settings.seed)
+    print(describe(settings, source, architecture, plan, where))
+    if settings.dry_run:
+        return Result(None, None, {}, None)
+    source.ready()
+    batches = pipeline.batches(source, settings)
+    steps = build_steps(settings, source, architecture, plan, where, batches.element_spec)
+    run_dir = folder.claim(settings.run_dir, settings.overwrite)
+    folder.write_text(run_dir / folder.FLAGS, flags.to_flagfile(settings))
+    validation, test = (
+        evaluation_of(steps, source, split, settings) for split in (settings.validation_split, settings.test_split)
+    )
+    history, ours = make_callbacks(settings, plan, run_dir)
+    begin = time.perf_counter()
+    loop.fit(steps, batches, plan, [*ours, *callbacks], validation)
+    seconds = time.perf_counter() - begin
+
+    metrics = summary(settings, plan, steps.step, seconds, history)
+    if test is not None:
+        metrics |= {f"test_{name}": value for name, value in test.run().items()}
+    model = uncompiled(steps.model)
+    folder.replace_with(run_dir / folder.MODEL, model.save)
+    folder.write_json(run_dir / folder.RESULTS, metrics)
+    print(report(metrics, run_dir))
+    return Result(model, history, metrics, run_dir)
+
+
+def architecture_for(settings: Settings, source):
+    """The architecture that flags and source make together, or that of `--weights`'s model with the flags checked."""
+    from keras_vit import variants
+
+    fields = {
+        name: getattr(settings, name)
+        for name in (field.name for field in dataclasses.fields(groups.ModelSettings))
+        if name not in ("variant", "weights") and getattr(settings, name) is not None
+    }
+    return variants.parse(settings.variant, channels=source.channels, num_classes=source.num_classes, **fields)
+
+
+def plan_for(settings: Settings, examples: int):
+    """Length and rhythm of training in updates."""
+    from trainers.engine.loop import Plan
+
+    per_epoch = examples / settings.batch_size
+    if settings.steps:
+        total = settings.steps
+    elif settings.epochs:
+        total = math.ceil(settings.epochs * per_epoch)
+    else:
+        total = math.ceil(settings.examples / settings.batch_size)
+    if settings.warmup_steps >= total:
+        raise flags.UsageError(f"--warmup_steps={settings.warmup_steps} must be less than the {total} steps of training.")
+    evaluate_every = min(settings.evaluate_every or math.ceil(per_epoch), total)
+    return Plan(total, evaluate_every, settings.log_every, settings.steps_per_call)
+
+
+def build_steps(settings: Settings, source, architecture, plan, where, element_spec):
+    """Model, objective and optimizer, under the run's strategy."""
+    import keras_vit
+    from keras_vit import optimization
+    from keras_vit.objectives.classification import OBJECTIVES
+    from trainers.data import pipeline
+    from trainers.engine.steps import Steps
+
+    with where.strategy.scope():
+        model = keras_vit.build(
+            architecture,
+            class_names=list(source.class_names),
+            preprocessing=pipeline.preprocessing_for(settings),
+            dtype=where.precision,
+        )
+        if settings.weights:
+            start_from(model, settings.weights)
+        schedule = optimization.WarmupSchedule(
+            settings.schedule,
+            settings.learning_rate,
+            plan.total_steps,
+            settings.warmup_steps,
+            settings.end_learning_rate,
+        )
+        optimizer = optimization.optimizer(
+            settings.optimizer,
+            model.trainable_variables,
+            learning_rate=schedule,
+            weight_decay=settings.weight_decay,
+        )
+        model.compile(optimizer=optimizer)  # standard callbacks look for it on the model
+    return Steps(
+        model,
+        OBJECTIVES[settings.objective](source.num_classes, settings.label_smoothing),
+        optimizer,
+        where.strategy,
+        element_spec,
+        batch_size=settings.batch_size,
+        clip_norm=settings.clip_norm,
+        ema=settings.ema,
+        xla=settings.xla,
+    )
+
+
+def start_from(model, path: str) -> None:
+    """Copies weights, head included, from a file into a model of the same architecture."""
+    from keras_vit import weights
+
+    loaded = weights.load(path, image_size=model.architecture.image_size)
+    geometry = ("patch_size", "channels", "width", "depth", "heads", "mlp_width", "position", "pool", "representation")
+    for name in (*geometry, "class_token", "num_classes"):
+        theirs, ours = getattr(loaded.architecture, name), getattr(model.architecture, name)
+        if theirs != ours:
+            raise ValueError(f"--weights={path} holds a model with {name}={theirs}, but the flags ask for {ours}.")
+    model.set_weights(loaded.get_weights())
+
+
+def evaluation_of(steps, source, split: str, settings: Settings):
+    """Evaluation of a split with the run's own objective; None if it is called `none` or the source lacks it."""
+    from trainers.data import pipeline
+    from trainers.engine.evaluation import Evaluation
+
+    if split == "none" or split.split("[")[0] not in source.splits:
+        return None
+    batches = pipeline.evaluation_batches(source, split, settings)
+    return Evaluation(steps.model, steps.objective, batches, steps.strategy)
+
+
+def make_callbacks(settings: Settings, plan, run_dir: pathlib.Path):
+    """Keras's history, and the callbacks of every run."""
+    import keras
+
+    from trainers.engine import callbacks, folder
+
+    history = keras.callbacks.History()
+    ours = [
+        history,
+        callbacks.MetricsFile(
+            run_dir / folder.METRICS, batch_size=settings.batch_size, log_every=settings.log_every
+        ),
+        callbacks.Progress(plan.total_steps, settings.batch_size),
+        keras.callbacks.TensorBoard(run_dir / folder.LOGS, write_graph=False),
+    ]
+    if settings.early_stopping:
+        ours.append(
+            keras.callbacks.EarlyStopping(
+                "val_accuracy", mode="max", patience=settings.early_stopping, restore_best_weights=True
+            )
+        )
+    return history, ours
+
+
+def summary(settings: Settings, plan, step: int, seconds: float, history) -> dict[str, Any]:
+    """What results.json says of training."""
+    from trainers.engine import folder
+
+    metrics: dict[str, Any] = {name: values[-1] for name, values in history.history.items() if name.startswith("val_")}
+    if "val_accuracy" in history.history:
+        accuracies = history.history["val_accuracy"]
+        best = max(range(len(accuracies)), key=accuracies.__getitem__)
+        metrics |= {"best_val_accuracy": accuracies[best], "best_step": plan.epoch_end(history.epoch[best])}
+    examples = step * settings.batch_size
+    return metrics | {
+        "step": step,
+        "examples": examples,
+        "seconds": round(seconds, 2),
+        "images_per_second": round(examples / seconds, 1),
+        "seed": settings.seed,
+        "versions": folder.versions(),
+    }
+
+
+def uncompiled(model):
+    """The model without its optimizer: what is worth saving."""
+    copy = type(model).from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def describe(settings: Settings, source, architecture, plan, where) -> str:
+    """The plan of a run, for people."""
+    from keras_vit import variants
+    from trainers.engine import folder
+
+    rows, columns = architecture.grid
+    train = source.split(settings.train_split).size
+    files = ", ".join((folder.FLAGS, folder.MODEL, folder.METRICS, folder.RESULTS, f"{folder.LOGS}/"))
+    lines = {
+        "model": f"{settings.variant}, {variants.count_params(architecture):,} parameters, "
+        f"{variants.flops(architecture) / 1e9:,.2f} GFLOPs per image",
+        "tokens": f"{architecture.tokens} ({rows}x{columns} patches{' and a class token' * bool(architecture.class_token)})",
+        "source": f"{source.name}, {train:,} training examples, {source.num_classes} classes",
+        "batch": f"{settings.batch_size} in all, {settings.batch_size // where.replicas} on each of {where.replicas} "
+        f"replicas ({where.reason})",
+        "training": f"{plan.total_steps:,} steps = {plan.total_steps * settings.batch_size:,} examples = "
+        f"{plan.total_steps * settings.batch_size / train:,.1f} epochs; evaluation every {plan.evaluate_every:,} steps",
+        "update": f"{settings.optimizer}, {settings.schedule} {settings.learning_rate:g} to {settings.end_learning_rate:g} "
+        f"after {settings.warmup_steps:,} warm-up steps, decay {settings.weight_decay:g}, "
+        f"clip {settings.clip_norm or 'off'}, averages {settings.ema or 'off'}",
+        "files": f"{settings.run_dir}/: {files}",
+    }
+    return "\n".join(f"{name:<10}{line}" for name, line in lines.items())
+
+
+def report(metrics: dict[str, Any], run_dir: pathlib.Path) -> str:
+    shown = {name: metrics[name] for name in ("best_val_accuracy", "test_accuracy") if name in metrics}
+    accuracies = "".join(f", {name.replace('_', ' ')} {100 * value:.2f} %" for name, value in shown.items())
+    return (
+        f"done: {metrics['step']:,} steps in {metrics['seconds']:.0f} s "
+        f"({metrics['images_per_second']:,.0f} img/s){accuracies}; see {run_dir}/"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(command_line.main(Settings, run, "pretrain"))

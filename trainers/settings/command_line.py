@@ -1,0 +1,110 @@
+"""What every command does around its `run`: help, settings, exit codes."""
+
+import dataclasses
+import os
+import shutil
+import sys
+import tempfile
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from trainers.settings import flags
+
+DONE, FAILED, BAD_INPUT = 0, 1, 2
+
+
+def main(settings_class: type, run: Callable[[Any], Any], name: str, arguments: Sequence[str] | None = None) -> int:
+    """Runs a command from its command line and returns the exit code.
+
+    Heavy imports belong inside `run`: help and wrong flags are answered before TensorFlow has loaded.
+
+    Args:
+        settings_class: The command's dataclass.
+        run: The command; takes the settings.
+        name: The command's name, for the help text.
+        arguments: Instead of `sys.argv[1:]`.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if {"--help", "-h", "-help", "--helpfull"} & set(arguments):
+        print(help_text(settings_class, name, sys.modules[settings_class.__module__].__doc__ or ""))
+        return DONE
+    try:
+        settings = flags.read(arguments, settings_class)
+        load_tensorflow()
+        run(settings)
+    except (ValueError, FileNotFoundError, FileExistsError, PermissionError, ModuleNotFoundError) as error:
+        if not is_users_mistake(error):
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return FAILED
+    return DONE
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow and Keras without the start-up notices that would bury a command's own first lines.
+
+    Raises:
+        ModuleNotFoundError: naming the extra to install, if TensorFlow is missing.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as notices:
+        os.dup2(notices.fileno(), 2)
+        try:
+            from keras_vit.installation import advice
+
+            try:
+                import tensorflow  # noqa: F401
+            except ModuleNotFoundError as error:
+                raise advice(error) from None
+        except ModuleNotFoundError:
+            raise
+        except BaseException:
+            notices.seek(0)
+            os.write(stderr, notices.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def is_users_mistake(error: BaseException) -> bool:
+    """Whether an error was raised by a check of ours, and not by a library's depths or a bug."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
+    return module == "__main__" or module.split(".")[0] in ("trainers", "keras_vit")
+
+
+def help_text(settings_class: type, name: str, about: str) -> str:
+    """Usage, the command's description, then every flag under the heading of the group it belongs to."""
+    width = min(shutil.get_terminal_size((110, 20)).columns, 120)
+    lines = [f"usage: python -m trainers.{name} [--flagfile=FILE] [--flag=value ...]", "", about.strip()]
+    seen: set[str] = set()
+    for group in (*settings_class.__mro__[-2:0:-1], settings_class):
+        fields = [f for f in dataclasses.fields(group) if f.name not in seen] if dataclasses.is_dataclass(group) else []
+        if not fields:
+            continue
+        seen |= {field.name for field in fields}
+        lines += ["", f"{(group.__doc__ or '').strip().splitlines()[0].rstrip('.')}:"]
+        for field in fields:
+            lines += _flag_help(field, width)
+    return "\n".join(lines)
+
+
+def _flag_help(field: dataclasses.Field, width: int) -> list[str]:
+    text = field.metadata["help"]
+    if field.metadata["choices"]:
+        text += f" One of: {', '.join(field.metadata['choices'])}."
+    if field.default is not None:
+        text += f" Default: {field.default}."
+    head = f"  --{'[no]' if isinstance(field.default, bool) else ''}{field.name}"
+    body = textwrap.wrap(text, width - 26)
+    if len(head) > 24:
+        return [head, *(" " * 26 + line for line in body)]
+    return [f"{head:<26}{body[0]}", *(" " * 26 + line for line in body[1:])]

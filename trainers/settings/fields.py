@@ -1,0 +1,38 @@
+"""Declaring a setting: default, help and, where the library has a table of them, choices."""
+
+import ast
+import dataclasses
+import functools
+import pathlib
+from typing import Any
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def setting(default: Any, help: str, *, choices: tuple[str, ...] | None = None) -> Any:
+    """A dataclass field that is also a flag.
+
+    Args:
+        default: Its value when the flag is not given; its type, or the annotation's, is the flag's type.
+        help: One sentence for `--help`.
+        choices: The allowed values of a string.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+
+
+@functools.cache
+def table_keys(file: str, table: str) -> tuple[str, ...]:
+    """The keys of one of the project's tables, read from its source.
+
+    Importing the table's module would import Keras, and `--help` would take six seconds instead of one; the tables are
+    dict literals, so their source tells.
+
+    Args:
+        file: Path below the project's root, e.g. `keras_vit/layers/position.py`.
+        table: Name of the dict in that file.
+    """
+    for node in ast.parse((ROOT / file).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
+            if any(isinstance(target, ast.Name) and target.id == table for target in node.targets):
+                return tuple(ast.literal_eval(key) for key in node.value.keys if key is not None)
+    raise LookupError(f"{file} has no dict literal {table}.")

@@ -1,0 +1,115 @@
+"""The only reader and writer of flags: dataclass <-> absl flags <-> flag file."""
+
+import dataclasses
+import pathlib
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from absl import flags
+
+S = TypeVar("S")
+
+
+class UsageError(ValueError):
+    """A mistake in a command line or flag file, worded for the person who made it."""
+
+
+def define(settings_class: type) -> flags.FlagValues:
+    """A set of absl flags, one for each field of a settings dataclass; the process's global flags stay untouched."""
+    values = flags.FlagValues()
+    hints = typing.get_type_hints(settings_class)
+    for field in dataclasses.fields(settings_class):
+        kind, text, choices = _kind(hints[field.name]), field.metadata["help"], field.metadata["choices"]
+        if choices:
+            flags.DEFINE_enum(field.name, field.default, choices, text, flag_values=values)
+        else:
+            _DEFINE[kind](field.name, field.default, text, flag_values=values)
+    return values
+
+
+def read(arguments: Sequence[str], settings_class: type[S]) -> S:
+    """Settings from command-line arguments (without the program's name).
+
+    Raises:
+        UsageError: for an unknown flag, a bad value, a missing flag file or a leftover argument.
+        ValueError: from the dataclass's own cross-checks.
+    """
+    values = define(settings_class)
+    try:
+        leftover = values(["", *arguments])[1:]
+    except flags.Error as error:
+        raise UsageError(_worded(str(error))) from error
+    if leftover:
+        raise UsageError(
+            f"Unexpected argument {leftover[0]!r}. Flags are written --name=value; in a flag file, comments start with "
+            "# in the first column."
+        )
+    fields = {name: values[name].value for name in (field.name for field in dataclasses.fields(settings_class))}
+    for name, value in fields.items():
+        if isinstance(value, str) and " #" in value:
+            raise UsageError(f"--{name}={value!r} swallowed a comment: in flag files a comment needs its own line.")
+    return settings_class(**fields)
+
+
+def to_flagfile(settings: Any) -> str:
+    """A flag file that reads back as equal settings; values that are None or the default's are left out."""
+    lines = []
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if value is None or value == field.default:
+            continue
+        if isinstance(value, bool):
+            lines.append(f"--{'' if value else 'no'}{field.name}")
+        else:
+            lines.append(f"--{field.name}={'x'.join(map(str, value)) if isinstance(value, tuple) else value}")
+    return "\n".join(lines) + "\n"
+
+
+def _kind(hint: Any) -> type:
+    """The one type other than None of an annotation such as `int | None`; a size counts as a tuple."""
+    parts = [part for part in typing.get_args(hint) if part is not type(None)] if _is_union(hint) else [hint]
+    return tuple if len(parts) > 1 else parts[0]
+
+
+def _is_union(hint: Any) -> bool:
+    return isinstance(hint, types.UnionType)
+
+
+class _SizeParser(flags.ArgumentParser):
+    """224, or 224x160 for height x width."""
+
+    syntactic_help = "an image size: 224, or 224x160 for height x width"
+
+    def parse(self, argument: Any) -> int | tuple[int, ...]:
+        if isinstance(argument, (int, tuple)):
+            return argument
+        sides = argument.split("x")
+        if len(sides) > 2 or not all(side.isdecimal() for side in sides):
+            raise ValueError("expected an image size such as 224, or 224x160 for height x width")
+        return int(sides[0]) if len(sides) == 1 else tuple(map(int, sides))
+
+
+def _define_size(name: str, default: Any, help: str, flag_values: flags.FlagValues) -> None:
+    flags.DEFINE(_SizeParser(), name, default, help, flag_values)
+
+
+def _worded(message: str) -> str:
+    """absl's message on one line, with advice where people go wrong."""
+    message = " ".join(message.split()).removeprefix("ERROR:: ")
+    if "flagfile" in message.lower():
+        here = pathlib.Path.cwd()
+        message += (
+            f" (looked from {here}; flag files name their parts relative to the project's root, so start commands there)"
+        )
+    return message
+
+
+_DEFINE = {
+    str: flags.DEFINE_string,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    bool: flags.DEFINE_bool,
+    tuple: _define_size,
+}

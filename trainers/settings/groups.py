@@ -1,0 +1,156 @@
+"""The groups of settings that commands share. A command's `Settings` inherits the groups it needs, and only fields."""
+
+import dataclasses
+import re
+
+from trainers.settings.fields import setting, table_keys
+from trainers.settings.flags import UsageError
+
+POSITIONS = table_keys("keras_vit/layers/position.py", "POSITIONS")
+POOLINGS = table_keys("keras_vit/layers/pooling.py", "POOLINGS")
+GELUS = table_keys("keras_vit/layers/mlp.py", "GELUS")
+OBJECTIVES = table_keys("keras_vit/objectives/classification.py", "OBJECTIVES")
+OPTIMIZERS = table_keys("keras_vit/optimization.py", "OPTIMIZERS")
+SCHEDULES = table_keys("keras_vit/optimization.py", "SCHEDULES")
+AUGMENTATIONS = table_keys("trainers/data/augment.py", "AUGMENTATIONS")
+DISTRIBUTIONS = table_keys("trainers/engine/runtime.py", "DISTRIBUTIONS")
+PRECISIONS = table_keys("trainers/engine/runtime.py", "PRECISIONS")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """Model."""
+
+    variant: str = setting("B/16", "Size and patch size, such as B/16; any patch size may follow the slash.")
+    image_size: int | tuple[int, int] = setting(224, "Input size in pixels: 224, or 224x160 for height x width.")
+    width: int | None = setting(None, "Model dimension, instead of the variant's.")
+    depth: int | None = setting(None, "Number of blocks, instead of the variant's.")
+    heads: int | None = setting(None, "Attention heads, instead of the variant's.")
+    mlp_width: int | None = setting(None, "Hidden width of the MLPs, instead of the variant's.")
+    position: str = setting("learned_1d", "Position embedding.", choices=POSITIONS)
+    position_site: str = setting(
+        "stem",
+        "Where positions are added: once, before every block, or before every block from one shared table.",
+        choices=("stem", "blocks", "shared"),
+    )
+    pool: str = setting("token", "How tokens become one vector.", choices=POOLINGS)
+    representation: int | None = setting(None, "Width of the tanh layer before the head; none if left out.")
+    gelu: str = setting("tanh", "Form of the GELU activation.", choices=GELUS)
+    dropout: float = setting(0.0, "Dropout rate after positions, attention outputs and MLP layers.")
+    attention_dropout: float = setting(0.0, "Dropout rate on attention probabilities.")
+    stochastic_depth: float = setting(0.0, "Rate at which the last block's branches are dropped; grows linearly to it.")
+    head_bias: float = setting(0.0, "Initial bias of the head; -10 suits sigmoid training on ImageNet-21k.")
+    weights: str | None = setting(None, "Weight file to start from, head included (Google or big_vision .npz).")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """Data."""
+
+    source: str = setting("digits", "Where examples come from: digits, synthetic, or tfds:NAME[/CONFIG][:VERSION].")
+    train_split: str = setting("train", "What to train on, e.g. train or train[:99%].")
+    validation_split: str = setting("validation", "What chooses between checkpoints; 'none' trains without evaluating.")
+    test_split: str = setting("test", "What the finished model is reported on; 'none' reports nothing.")
+    data_dir: str | None = setting(None, "Where TensorFlow Datasets are kept; its own default if left out.")
+    batch_size: int = setting(128, "Examples per update over all devices.")
+    augment: str = setting("none", "Random transformations of training images.", choices=AUGMENTATIONS)
+    shuffle: bool = setting(True, "Whether each epoch visits the examples in a new random order.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizationSettings:
+    """Optimization."""
+
+    steps: int | None = setting(None, "Length of training in updates. Give exactly one of steps, epochs, examples.")
+    epochs: float | None = setting(None, "Length of training in passes over the training split.")
+    examples: int | None = setting(None, "Length of training in examples.")
+    objective: str = setting("softmax", "Loss.", choices=OBJECTIVES)
+    label_smoothing: float = setting(0.0, "Share of each target spread evenly over all classes.")
+    optimizer: str = setting("adamw", "Update rule.", choices=OPTIMIZERS)
+    learning_rate: float = setting(1e-3, "Peak learning rate, reached after warm-up.")
+    end_learning_rate: float = setting(0.0, "Learning rate at the end of a linear or cosine schedule.")
+    schedule: str = setting("cosine", "Decay of the learning rate after warm-up.", choices=SCHEDULES)
+    warmup_steps: int = setting(0, "Updates over which the learning rate rises linearly from 0.")
+    weight_decay: float = setting(0.0, "Decoupled decay of kernels, times the learning rate.")
+    clip_norm: float | None = setting(1.0, "Gradients are scaled down to this global norm; 'none' is written 0.")
+    ema: float | None = setting(None, "Decay of the running average of weights that is evaluated and saved.")
+    early_stopping: int | None = setting(
+        None, "Stop after this many evaluations without better validation accuracy, and keep the best weights."
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Run."""
+
+    run_dir: str | None = setting(None, "Folder for everything the run writes; saved_models/SOURCE_VARIANT if left out.")
+    overwrite: bool = setting(False, "Whether a finished run in that folder may be replaced.")
+    seed: int = setting(0, "Initial weights, order, augmentation and dropout all follow from it.")
+    evaluate_every: int | None = setting(None, "Updates between evaluations; once per epoch if left out.")
+    log_every: int = setting(50, "Updates between rows of metrics.csv.")
+    steps_per_call: int = setting(50, "Updates per call into the graph; callbacks run between calls.")
+    distribution: str = setting("auto", "How training is spread over devices.", choices=DISTRIBUTIONS)
+    precision: str = setting("float32", "Compute precision; variables stay in float32.", choices=PRECISIONS)
+    xla: bool = setting(False, "Whether forward and backward pass are compiled with XLA.")
+    dry_run: bool = setting(False, "Print the plan and stop.")
+
+
+def check_positive(settings: object, *names: str) -> None:
+    """Raises UsageError if one of the fields is set and not above zero."""
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and value <= 0:
+            raise UsageError(f"--{name} must be positive; got {value}.")
+
+
+def check_duration(settings: OptimizationSettings) -> None:
+    """Raises UsageError unless exactly one of steps, epochs and examples is given."""
+    given = {name: getattr(settings, name) for name in ("steps", "epochs", "examples")}
+    given = {name: value for name, value in given.items() if value}
+    if len(given) != 1:
+        shown = ", ".join(f"--{name}={value}" for name, value in given.items()) or "none of them"
+        raise UsageError(
+            f"Give exactly one of --steps, --epochs, --examples; got {shown}. A flag file's value is cleared by 0."
+        )
+    check_positive(settings, *given)
+
+
+def check_optimization(settings: OptimizationSettings) -> None:
+    """Raises UsageError for optimization settings that contradict each other."""
+    check_duration(settings)
+    check_positive(settings, "early_stopping")
+    for name in ("label_smoothing", "ema"):
+        value = getattr(settings, name)
+        if value is not None and not 0 <= value < 1:
+            raise UsageError(f"--{name} must lie in [0, 1); got {value}.")
+    for name in ("learning_rate", "end_learning_rate", "warmup_steps", "weight_decay", "clip_norm"):
+        if (getattr(settings, name) or 0) < 0:
+            raise UsageError(f"--{name} must not be negative; got {getattr(settings, name)}.")
+    if settings.end_learning_rate > settings.learning_rate:
+        raise UsageError(
+            f"--end_learning_rate={settings.end_learning_rate} lies above --learning_rate={settings.learning_rate}."
+        )
+    if settings.weight_decay and settings.optimizer == "adam":
+        raise UsageError(
+            f"--optimizer=adam does not decay weights, but --weight_decay={settings.weight_decay}; use --optimizer=adamw."
+        )
+
+
+def check_run(settings: RunSettings) -> None:
+    """Raises UsageError for run settings out of range."""
+    check_positive(settings, "evaluate_every", "log_every", "steps_per_call")
+    if settings.seed < 0 or settings.seed >= 2**31:
+        raise UsageError(f"--seed must lie in [0, 2^31); got {settings.seed}.")
+
+
+def split_percent(split: str) -> tuple[str, float, float]:
+    """`train[10%:98%]` as (name, 0.10, 0.98).
+
+    Raises:
+        UsageError: if it is not NAME or NAME[FROM%:TO%].
+    """
+    match = re.fullmatch(r"(\w+)(?:\[(?:(\d+(?:\.\d+)?)%)?:(?:(\d+(?:\.\d+)?)%)?\])?", split)
+    start, stop = (float(match[2] or 0), float(match[3] or 100)) if match else (0.0, 0.0)
+    if match is None or not 0 <= start < stop <= 100:
+        raise UsageError(f"Unknown split {split!r}; expected a name such as train, or a part such as train[:99%].")
+    return match[1], start / 100, stop / 100
