@@ -250,9 +250,13 @@ def describe(settings: Settings, source, architecture, plan, where) -> str:
         f"replicas ({where.reason})",
         "training": f"{plan.total_steps:,} steps = {plan.total_steps * settings.batch_size:,} examples = "
         f"{plan.total_steps * settings.batch_size / train:,.1f} epochs; evaluation every {plan.evaluate_every:,} steps",
+        "loss": f"{settings.objective}, label smoothing {settings.label_smoothing:g}, computed in {settings.precision}",
         "update": f"{settings.optimizer}, {settings.schedule} {settings.learning_rate:g} to {settings.end_learning_rate:g} "
         f"after {settings.warmup_steps:,} warm-up steps, decay {settings.weight_decay:g}, "
         f"clip {settings.clip_norm or 'off'}, averages {settings.ema or 'off'}",
+        "stopping": f"after {settings.early_stopping} evaluations without better validation accuracy"
+        if settings.early_stopping
+        else "at the end",
         "files": f"{settings.run_dir}/: {files}",
     }
     return "\n".join(f"{name:<10}{line}" for name, line in lines.items())

@@ -63,12 +63,14 @@ def gelu_tanh(x):
 
     Spelt out, because the cube that Keras would take with `pow` costs more on a CPU than the matrix products around it.
     """
-    return 0.5 * x * (1.0 + ops.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)))
+    return 0.5 * x * (1.0 + ops.tanh(x * (_ROOT + _ROOT * 0.044715 * ops.square(x))))
 
 
 def gelu_erf(x):
     """Exact GELU. Spelt with erf, because the erfc that Keras would use is refused by ONNX and TF.js converters."""
     return 0.5 * x * (1.0 + ops.erf(x * 0.5**0.5))
 
+
+_ROOT = math.sqrt(2.0 / math.pi)
 
 GELUS = {"tanh": gelu_tanh, "erf": gelu_erf}

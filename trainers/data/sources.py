@@ -158,7 +158,10 @@ def _tfds_reader(opened, split: str):
 def _open_tfds(name: str, split: str, data_dir: str | None):
     import tensorflow_datasets as tfds
 
-    builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
+    try:
+        builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
+    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+        raise ValueError(f"--source=tfds:{name} cannot be opened: {str(error).splitlines()[0]}") from error
     if split not in builder.info.splits:
         raise ValueError(
             f"tfds:{name} has no prepared split {split!r} in {builder.data_dir}. Prepare it once with "
@@ -175,6 +178,8 @@ def _refuse_value(kind: str, value: str) -> None:
 # Number of classes, and examples per split, of the datasets that the configs name.
 TFDS_SIZES = {
     "imagenet2012": (1000, {"train": 1281167, "validation": 50000}),
+    # TFDS has no builder for it; this serves plans, and whoever prepares one under this name.
+    "imagenet21k": (21843, {"full": 14197122}),
 }
 
 SOURCES = {"digits": digits, "synthetic": synthetic, "tfds": tensorflow_datasets}

@@ -1,0 +1,87 @@
+# `make` alone lists the targets. Everything is installed into .venv, never into the Python that creates it.
+
+PYTHON ?= python3
+WORKERS ?= 2
+DEMO_ARGS ?=
+TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL
+
+VENV := .venv
+PY := $(VENV)/bin/python
+# One stamp per finished step, kept inside .venv so that it goes when .venv goes.
+CREATED := $(VENV)/.created
+DEMO_INSTALLED := $(VENV)/.installed-demo
+TEST_INSTALLED := $(VENV)/.installed-test
+REQUIREMENTS := setup.cfg constraints/cpu.txt
+PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints/cpu.txt
+
+.PHONY: help venv demo demo-plan test test-slow check lint types format clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo       install into .venv, then train a small Vision Transformer on handwritten digits"
+	@echo "make test       the tests, but for the slow ones (WORKERS=$(WORKERS) processes)"
+	@echo "make test-slow  the tests that take minutes each"
+	@echo "make check      lint, types and the import rules; changes nothing"
+	@echo "make lint       ruff: rules and formatting"
+	@echo "make types      mypy"
+	@echo "make format     let ruff mend what it can"
+	@echo "make venv       create .venv and install what demo and test need"
+	@echo "make clean      remove .venv, caches and build leftovers; saved_models stays"
+	@echo "PYTHON=$(PYTHON) creates .venv; any of Python 3.11, 3.12 and 3.13 will do, e.g. make test PYTHON=python3.12"
+
+venv: $(TEST_INSTALLED)
+
+demo: demo-plan $(DEMO_INSTALLED)
+	@$(PY) -m trainers.pretrain --flagfile=configs/vit_digits.cfg $(DEMO_ARGS)
+
+demo-plan:
+	@echo "Demo: trains a small Vision Transformer on scikit-learn's 8x8 handwritten digits, on the CPU."
+	@echo "Training takes about 2 minutes on two cores; the first time, installing into .venv comes before it."
+
+test: $(TEST_INSTALLED)
+	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile -m "not slow"
+
+test-slow: $(TEST_INSTALLED)
+	@$(PY) -m pytest -q -m slow
+
+check: lint types
+	@$(PY) -m pytest -q tests/test_imports.py
+
+lint: $(TEST_INSTALLED)
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+types: $(TEST_INSTALLED)
+	@$(PY) -m mypy keras_vit trainers
+
+format: $(TEST_INSTALLED)
+	@$(PY) -m ruff check --fix-only .
+	@$(PY) -m ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(CREATED):
+	@command -v "$(PYTHON)" >/dev/null || { \
+	  echo "error: there is no '$(PYTHON)' here; install Python 3.11, 3.12 or 3.13, or name one: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+	  echo "error: '$(PYTHON)' is $$("$(PYTHON)" --version 2>&1), but TensorFlow needs Python 3.11, 3.12 or 3.13 here; name one: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "error: '$(PYTHON)' cannot create virtual environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@"$(PYTHON)" -m venv --clear $(VENV)
+	@touch $@
+
+$(DEMO_INSTALLED): $(REQUIREMENTS) | $(CREATED)
+	@echo "Installing TensorFlow and what the demo needs into $(VENV); a few minutes ..."
+	@rm -f $@
+	@$(PIP_INSTALL) -e '.[cpu,plot]'
+	@touch $@
+
+# This lane holds the demo's, which therefore has nothing left to install.
+$(TEST_INSTALLED): $(REQUIREMENTS) | $(CREATED)
+	@echo "Installing TensorFlow and what the tests need into $(VENV); a few minutes ..."
+	@rm -f $@
+	@$(PIP_INSTALL) -e '.[cpu,plot,test,dev]'
+	@touch $(DEMO_INSTALLED) $@

@@ -1,0 +1,82 @@
+"""Who may import whom: the architecture, read off the syntax trees."""
+
+import ast
+import pathlib
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+# Longest matching prefix wins. Each file may import these roots, beside the standard library.
+ALLOWED = {
+    "keras_vit/__init__.py": {"keras", "keras_vit"},
+    "keras_vit/installation.py": set(),
+    "keras_vit/variants.py": set(),
+    "keras_vit/preprocessing.py": set(),
+    "keras_vit/layers": {"keras", "numpy", "keras_vit.layers"},
+    "keras_vit/vit.py": {"keras", "keras_vit.layers", "keras_vit.variants", "keras_vit.preprocessing"},
+    "keras_vit/optimization.py": {"keras", "numpy"},
+    "keras_vit/objectives": {"keras", "numpy"},
+    "keras_vit/evaluation": {"keras", "numpy", "sklearn"},
+    "keras_vit/weights": {"numpy", "safetensors", "keras_vit.variants", "keras_vit.weights", "keras_vit.vit"},
+    "keras_vit/export": {"tensorflow", "keras", "keras_vit.preprocessing"},
+    "trainers/__main__.py": {"trainers"},
+    "trainers/settings": {"absl", "trainers.settings", "tensorflow", "keras_vit.installation"},
+    "trainers/data": {
+        "numpy",
+        "sklearn",
+        "tensorflow",
+        "tensorflow_datasets",
+        "keras_vit.export.preprocessing",
+        "keras_vit.preprocessing",
+        "trainers.data",
+        "trainers.settings",
+    },
+    "trainers/engine": {"keras", "tensorflow", "tqdm", "trainers.engine"},
+    "trainers": {"numpy", "keras", "tensorflow", "keras_vit", "trainers"},
+}
+
+FILES = sorted(path.relative_to(ROOT).as_posix() for room in ("keras_vit", "trainers") for path in (ROOT / room).rglob("*.py"))
+FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "misc"}
+
+
+def imported(tree):
+    """Dotted names of all imports, `from a import b` as a.b."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide who imports whom"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def allowed_for(file):
+    return ALLOWED[max((prefix for prefix in ALLOWED if file.startswith(prefix)), key=len)]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_imports_only_what_its_room_may(file):
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    allowed = allowed_for(file)
+    wrong = [
+        name
+        for name in imported(tree)
+        if name.split(".")[0] not in sys.stdlib_module_names
+        and not any(name == root or name.startswith(root + ".") for root in allowed)
+    ]
+    assert not wrong, f"{file} may import {sorted(allowed)}, not {wrong}"
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_no_drawer_and_no_name_of_the_standard_library(file):
+    stem = pathlib.Path(file).stem
+    assert stem not in FORBIDDEN_NAMES
+    assert stem.startswith("__") or stem not in sys.stdlib_module_names
+
+
+def test_layers_do_not_import_the_model_or_the_weights():
+    for file in FILES:
+        if file.startswith("keras_vit/layers"):
+            names = set(imported(ast.parse((ROOT / file).read_text(encoding="utf-8"))))
+            assert not any(name.startswith(("keras_vit.vit", "keras_vit.weights")) for name in names)

@@ -1,0 +1,206 @@
+"""The loop: `fit`'s order of callbacks, its numbers, exact averages, exact evaluation."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+import keras_vit
+from keras_vit import optimization
+from keras_vit.objectives.classification import Softmax
+from trainers.engine import callbacks, loop
+from trainers.engine.evaluation import Evaluation, distribute
+from trainers.engine.steps import Steps
+
+EVENTS = [
+    f"on_{phase}_{edge}"
+    for phase in ("train", "epoch", "train_batch", "test", "test_batch")
+    for edge in ("begin", "end")
+]
+
+
+class Recorder(keras.callbacks.Callback):
+    """Writes down what is called, with the batch or epoch number."""
+
+    def __init__(self):
+        super().__init__()
+        self.events = []
+        for name in EVENTS:
+            setattr(self, name, self._recording(name))
+
+    def _recording(self, name):
+        return lambda *arguments, **_: self.events.append((name, *[a for a in arguments if isinstance(a, int)]))
+
+
+def dataset(batches=4, size=8):
+    generator = np.random.default_rng(0)
+    images = generator.normal(size=(batches, size, 32, 32, 3)).astype("float32")
+    labels = generator.integers(0, 3, (batches, size))
+    weights = np.ones((batches, size), "float32")
+    return tf.data.Dataset.from_tensor_slices({"images": images, "labels": labels, "weights": weights})
+
+
+def small(**changes):
+    keras.utils.set_random_seed(0)
+    model = keras_vit.build("mu/16", image_size=32, num_classes=3)
+    model.get_layer("head").kernel.assign(np.random.default_rng(1).normal(size=(32, 3)) * 0.1)
+    optimizer = optimization.optimizer("adamw", model.trainable_variables, learning_rate=1e-2)
+    model.compile(optimizer=optimizer)
+    strategy = tf.distribute.OneDeviceStrategy("/device:CPU:0")
+    return Steps(model, Softmax(3), optimizer, strategy, dataset().element_spec, batch_size=8, **changes)
+
+
+def pairs(batches):
+    return batches.map(lambda batch: (batch["images"], batch["labels"]))
+
+
+def test_callbacks_are_called_in_the_order_of_fit():
+    ours, theirs = Recorder(), Recorder()
+    steps = small()
+    evaluation = Evaluation(steps.model, steps.objective, dataset(2), steps.strategy)
+    loop.fit(steps, dataset(), loop.Plan(4, 2, 1, 1), [ours], evaluation)
+
+    model = keras_vit.build("mu/16", image_size=32, num_classes=3)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(
+        pairs(dataset()).repeat(),
+        epochs=2,
+        steps_per_epoch=2,
+        validation_data=pairs(dataset(2)),
+        callbacks=[theirs],
+        verbose=0,
+    )
+    assert ours.events == theirs.events
+
+
+def test_losses_equal_those_of_fit():
+    """On one device, without clipping, our loop is `fit`."""
+    losses = {}
+    steps = small()
+    log = keras.callbacks.History()
+    loop.fit(steps, dataset(), loop.Plan(4, 1, 1, 1), [log])
+    losses["ours"] = log.history["loss"]
+
+    model = small().model
+    model.compile(
+        optimization.optimizer("adamw", model.trainable_variables, learning_rate=1e-2),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    losses["fit"] = model.fit(pairs(dataset()), epochs=1, shuffle=False, verbose=0).history["loss"]
+    assert np.mean(losses["ours"]) == pytest.approx(losses["fit"][0], rel=1e-5)
+    for one, other in zip(steps.model.trainable_variables, model.trainable_variables, strict=True):
+        if not one.path.endswith("key/bias"):  # no true gradient: Adam steps on rounding noise
+            np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5)
+
+
+def test_steps_per_call_does_not_change_the_result():
+    weights = []
+    for steps_per_call in (1, 3):
+        steps = small(clip_norm=0.1, ema=0.9)
+        loop.fit(steps, dataset().repeat(), loop.Plan(7, 5, 100, steps_per_call), [])
+        weights.append(steps.model.get_weights())
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_evaluating_leaves_the_weights_bit_equal():
+    steps = small(ema=0.5)
+    steps.train(iter(distribute(dataset(), steps.strategy)), 3)
+    before = steps.model.get_weights()
+    evaluation = Evaluation(steps.model, steps.objective, dataset(2), steps.strategy)
+    for _ in range(3):
+        with steps.averaged():
+            evaluation.run()
+            inside = steps.model.get_weights()
+    for one, other in zip(before, steps.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert any((one != other).any() for one, other in zip(before, inside, strict=True))
+
+
+def test_averages_follow_their_formula():
+    steps = small(ema=0.5)
+    iterator = iter(distribute(dataset(), steps.strategy))
+    expected = [variable.numpy() for variable in steps.model.trainable_variables]
+    for step in range(1, 4):
+        steps.train(iterator, 1)
+        decay = min(0.5, (1 + step) / (10 + step))
+        current = [variable.numpy() for variable in steps.model.trainable_variables]
+        expected = [mean * decay + value * (1 - decay) for mean, value in zip(expected, current, strict=True)]
+    with steps.averaged():
+        for variable, mean in zip(steps.model.trainable_variables, expected, strict=True):
+            np.testing.assert_allclose(variable.numpy(), mean, atol=1e-6)
+
+
+def test_clipping_bounds_what_the_optimizer_sees():
+    applied = []
+    steps = small(clip_norm=0.01)
+    steps.optimizer.apply = lambda gradients, variables: applied.append(tf.linalg.global_norm(gradients))
+    batch = next(iter(dataset()))
+    steps.strategy.run(steps._update, args=(batch,))
+    assert float(applied[0]) == pytest.approx(0.01, rel=1e-5)
+    assert steps._totals.take_means()["gradient_norm"] > 0.01
+
+
+def test_weights_of_zero_leave_rows_out_of_every_number():
+    steps = small()
+    batch = next(iter(dataset()))
+    padded = {name: tf.concat([value, value[:3]], axis=0) for name, value in batch.items()}
+    padded["weights"] = tf.concat([tf.ones(8), tf.zeros(3)], axis=0)
+    results = []
+    for rows in (batch, padded):
+        one = tf.data.Dataset.from_tensors(rows)
+        results.append(Evaluation(steps.model, steps.objective, one, steps.strategy).run())
+    assert results[0] == pytest.approx(results[1], rel=1e-6)
+
+
+def test_a_data_set_that_ends_too_early_is_an_error():
+    steps = small()
+    with pytest.raises((RuntimeError, tf.errors.OutOfRangeError)):
+        steps.train(iter(distribute(dataset(2), steps.strategy)), 3)
+
+
+def test_stop_training_is_honoured_after_a_call():
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = True
+
+    steps = small()
+    loop.fit(steps, dataset().repeat(), loop.Plan(20, 5, 100, 2), [Stop()])
+    assert steps.step == 2
+
+
+@given(
+    total=st.integers(1, 500), evaluate=st.integers(1, 100), log=st.integers(1, 100), per_call=st.integers(1, 100)
+)
+def test_calls_cover_training_and_cross_no_boundary(total, evaluate, log, per_call):
+    plan = loop.Plan(total, evaluate, log, per_call)
+    step = 0
+    while step < total:
+        count = plan.next_count(step)
+        assert 1 <= count <= per_call
+        assert step // log == (step + count - 1) // log and step // evaluate == (step + count - 1) // evaluate
+        step += count
+    assert step == total and plan.epoch_end(plan.epochs - 1) == total
+
+
+def test_progress_is_line_wise_away_from_a_terminal(capsys):
+    steps = small()
+    loop.fit(steps, dataset().repeat(), loop.Plan(4, 2, 2, 2), [callbacks.Progress(4, 8)])
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["step 2/4", "step 4/4"]
+    assert all(word in lines[0] for word in ("loss", "accuracy", "lr", "img/s", "left"))
+
+
+def test_progress_on_a_terminal_is_a_bar_with_the_time_left():
+    import io
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    loop.fit(small(), dataset().repeat(), loop.Plan(4, 2, 2, 2), [callbacks.Progress(4, 8, terminal)])
+    shown = terminal.getvalue()
+    assert "4/4" in shown and "loss" in shown and "100%" in shown

@@ -1,0 +1,132 @@
+"""Flags and settings: one dataclass, read and written the same."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainers import evaluate, pretrain
+from trainers.settings import fields, flags, groups
+
+COMMANDS = {"pretrain": pretrain.Settings, "evaluate": evaluate.Settings}
+
+
+def write(path, text):
+    path.write_text(text)
+    return f"--flagfile={path}"
+
+
+def test_flag_file_then_command_line_the_later_wins(tmp_path):
+    file = write(tmp_path / "a.cfg", "# a comment\n--steps=7\n--noshuffle\n--image_size=32x48\n--variant=S/8\n")
+    settings = flags.read([file, "--variant=B/32"], pretrain.Settings)
+    assert (settings.steps, settings.shuffle, settings.image_size, settings.variant) == (7, False, (32, 48), "B/32")
+
+
+def test_nested_flag_files(tmp_path):
+    inner = write(tmp_path / "inner.cfg", "--steps=3\n")
+    outer = write(tmp_path / "outer.cfg", f"{inner}\n--seed=4\n")
+    settings = flags.read([outer], pretrain.Settings)
+    assert (settings.steps, settings.seed) == (3, 4)
+
+
+@given(
+    steps=st.integers(1, 10**9),
+    learning_rate=st.floats(1e-9, 10, allow_nan=False),
+    shuffle=st.booleans(),
+    ema=st.none() | st.floats(0.0, 0.99999),
+    image_size=st.integers(1, 1000) | st.tuples(st.integers(1, 999), st.integers(1, 999)),
+    position=st.sampled_from(groups.POSITIONS),
+    run_dir=st.text("abc/_-. 12é", min_size=1).filter(lambda text: " #" not in text and text == text.strip()),
+)
+def test_settings_survive_the_flag_file(tmp_path_factory, **values):
+    settings = pretrain.Settings(**values)
+    file = write(tmp_path_factory.mktemp("cfg") / "flags.cfg", flags.to_flagfile(settings))
+    assert flags.read([file], pretrain.Settings) == settings
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragments"),
+    [
+        (["--varient=B/16"], ["varient", "variant"]),
+        (["--steps=many"], ["steps", "many"]),
+        (["--position=polar", "--steps=1"], ["polar", "learned_1d", "sincos2d"]),
+        (["--steps=1", "B/16"], ["Unexpected argument 'B/16'", "--name=value"]),
+        (["--flagfile=nowhere.cfg"], ["nowhere.cfg", "project's root"]),
+        (["--steps=1", "--run_dir=a # the folder"], ["comment", "run_dir"]),
+        (["--steps=1", "--image_size=224x"], ["image_size", "224x160"]),
+        (["--steps=1", "--image_size=1x2x3"], ["image_size", "1x2x3"]),
+        ([], ["exactly one of --steps, --epochs, --examples", "none"]),
+        (["--steps=1", "--epochs=2"], ["--steps=1", "--epochs=2.0", "cleared by 0"]),
+        (["--steps=-1"], ["--steps", "positive", "-1"]),
+        (["--steps=1", "--batch_size=0"], ["--batch_size", "positive"]),
+        (["--steps=1", "--label_smoothing=1"], ["--label_smoothing", "[0, 1)"]),
+        (["--steps=1", "--end_learning_rate=1"], ["--end_learning_rate=1.0", "--learning_rate=0.001"]),
+        (["--steps=1", "--optimizer=adam", "--weight_decay=0.1"], ["adam", "adamw", "0.1"]),
+        (["--steps=1", "--early_stopping=3", "--validation_split=none"], ["--early_stopping=3", "none"]),
+        (["--steps=1", "--seed=-1"], ["--seed", "-1"]),
+        (["--steps=1", "--clip_norm=-1"], ["--clip_norm", "negative"]),
+    ],
+)
+def test_mistakes_get_one_line_with_both_values(arguments, fragments):
+    with pytest.raises(flags.UsageError) as error:
+        flags.read(arguments, pretrain.Settings)
+    assert "\n" not in str(error.value)
+    assert all(fragment in str(error.value) for fragment in fragments), str(error.value)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_field_has_help_and_a_reader(command):
+    import pathlib
+
+    root = pathlib.Path(pretrain.__file__).parent
+    code = "\n".join(path.read_text() for path in root.rglob("*.py"))
+    for field in dataclasses.fields(COMMANDS[command]):
+        assert field.metadata["help"].endswith((".", ")")), field.name
+        read = f"settings.{field.name}" in code or f"self.{field.name}" in code
+        assert read or field.name in {f.name for f in dataclasses.fields(groups.ModelSettings)}, field.name
+
+
+def test_the_command_line_is_frozen(request):
+    """A new, renamed or dropped flag must be meant: update tests/golden/flags.txt with the change."""
+    golden = (request.config.rootpath / "tests" / "golden" / "flags.txt").read_text()
+    lines = [f"{name} --{field.name}" for name, cls in COMMANDS.items() for field in dataclasses.fields(cls)]
+    assert golden.splitlines() == sorted(lines)
+
+
+@pytest.mark.parametrize(
+    ("file", "table", "module"),
+    [
+        ("keras_vit/layers/position.py", "POSITIONS", "keras_vit.layers.position"),
+        ("keras_vit/layers/pooling.py", "POOLINGS", "keras_vit.layers.pooling"),
+        ("keras_vit/layers/mlp.py", "GELUS", "keras_vit.layers.mlp"),
+        ("keras_vit/optimization.py", "SCHEDULES", "keras_vit.optimization"),
+        ("keras_vit/optimization.py", "OPTIMIZERS", "keras_vit.optimization"),
+        ("keras_vit/objectives/classification.py", "OBJECTIVES", "keras_vit.objectives.classification"),
+        ("trainers/data/augment.py", "AUGMENTATIONS", "trainers.data.augment"),
+        ("trainers/engine/runtime.py", "DISTRIBUTIONS", "trainers.engine.runtime"),
+    ],
+)
+def test_choices_read_from_source_are_the_tables_keys(file, table, module):
+    import importlib
+
+    assert fields.table_keys(file, table) == tuple(getattr(importlib.import_module(module), table))
+
+
+def test_a_lost_table_is_noticed():
+    with pytest.raises(LookupError, match="NOWHERE"):
+        fields.table_keys("keras_vit/optimization.py", "NOWHERE")
+
+
+@pytest.mark.parametrize(
+    ("split", "expected"),
+    [("train", ("train", 0, 1)), ("train[:98%]", ("train", 0, 0.98)), ("test[50%:]", ("test", 0.5, 1))],
+)
+def test_splits(split, expected):
+    assert groups.split_percent(split) == expected
+
+
+@pytest.mark.parametrize("split", ["", "train[", "train[9:]", "train[60%:50%]", "train[:101%]", "a b"])
+def test_bad_splits(split):
+    with pytest.raises(flags.UsageError, match="train"):
+        groups.split_percent(split)

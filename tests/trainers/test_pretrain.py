@@ -1,0 +1,202 @@
+"""The first command, end to end on generated data."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import keras_vit
+from trainers import evaluate, pretrain
+from trainers.engine import folder
+from trainers.settings import flags
+
+SMALL = {
+    "source": "synthetic",
+    "variant": "mu/16",
+    "image_size": 32,
+    "batch_size": 16,
+    "steps": 6,
+    "evaluate_every": 3,
+    "log_every": 2,
+    "steps_per_call": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    run_dir = str(tmp_path_factory.mktemp("runs") / "small")
+    return pretrain.run(pretrain.Settings(**SMALL, run_dir=run_dir, ema=0.9, dropout=0.1, xla=True))
+
+
+def test_the_run_folder_is_complete(result):
+    names = {path.name for path in result.run_dir.iterdir()}
+    assert names == {"flags.cfg", "model.keras", "metrics.csv", "results.json", "logs"}
+    assert any((result.run_dir / "logs").rglob("events*"))
+    results = json.loads((result.run_dir / "results.json").read_text())
+    assert results == result.metrics
+    assert {"val_accuracy", "val_loss", "best_val_accuracy", "best_step", "step", "examples", "seconds"} <= set(results)
+    assert {"images_per_second", "seed", "versions", "test_accuracy", "test_loss"} <= set(results)
+    assert (results["step"], results["examples"], results["best_step"] % 3) == (6, 96, 0)
+
+
+def test_flags_cfg_repeats_the_run(result):
+    again = flags.read([f"--flagfile={result.run_dir}/flags.cfg", "--overwrite"], pretrain.Settings)
+    repeated = pretrain.run(again)
+    assert repeated.history.history == result.history.history
+    for one, other in zip(repeated.model.get_weights(), result.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_metrics_csv_has_a_row_per_interval_and_evaluation(result):
+    rows = list(csv.DictReader((result.run_dir / "metrics.csv").open()))
+    assert list(rows[0])[:5] == ["step", "examples", "loss", "learning_rate", "gradient_norm"]
+    assert [int(row["step"]) for row in rows] == [2, 3, 4, 6]
+    assert [bool(row["val_accuracy"]) for row in rows] == [False, True, False, True]
+    assert [int(row["examples"]) for row in rows] == [32, 48, 64, 96]
+    weights = [2, 1, 1, 2]
+    first = np.average([float(row["loss"]) for row in rows[:2]], weights=weights[:2])
+    assert first == pytest.approx(result.history.history["loss"][0], rel=1e-6)
+
+
+def test_the_saved_model_answers_the_same_in_another_process(result, tmp_path):
+    images = np.random.default_rng(0).normal(size=(3, 32, 32, 3)).astype("float32")
+    np.save(tmp_path / "images.npy", images)
+    code = (
+        "import sys, numpy as np, keras, keras_vit\n"
+        "model = keras.models.load_model(sys.argv[1])\n"
+        "np.save(sys.argv[3], model(np.load(sys.argv[2])))\n"
+        "assert model.class_names[3] == 'colour 3' and model.preprocessing.size == (32, 32)\n"
+    )
+    paths = [str(result.run_dir / "model.keras"), str(tmp_path / "images.npy"), str(tmp_path / "logits.npy")]
+    subprocess.run([sys.executable, "-c", code, *paths], check=True, timeout=200)
+    np.testing.assert_array_equal(np.load(tmp_path / "logits.npy"), result.model(images))
+
+
+def test_the_saved_model_is_the_average_and_small(result):
+    """No optimizer travels with it: the file holds little more than the weights."""
+    weights = sum(weight.nbytes for weight in result.model.get_weights())
+    assert (result.run_dir / "model.keras").stat().st_size < weights + 200_000
+    assert not keras.models.load_model(result.run_dir / "model.keras").compiled
+
+
+def test_evaluate_repeats_the_reported_accuracy(result, capsys):
+    settings = evaluate.Settings(model=str(result.run_dir), source="synthetic", evaluations="accuracy,baselines")
+    rows = evaluate.run(settings)
+    assert rows["vision transformer"] == pytest.approx(result.metrics["test_accuracy"], abs=1e-6)
+    assert set(rows) == {"vision transformer", "logistic regression", "1-nearest neighbour", "RBF support vectors"}
+    assert "synthetic, test, 100 examples" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "fragments"),
+    [
+        ({"model": "{tmp}/nothing"}, ["nothing"]),
+        ({"source": "digits"}, ["10 classes and 3 channels", "digits has 10 and 1"]),
+        ({"split": "dev"}, ["dev", "validation"]),
+        ({"model": "{tmp}/text.keras"}, ["text.keras", "not a readable"]),
+        ({"model": "{tmp}/dense.keras"}, ["dense.keras", "Sequential"]),
+    ],
+)
+def test_evaluates_mistakes(result, changes, fragments, tmp_path):
+    (tmp_path / "text.keras").write_text("text")
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "dense.keras")
+    base = {"model": str(result.run_dir), "source": "synthetic"}
+    base |= {name: value.format(tmp=tmp_path) for name, value in changes.items()}
+    with pytest.raises(ValueError) as error:
+        evaluate.run(evaluate.Settings(**base))
+    assert all(fragment in str(error.value) for fragment in fragments), error.value
+
+
+@pytest.mark.parametrize("arguments", [{}, {"model": "x", "evaluations": "accuracy,luck"}])
+def test_evaluates_flags_are_checked(arguments):
+    with pytest.raises(flags.UsageError, match="model is needed|luck"):
+        evaluate.Settings(**arguments)
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path, capsys):
+    run_dir = tmp_path / "run"
+    settings = flags.read(
+        ["--flagfile=configs/vit_b16.cfg", f"--run_dir={run_dir}", "--dry_run"],
+        pretrain.Settings,
+    )
+    assert pretrain.run(settings).model is None
+    plan = capsys.readouterr().out
+    for fact in ("86,567,656", "35.13", "197", "14x14", "1,268,355", "92,898 steps", "4096", "results.json"):
+        assert fact in plan
+    assert not run_dir.exists()
+
+
+@pytest.mark.parametrize("config", ["vit_digits", "vit_b16", "vit_b16_in1k", "vit_b16_in21k"])
+def test_every_config_plans(config, capsys, request):
+    path = request.config.rootpath / "configs" / f"{config}.cfg"
+    lines = path.read_text().splitlines()
+    assert any(line.startswith("# Command:") for line in lines) and any("Expected:" in line for line in lines)
+    pretrain.run(flags.read([f"--flagfile={path}", "--dry_run"], pretrain.Settings))
+    assert "parameters" in capsys.readouterr().out
+
+
+def test_every_config_is_tested(request):
+    found = {path.stem for path in (request.config.rootpath / "configs").glob("*.cfg")}
+    assert found == {"vit_digits", "vit_b16", "vit_b16_in1k", "vit_b16_in21k"}
+
+
+@pytest.mark.parametrize(
+    ("duration", "steps"), [({"steps": 7}, 7), ({"epochs": 2.5}, 157), ({"examples": 100}, 7), ({"epochs": 0.001}, 1)]
+)
+def test_durations(duration, steps):
+    settings = pretrain.Settings(**{**SMALL, "steps": None, **duration})
+    assert pretrain.plan_for(settings, 1000).total_steps == steps
+
+
+def test_early_stopping_restores_the_best_weights(tmp_path):
+    """A learning rate far too high ruins the model after the first evaluation; the best evaluation is what is saved."""
+    settings = pretrain.Settings(
+        **{**SMALL, "steps": 60, "evaluate_every": 5},
+        run_dir=str(tmp_path / "run"),
+        early_stopping=2,
+        learning_rate=0.02,
+        schedule="constant",
+        optimizer="adam",
+    )
+    result = pretrain.run(settings)
+    again = evaluate.run(evaluate.Settings(model=str(result.run_dir), source="synthetic", split="validation"))
+    assert again["vision transformer"] == pytest.approx(result.metrics["best_val_accuracy"], abs=1e-6)
+
+
+def test_starting_from_given_weights_keeps_the_head(tmp_path, request):
+    fixtures = request.config.rootpath / "tests" / "fixtures"
+    given = keras_vit.weights.load(str(fixtures / "train_init.npz"))
+    model = keras_vit.build(given.architecture)
+    pretrain.start_from(model, str(fixtures / "train_init.npz"))
+    for one, other in zip(model.get_weights(), given.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(ValueError, match="num_classes=7, but the flags ask for 5"):
+        pretrain.start_from(keras_vit.build(given.architecture, num_classes=5), str(fixtures / "train_init.npz"))
+
+
+def test_any_keras_callback_can_be_passed(tmp_path):
+    class Recorder(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.seen = []
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.seen.append((epoch, sorted(logs)))
+
+    recorder = Recorder()
+    pretrain.run(pretrain.Settings(**SMALL, run_dir=str(tmp_path / "run")), callbacks=[recorder])
+    names = ["accuracy", "gradient_norm", "loss", "val_accuracy", "val_loss"]
+    assert recorder.seen == [(0, names), (1, names)]
+
+
+def test_an_unfinished_run_is_begun_again_a_finished_one_is_kept(tmp_path):
+    settings = pretrain.Settings(**SMALL, run_dir=str(tmp_path / "run"))
+    folder.claim(settings.run_dir, overwrite=False)
+    pretrain.run(settings)
+    with pytest.raises(ValueError, match="finished run"):
+        pretrain.run(settings)
+    pretrain.run(pretrain.Settings(**SMALL, run_dir=str(tmp_path / "run"), overwrite=True))
