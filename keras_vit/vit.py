@@ -42,9 +42,7 @@ def build(
         architecture = variant_or_architecture.replace(**overrides)
     else:
         architecture = parse(variant_or_architecture, **overrides)
-    return VisionTransformer(
-        architecture, class_names=class_names, preprocessing=preprocessing, dtype=dtype, name=name
-    )
+    return VisionTransformer(architecture, class_names=class_names, preprocessing=preprocessing, dtype=dtype, name=name)
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
@@ -87,9 +85,7 @@ class VisionTransformer(keras.Model):
 
 def forward(a: Architecture, images, policy):
     """Equations 1 to 4 over symbolic images (B, H, W, C); returns logits (B, Y), or features without a head."""
-    position = functools.partial(
-        added_position, a.position, class_token=a.class_token, grid=a.grid, dtype=policy
-    )
+    position = functools.partial(added_position, a.position, class_token=a.class_token, grid=a.grid, dtype=policy)
     shared_position = position(name="position") if a.position_site == "shared" else None
 
     tokens = Patches(a.patch_size, dtype=policy, name="patches")(images)

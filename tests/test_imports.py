@@ -34,10 +34,13 @@ ALLOWED = {
         "trainers.settings",
     },
     "trainers/engine": {"keras", "tensorflow", "tqdm", "trainers.engine"},
+    "trainers/runs": {"keras_vit.variants", "trainers.runs"},
     "trainers": {"numpy", "keras", "tensorflow", "keras_vit", "trainers"},
 }
 
-FILES = sorted(path.relative_to(ROOT).as_posix() for room in ("keras_vit", "trainers") for path in (ROOT / room).rglob("*.py"))
+FILES = sorted(
+    path.relative_to(ROOT).as_posix() for room in ("keras_vit", "trainers") for path in (ROOT / room).rglob("*.py")
+)
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "misc"}
 
 

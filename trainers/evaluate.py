@@ -14,14 +14,11 @@ from trainers.settings.fields import setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(groups.SourceSettings):
     """Evaluation."""
 
-    model: str | None = setting(None, "A .keras file, or the folder of a run.")
-    source: str = setting("digits", "Where examples come from: digits, synthetic, or tfds:NAME[/CONFIG][:VERSION].")
+    model: str = setting("", "A .keras file, or the folder of a run.")
     split: str = setting("test", "What to evaluate on, e.g. test or validation.")
-    data_dir: str | None = setting(None, "Where TensorFlow Datasets are kept; its own default if left out.")
-    batch_size: int = setting(128, "Examples per step over all devices.")
     evaluations: str = setting("accuracy", "What to report, separated by commas: accuracy, baselines.")
 
     def __post_init__(self):
@@ -30,7 +27,9 @@ class Settings:
             raise flags.UsageError("--model is needed: a .keras file, or the folder of a run.")
         unknown = sorted(set(self.evaluations.split(",")) - set(EVALUATIONS))
         if unknown:
-            raise flags.UsageError(f"Unknown --evaluations {', '.join(unknown)}; choose among {', '.join(EVALUATIONS)}.")
+            raise flags.UsageError(
+                f"Unknown --evaluations {', '.join(unknown)}; choose among {', '.join(EVALUATIONS)}."
+            )
 
 
 def run(settings: Settings) -> dict[str, float]:
@@ -64,7 +63,9 @@ def load_model(path: str) -> Any:
     try:
         model = keras.models.load_model(file, compile=False)
     except (ValueError, OSError, TypeError, KeyError) as error:
-        raise ValueError(f"--model={path}: not a readable .keras file ({str(error).splitlines()[0].split('. ')[0]}).") from error
+        raise ValueError(
+            f"--model={path}: not a readable .keras file ({str(error).splitlines()[0].split('. ')[0]})."
+        ) from error
     if not isinstance(model, keras_vit.VisionTransformer):
         raise ValueError(f"--model={path} holds a {type(model).__name__}, not a model of keras_vit.")
     return model
@@ -103,7 +104,9 @@ def baselines(settings: Settings, model, source) -> dict[str, float]:
         return images.numpy(), labels.numpy()
 
     if source.name not in ("digits", "synthetic"):
-        raise ValueError(f"--evaluations=baselines trains on raw pixels in memory: digits or synthetic, not {source.name}.")
+        raise ValueError(
+            f"--evaluations=baselines trains on raw pixels in memory: digits or synthetic, not {source.name}."
+        )
     parts = [arrays(split) for name, split in source.splits.items() if name != settings.split]
     train_pixels, train_labels = (np.concatenate(part) for part in zip(*parts, strict=True))
     return scores(train_pixels, train_labels, *arrays(source.split(settings.split)))

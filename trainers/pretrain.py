@@ -17,7 +17,13 @@ from trainers.settings import command_line, flags, groups
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(groups.RunSettings, groups.OptimizationSettings, groups.DataSettings, groups.ModelSettings):
+class Settings(
+    groups.RunSettings,
+    groups.OptimizationSettings,
+    groups.DataSettings,
+    groups.SourceSettings,
+    groups.ModelSettings,
+):
     """Settings of pre-training; every field is a flag of the same name."""
 
     def __post_init__(self):
@@ -28,7 +34,7 @@ class Settings(groups.RunSettings, groups.OptimizationSettings, groups.DataSetti
             raise flags.UsageError(
                 f"--early_stopping={self.early_stopping} needs evaluations, but --validation_split=none."
             )
-        if self.run_dir is None:
+        if not self.run_dir:
             name = f"{self.source}_{self.variant}".replace("/", "_").replace(":", "_")
             object.__setattr__(self, "run_dir", f"saved_models/{name}")
 
@@ -53,13 +59,14 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> Result:
         ValueError: for settings that do not fit the source, the weights or the folder; nothing is written then.
     """
     from trainers.data import pipeline, sources
-    from trainers.engine import folder, loop, runtime
+    from trainers.engine import loop, runtime
+    from trainers.runs import folder, report
 
     source = sources.open_source(settings)
     architecture = architecture_for(settings, source)
     plan = plan_for(settings, source.split(settings.train_split).size)
     where = runtime.start(settings.distribution, settings.precision, settings.seed)
-    print(describe(settings, source, architecture, plan, where))
+    print(report.plan(settings, source, architecture, plan, where))
     if settings.dry_run:
         return Result(None, None, {}, None)
     source.ready()
@@ -75,13 +82,13 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> Result:
     loop.fit(steps, batches, plan, [*ours, *callbacks], validation)
     seconds = time.perf_counter() - begin
 
-    metrics = summary(settings, plan, steps.step, seconds, history)
+    metrics = report.results(settings, plan, steps.step, seconds, history)
     if test is not None:
         metrics |= {f"test_{name}": value for name, value in test.run().items()}
     model = uncompiled(steps.model)
     folder.replace_with(run_dir / folder.MODEL, model.save)
     folder.write_json(run_dir / folder.RESULTS, metrics)
-    print(report(metrics, run_dir))
+    print(report.closing(metrics, run_dir))
     return Result(model, history, metrics, run_dir)
 
 
@@ -107,9 +114,11 @@ def plan_for(settings: Settings, examples: int):
     elif settings.epochs:
         total = math.ceil(settings.epochs * per_epoch)
     else:
-        total = math.ceil(settings.examples / settings.batch_size)
+        total = math.ceil((settings.examples or 0) / settings.batch_size)
     if settings.warmup_steps >= total:
-        raise flags.UsageError(f"--warmup_steps={settings.warmup_steps} must be less than the {total} steps of training.")
+        raise flags.UsageError(
+            f"--warmup_steps={settings.warmup_steps} must be less than the {total} steps of training."
+        )
     evaluate_every = min(settings.evaluate_every or math.ceil(per_epoch), total)
     return Plan(total, evaluate_every, settings.log_every, settings.steps_per_call)
 
@@ -186,14 +195,13 @@ def make_callbacks(settings: Settings, plan, run_dir: pathlib.Path):
     """Keras's history, and the callbacks of every run."""
     import keras
 
-    from trainers.engine import callbacks, folder
+    from trainers.engine import callbacks
+    from trainers.runs import folder
 
     history = keras.callbacks.History()
     ours = [
         history,
-        callbacks.MetricsFile(
-            run_dir / folder.METRICS, batch_size=settings.batch_size, log_every=settings.log_every
-        ),
+        callbacks.MetricsFile(run_dir / folder.METRICS, batch_size=settings.batch_size, log_every=settings.log_every),
         callbacks.Progress(plan.total_steps, settings.batch_size),
         keras.callbacks.TensorBoard(run_dir / folder.LOGS, write_graph=False),
     ]
@@ -206,69 +214,11 @@ def make_callbacks(settings: Settings, plan, run_dir: pathlib.Path):
     return history, ours
 
 
-def summary(settings: Settings, plan, step: int, seconds: float, history) -> dict[str, Any]:
-    """What results.json says of training."""
-    from trainers.engine import folder
-
-    metrics: dict[str, Any] = {name: values[-1] for name, values in history.history.items() if name.startswith("val_")}
-    if "val_accuracy" in history.history:
-        accuracies = history.history["val_accuracy"]
-        best = max(range(len(accuracies)), key=accuracies.__getitem__)
-        metrics |= {"best_val_accuracy": accuracies[best], "best_step": plan.epoch_end(history.epoch[best])}
-    examples = step * settings.batch_size
-    return metrics | {
-        "step": step,
-        "examples": examples,
-        "seconds": round(seconds, 2),
-        "images_per_second": round(examples / seconds, 1),
-        "seed": settings.seed,
-        "versions": folder.versions(),
-    }
-
-
 def uncompiled(model):
     """The model without its optimizer: what is worth saving."""
     copy = type(model).from_config(model.get_config())
     copy.set_weights(model.get_weights())
     return copy
-
-
-def describe(settings: Settings, source, architecture, plan, where) -> str:
-    """The plan of a run, for people."""
-    from keras_vit import variants
-    from trainers.engine import folder
-
-    rows, columns = architecture.grid
-    train = source.split(settings.train_split).size
-    files = ", ".join((folder.FLAGS, folder.MODEL, folder.METRICS, folder.RESULTS, f"{folder.LOGS}/"))
-    lines = {
-        "model": f"{settings.variant}, {variants.count_params(architecture):,} parameters, "
-        f"{variants.flops(architecture) / 1e9:,.2f} GFLOPs per image",
-        "tokens": f"{architecture.tokens} ({rows}x{columns} patches{' and a class token' * bool(architecture.class_token)})",
-        "source": f"{source.name}, {train:,} training examples, {source.num_classes} classes",
-        "batch": f"{settings.batch_size} in all, {settings.batch_size // where.replicas} on each of {where.replicas} "
-        f"replicas ({where.reason})",
-        "training": f"{plan.total_steps:,} steps = {plan.total_steps * settings.batch_size:,} examples = "
-        f"{plan.total_steps * settings.batch_size / train:,.1f} epochs; evaluation every {plan.evaluate_every:,} steps",
-        "loss": f"{settings.objective}, label smoothing {settings.label_smoothing:g}, computed in {settings.precision}",
-        "update": f"{settings.optimizer}, {settings.schedule} {settings.learning_rate:g} to {settings.end_learning_rate:g} "
-        f"after {settings.warmup_steps:,} warm-up steps, decay {settings.weight_decay:g}, "
-        f"clip {settings.clip_norm or 'off'}, averages {settings.ema or 'off'}",
-        "stopping": f"after {settings.early_stopping} evaluations without better validation accuracy"
-        if settings.early_stopping
-        else "at the end",
-        "files": f"{settings.run_dir}/: {files}",
-    }
-    return "\n".join(f"{name:<10}{line}" for name, line in lines.items())
-
-
-def report(metrics: dict[str, Any], run_dir: pathlib.Path) -> str:
-    shown = {name: metrics[name] for name in ("best_val_accuracy", "test_accuracy") if name in metrics}
-    accuracies = "".join(f", {name.replace('_', ' ')} {100 * value:.2f} %" for name, value in shown.items())
-    return (
-        f"done: {metrics['step']:,} steps in {metrics['seconds']:.0f} s "
-        f"({metrics['images_per_second']:,.0f} img/s){accuracies}; see {run_dir}/"
-    )
 
 
 if __name__ == "__main__":

@@ -114,12 +114,9 @@ class Projection(keras.layers.Layer):
         self.bias = bias
 
     def build(self, inputs_shape):
-        if self.heads is None:
-            width = inputs_shape[-2] * inputs_shape[-1]
-            self._inner, self._outer = tuple(inputs_shape[-2:]), (width,)
-        else:
-            width = inputs_shape[-1]
-            self._inner, self._outer = (width,), (self.heads, width // self.heads)
+        self._inner = tuple(inputs_shape[2:])
+        width = math.prod(self._inner)
+        self._outer = (width,) if self.heads is None else (self.heads, width // self.heads)
         self.kernel = self.add_weight(shape=(*self._inner, *self._outer), initializer=_glorot, name="kernel")
         if self.bias:
             self.bias_vector = self.add_weight(shape=self._outer, initializer="zeros", name="bias")

@@ -91,9 +91,7 @@ class PatchEncoder(keras.layers.Layer):
     def build(self, patches_shape):
         self.projection.build(patches_shape)
         if self.class_token:
-            self.class_embedding = self.add_weight(
-                shape=(1, 1, self.width), initializer="zeros", name="class_token"
-            )
+            self.class_embedding = self.add_weight(shape=(1, 1, self.width), initializer="zeros", name="class_token")
         if self.added is not None:
             self.added.build(self.compute_output_shape(patches_shape))
 

@@ -76,7 +76,9 @@ class Sincos1D(keras.layers.Layer):
         self.grid = grid
 
     def build(self, tokens_shape):
-        self.table_TD = _after_class_token(sincos_1d(tokens_shape[1] - self.class_token, tokens_shape[2]), self.class_token)
+        self.table_TD = _after_class_token(
+            sincos_1d(tokens_shape[1] - self.class_token, tokens_shape[2]), self.class_token
+        )
 
     def call(self, tokens):
         return tokens + ops.convert_to_tensor(self.table_TD, dtype=tokens.dtype)

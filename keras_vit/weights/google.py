@@ -22,7 +22,7 @@ def recognises(arrays: dict[str, np.ndarray]) -> bool:
 def canonical(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The same arrays with the modules of each block numbered by kind."""
     modules = sorted({match[0] for name in arrays if (match := re.match(r".*encoderblock_\d+/(\w+)_(\d+)(?=/)", name))})
-    numbers: dict[tuple[str, str], list[int]] = {}
+    numbers: dict[str, list[int]] = {}
     for module in modules:
         kind, number = module.rsplit("_", 1)
         numbers.setdefault(kind, []).append(int(number))

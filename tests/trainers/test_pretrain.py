@@ -12,7 +12,7 @@ import pytest
 import keras_vit
 from trainers import evaluate, pretrain
 from trainers.data import sources
-from trainers.engine import folder
+from trainers.runs import folder
 from trainers.settings import flags
 
 SMALL = {
@@ -123,7 +123,7 @@ def test_evaluates_mistakes(result, changes, fragments, tmp_path):
 
 @pytest.mark.parametrize("arguments", [{}, {"model": "x", "evaluations": "accuracy,luck"}])
 def test_evaluates_flags_are_checked(arguments):
-    with pytest.raises(flags.UsageError, match="model is needed|luck"):
+    with pytest.raises(flags.UsageError, match=r"model is needed|luck"):
         evaluate.Settings(**arguments)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from trainers.settings.groups import DataSettings, split_percent
+from trainers.settings.groups import SourceSettings, split_percent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Source:
         return Split(last - first, lambda index: whole.read(index + first))
 
 
-def open_source(settings: DataSettings) -> Source:
+def open_source(settings: SourceSettings) -> Source:
     """The source that `--source` names.
 
     Raises:
@@ -76,7 +76,7 @@ def open_source(settings: DataSettings) -> Source:
     return SOURCES[kind](value, settings)
 
 
-def digits(value: str, settings: DataSettings) -> Source:
+def digits(value: str, settings: SourceSettings) -> Source:
     """1,797 scanned handwritten digits of 8x8 pixels, from the scikit-learn package.
 
     The split is fixed and stratified: 360 test examples, and a tenth of the others to choose by.
@@ -95,7 +95,7 @@ def digits(value: str, settings: DataSettings) -> Source:
     return Source("digits", 1, tuple("0123456789"), splits)
 
 
-def synthetic(value: str, settings: DataSettings) -> Source:
+def synthetic(value: str, settings: SourceSettings) -> Source:
     """Noise images of 10 classes, each class with its own mean colour: learnable, and made in no time."""
     _refuse_value("synthetic", value)
     generator = np.random.default_rng(0)
@@ -119,7 +119,7 @@ def from_arrays(images: np.ndarray, labels: np.ndarray) -> Split:
     return Split(len(images), read)
 
 
-def tensorflow_datasets(value: str, settings: DataSettings) -> Source:
+def tensorflow_datasets(value: str, settings: SourceSettings) -> Source:
     """A dataset of TensorFlow Datasets, `NAME[/CONFIG][:VERSION]`, prepared in the ArrayRecord format.
 
     TensorFlow Datasets tells no sizes before a dataset is prepared, so the ones of `TFDS_SIZES` serve plans.

@@ -32,7 +32,6 @@ def table_keys(file: str, table: str) -> tuple[str, ...]:
         table: Name of the dict in that file.
     """
     for node in ast.parse((ROOT / file).read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
-            if any(isinstance(target, ast.Name) and target.id == table for target in node.targets):
-                return tuple(ast.literal_eval(key) for key in node.value.keys if key is not None)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict) and ast.unparse(node.targets[0]) == table:
+            return tuple(ast.literal_eval(key) for key in node.value.keys if key is not None)
     raise LookupError(f"{file} has no dict literal {table}.")

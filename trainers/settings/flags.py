@@ -4,12 +4,10 @@ import dataclasses
 import pathlib
 import types
 import typing
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import flags
-
-S = TypeVar("S")
 
 
 class UsageError(ValueError):
@@ -21,15 +19,16 @@ def define(settings_class: type) -> flags.FlagValues:
     values = flags.FlagValues()
     hints = typing.get_type_hints(settings_class)
     for field in dataclasses.fields(settings_class):
-        kind, text, choices = _kind(hints[field.name]), field.metadata["help"], field.metadata["choices"]
+        default: Any = field.default
+        text, choices = field.metadata["help"], field.metadata["choices"]
         if choices:
-            flags.DEFINE_enum(field.name, field.default, choices, text, flag_values=values)
+            flags.DEFINE_enum(field.name, default, choices, text, flag_values=values)
         else:
-            _DEFINE[kind](field.name, field.default, text, flag_values=values)
+            _DEFINE[_kind(hints[field.name])](field.name, default, text, flag_values=values)
     return values
 
 
-def read(arguments: Sequence[str], settings_class: type[S]) -> S:
+def read(arguments: Sequence[str], settings_class: type) -> Any:
     """Settings from command-line arguments (without the program's name).
 
     Raises:
@@ -99,14 +98,14 @@ def _worded(message: str) -> str:
     """absl's message on one line, with advice where people go wrong."""
     message = " ".join(message.split()).removeprefix("ERROR:: ")
     if "flagfile" in message.lower():
-        here = pathlib.Path.cwd()
         message += (
-            f" (looked from {here}; flag files name their parts relative to the project's root, so start commands there)"
+            f" (looked from {pathlib.Path.cwd()}; flag files name their parts relative to the project's root, "
+            "so start commands there)"
         )
     return message
 
 
-_DEFINE = {
+_DEFINE: dict[type, Callable[..., Any]] = {
     str: flags.DEFINE_string,
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,

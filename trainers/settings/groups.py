@@ -44,15 +44,21 @@ class ModelSettings:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DataSettings:
-    """Data."""
+class SourceSettings:
+    """Source."""
 
     source: str = setting("digits", "Where examples come from: digits, synthetic, or tfds:NAME[/CONFIG][:VERSION].")
+    data_dir: str | None = setting(None, "Where TensorFlow Datasets are kept; its own default if left out.")
+    batch_size: int = setting(128, "Examples per step over all devices.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """Training data."""
+
     train_split: str = setting("train", "What to train on, e.g. train or train[:99%].")
     validation_split: str = setting("validation", "What chooses between checkpoints; 'none' trains without evaluating.")
     test_split: str = setting("test", "What the finished model is reported on; 'none' reports nothing.")
-    data_dir: str | None = setting(None, "Where TensorFlow Datasets are kept; its own default if left out.")
-    batch_size: int = setting(128, "Examples per update over all devices.")
     augment: str = setting("none", "Random transformations of training images.", choices=AUGMENTATIONS)
     shuffle: bool = setting(True, "Whether each epoch visits the examples in a new random order.")
 
@@ -83,7 +89,7 @@ class OptimizationSettings:
 class RunSettings:
     """Run."""
 
-    run_dir: str | None = setting(None, "Folder for everything the run writes; saved_models/SOURCE_VARIANT if left out.")
+    run_dir: str = setting("", "Folder for what the run writes; saved_models/SOURCE_VARIANT if left out.")
     overwrite: bool = setting(False, "Whether a finished run in that folder may be replaced.")
     seed: int = setting(0, "Initial weights, order, augmentation and dropout all follow from it.")
     evaluate_every: int | None = setting(None, "Updates between evaluations; once per epoch if left out.")
@@ -132,7 +138,8 @@ def check_optimization(settings: OptimizationSettings) -> None:
         )
     if settings.weight_decay and settings.optimizer == "adam":
         raise UsageError(
-            f"--optimizer=adam does not decay weights, but --weight_decay={settings.weight_decay}; use --optimizer=adamw."
+            f"--optimizer=adam does not decay weights, but --weight_decay={settings.weight_decay}; use "
+            "--optimizer=adamw."
         )
 
 

@@ -171,9 +171,7 @@ def test_stop_training_is_honoured_after_a_call():
     assert steps.step == 2
 
 
-@given(
-    total=st.integers(1, 500), evaluate=st.integers(1, 100), log=st.integers(1, 100), per_call=st.integers(1, 100)
-)
+@given(total=st.integers(1, 500), evaluate=st.integers(1, 100), log=st.integers(1, 100), per_call=st.integers(1, 100))
 def test_calls_cover_training_and_cross_no_boundary(total, evaluate, log, per_call):
     plan = loop.Plan(total, evaluate, log, per_call)
     step = 0

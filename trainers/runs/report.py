@@ -1,0 +1,85 @@
+"""A run in words and numbers: the plan before it, the results after."""
+
+import pathlib
+from typing import Any
+
+from keras_vit import variants
+from trainers.runs import folder
+
+
+def plan(settings, source, architecture, plan, where) -> str:
+    """The plan of a training run.
+
+    Args:
+        settings: Of the command.
+        source: Opened source.
+        architecture: Of the model to train.
+        plan: Length and rhythm of training.
+        where: Runtime it will train on.
+    """
+    rows, columns = architecture.grid
+    train = source.split(settings.train_split).size
+    examples = plan.total_steps * settings.batch_size
+    files = ", ".join((folder.FLAGS, folder.MODEL, folder.METRICS, folder.RESULTS, f"{folder.LOGS}/"))
+    patience = f"after {settings.early_stopping} evaluations without better validation accuracy"
+    return table(
+        {
+            "model": f"{settings.variant}, {variants.count_params(architecture):,} parameters, "
+            f"{variants.flops(architecture) / 1e9:,.2f} GFLOPs per image",
+            "tokens": f"{architecture.tokens}: {rows}x{columns} patches"
+            + " and a class token" * architecture.class_token,
+            "source": f"{source.name}, {train:,} training examples, {source.num_classes} classes",
+            "batch": f"{settings.batch_size} in all, {settings.batch_size // where.replicas} on each of "
+            f"{where.replicas} replicas ({where.reason})",
+            "training": f"{plan.total_steps:,} steps = {examples:,} examples = {examples / train:,.1f} epochs; "
+            f"evaluation every {plan.evaluate_every:,} steps",
+            "loss": f"{settings.objective}, label smoothing {settings.label_smoothing:g}, in {settings.precision}",
+            "update": f"{settings.optimizer}, {settings.schedule} {settings.learning_rate:g} to "
+            f"{settings.end_learning_rate:g} after {settings.warmup_steps:,} warm-up steps, decay "
+            f"{settings.weight_decay:g}, clip {settings.clip_norm or 'off'}, averages {settings.ema or 'off'}",
+            "stopping": patience if settings.early_stopping else "at the end",
+            "files": f"{settings.run_dir}/: {files}",
+        }
+    )
+
+
+def results(settings, plan, step: int, seconds: float, history) -> dict[str, Any]:
+    """What results.json says of training.
+
+    Args:
+        settings: Of the command.
+        plan: Length and rhythm of training.
+        step: Updates done.
+        seconds: They took.
+        history: Keras's History of the run.
+    """
+    metrics: dict[str, Any] = {name: values[-1] for name, values in history.history.items() if name.startswith("val_")}
+    if "val_accuracy" in history.history:
+        accuracies = history.history["val_accuracy"]
+        best = max(range(len(accuracies)), key=accuracies.__getitem__)
+        metrics |= {"best_val_accuracy": accuracies[best], "best_step": plan.epoch_end(history.epoch[best])}
+    examples = step * settings.batch_size
+    return metrics | {
+        "step": step,
+        "examples": examples,
+        "seconds": round(seconds, 2),
+        "images_per_second": round(examples / seconds, 1),
+        "seed": settings.seed,
+        "versions": folder.versions(),
+    }
+
+
+def closing(metrics: dict[str, Any], run_dir: pathlib.Path) -> str:
+    """The last line of a training run."""
+    shown = {name: metrics[name] for name in ("best_val_accuracy", "test_accuracy") if name in metrics}
+    accuracies = "".join(f", {name.replace('_', ' ')} {100 * value:.2f} %" for name, value in shown.items())
+    return (
+        f"done: {metrics['step']:,} steps in {metrics['seconds']:.0f} s "
+        f"({metrics['images_per_second']:,.0f} img/s){accuracies}; see {run_dir}/"
+    )
+
+
+def table(rows: dict[str, str]) -> str:
+    """Names and what is to be said of them, in two columns."""
+    width = max(map(len, rows))
+    return "\n".join(f"{name:<{width}}  {text}" for name, text in rows.items())
