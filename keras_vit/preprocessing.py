@@ -33,7 +33,8 @@ class Preprocessing:
 
     def __post_init__(self):
         for name in ("size", "mean", "std"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            value = getattr(self, name)
+            object.__setattr__(self, name, tuple(value) if isinstance(value, (tuple, list)) else (value,))
         if len(self.size) != 2 or not all(isinstance(side, int) and side > 0 for side in self.size):
             raise ValueError(f"size is (height, width) in positive pixels; got {self.size!r}.")
         if self.resize not in RESIZES:

@@ -186,7 +186,7 @@ def _position_params(a: Architecture) -> int:
 
 def _image_size(size: Any) -> Any:
     """Squares are kept as one int, so that equal architectures compare equal."""
-    pair = (size, size) if isinstance(size, int) else tuple(size)
+    pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(pair) != 2 or not all(isinstance(side, int) and side > 0 for side in pair):
         raise ValueError(f"image_size is one positive int or a pair (height, width) of them; got {size!r}.")
     return pair[0] if pair[0] == pair[1] else pair
@@ -199,11 +199,11 @@ def _check_ranges(a: Architecture) -> None:
     for name in ("dropout", "attention_dropout", "stochastic_depth"):
         if not 0 <= getattr(a, name) < 1:
             raise ValueError(f"{name} is a rate in [0, 1); got {getattr(a, name)!r}.")
-    if a.representation is not None and a.representation < 1:
+    if a.representation is not None and (not isinstance(a.representation, int) or a.representation < 1):
         raise ValueError(f"representation is the width of the tanh layer, or None for none; got {a.representation!r}.")
-    if a.num_classes < 0:
-        raise ValueError(f"num_classes must be positive, or 0 for no head; got {a.num_classes!r}.")
-    if a.epsilon <= 0:
+    if not isinstance(a.num_classes, int) or a.num_classes < 0:
+        raise ValueError(f"num_classes must be a positive int, or 0 for no head; got {a.num_classes!r}.")
+    if not a.epsilon > 0:
         raise ValueError(f"epsilon must be positive; got {a.epsilon!r}.")
 
 

@@ -18,7 +18,7 @@ class Attention(keras.layers.Layer):
     Args:
         heads: Number A of heads; must divide the width D, and K = D / A.
         dropout: Rate on the attention probabilities.
-        bias: Whether the four projections have biases.
+        use_bias: Whether the four projections have biases.
         position: Key of `keras_vit.layers.position.POSITIONS`; only kinds that act inside attention matter here.
         class_token: Whether token 0 is a class token; only such a position kind asks.
 
@@ -35,19 +35,19 @@ class Attention(keras.layers.Layer):
         ValueError: if the width is not divisible by the heads.
     """
 
-    def __init__(self, heads, dropout=0.0, bias=True, position="none", class_token=True, **kwargs):
+    def __init__(self, heads, dropout=0.0, use_bias=True, position="none", class_token=True, **kwargs):
         super().__init__(**kwargs)
         self.supports_masking = True
         self.heads = heads
         self.dropout = dropout
-        self.bias = bias
+        self.use_bias = use_bias
         self.position = position
         self.class_token = class_token
         self.relative = attention_position(
             position, class_token=class_token, dtype=self.dtype_policy, name="relative_position"
         )
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
-        shared = {"bias": bias, "dtype": self.dtype_policy}
+        shared = {"use_bias": use_bias, "dtype": self.dtype_policy}
         self.query = Projection(heads, name="query", **shared)
         self.key = Projection(heads, name="key", **shared)
         self.value = Projection(heads, name="value", **shared)
@@ -105,28 +105,29 @@ class Projection(keras.layers.Layer):
 
     Args:
         heads: Number A of heads to split into, (B, T, D) to (B, T, A, K); None joins (B, T, A, K) to (B, T, A*K).
-        bias: Whether a bias is added.
+        use_bias: Whether a bias is added.
     """
 
-    def __init__(self, heads, bias=True, **kwargs):
+    def __init__(self, heads, use_bias=True, **kwargs):
         super().__init__(**kwargs)
+        self.supports_masking = True
         self.heads = heads
-        self.bias = bias
+        self.use_bias = use_bias
 
     def build(self, inputs_shape):
         self._inner = tuple(inputs_shape[2:])
         width = math.prod(self._inner)
         self._outer = (width,) if self.heads is None else (self.heads, width // self.heads)
         self.kernel = self.add_weight(shape=(*self._inner, *self._outer), initializer=_glorot, name="kernel")
-        if self.bias:
-            self.bias_vector = self.add_weight(shape=self._outer, initializer="zeros", name="bias")
+        if self.use_bias:
+            self.bias = self.add_weight(shape=self._outer, initializer="zeros", name="bias")
 
     def call(self, inputs):
         length, width = inputs.shape[1], math.prod(self._inner)
         matrix = ops.reshape(self.kernel, (width, width))
         outputs = ops.matmul(ops.reshape(inputs, (-1, width)), matrix)
-        if self.bias:
-            outputs = ops.add(outputs, ops.reshape(self.bias_vector, (width,)))
+        if self.use_bias:
+            outputs = ops.add(outputs, ops.reshape(self.bias, (width,)))
         return ops.reshape(outputs, (-1, length, *self._outer))
 
 

@@ -46,8 +46,10 @@ class GlobalAveragePooling(keras.layers.Layer):
         patches = tokens[:, first:]
         if mask is None:
             return ops.mean(patches, axis=1)
-        weights_BN1 = ops.cast(mask[:, first:], tokens.dtype)[..., None]
-        return ops.sum(patches * weights_BN1, axis=1) / ops.maximum(ops.sum(weights_BN1, axis=1), 1)
+        # In float32: bfloat16 cannot count past 256.
+        weights_BN1 = ops.cast(mask[:, first:], "float32")[..., None]
+        sums_BD = ops.sum(ops.cast(patches, "float32") * weights_BN1, axis=1)
+        return ops.cast(sums_BD / ops.maximum(ops.sum(weights_BN1, axis=1), 1.0), tokens.dtype)
 
     def compute_mask(self, tokens, mask=None):
         return None

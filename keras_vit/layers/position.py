@@ -50,6 +50,8 @@ class Learned2D(keras.layers.Layer):
     def build(self, tokens_shape):
         rows, columns = checked_grid(self.grid, tokens_shape, self.class_token)
         width = tokens_shape[-1]
+        if width % 2:
+            raise ValueError(f"learned_2d needs a width divisible by 2; got {width}.")
         self.columns = self.add_weight(shape=(columns, width // 2), initializer=_normal(), name="columns")
         self.rows = self.add_weight(shape=(rows, width // 2), initializer=_normal(), name="rows")
         if self.class_token:
@@ -119,6 +121,7 @@ class RelativePosition(keras.layers.Layer):
 
     def __init__(self, class_token=True, **kwargs):
         super().__init__(**kwargs)
+        self.supports_masking = True
         self.class_token = class_token
 
     def build(self, queries_shape):

@@ -1,11 +1,13 @@
 """Reads models from other people's weight files.
 
-`load` recognises the file, infers the architecture from the arrays, builds the model and fills it. Each format has one
-file with one table of names.
+`load` recognises the file, infers the architecture from the arrays, builds the model and fills it. Each format is one
+file of this room, with one table of names.
 """
 
+import os
 import pathlib
 import zipfile
+import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +31,7 @@ class LoadReport(NamedTuple):
     missing: list[str]
 
 
-def load(path: str, *, return_report: bool = False, **overrides: Any) -> Any:
+def load(path: str | os.PathLike, *, return_report: bool = False, **overrides: Any) -> Any:
     """Builds the model that a weight file holds.
 
     Args:
@@ -43,46 +45,60 @@ def load(path: str, *, return_report: bool = False, **overrides: Any) -> Any:
     Raises:
         InvalidWeights: if the file is missing, damaged, of an unknown format, or its arrays do not fit the model.
     """
-    arrays = read_npz(path)
-    for form in FORMATS.values():
-        if form.recognises(arrays):
-            break
-    else:
+    stored = read_npz(path)
+    form = next((form for form in FORMATS.values() if form.recognises(stored)), None)
+    if form is None:
         raise InvalidWeights(
-            f"{path}: no known format. Expected the array names of {' or '.join(FORMATS)}; got {_shown(arrays)}."
+            f"{path}: no known format. Expected the array names of {' or '.join(FORMATS)}; got {_shown(stored)}."
         )
-    arrays = form.canonical(arrays)
+    origins = google.linen_names(stored)
+    arrays = form.canonical({name: stored[origin] for name, origin in origins.items()})
     try:
-        architecture = Architecture(**{**google.architecture(arrays), **overrides})
-        model = build(architecture)
-    except (KeyError, ValueError) as error:
-        raise InvalidWeights(f"{path}: {error}") from error
-    report = fill(model, arrays, google.names(architecture), path)
+        fields = form.architecture(arrays)
+        if "image_size" not in overrides:
+            fields |= google.image_size(arrays)
+        model = build(Architecture.from_dict({**fields, **overrides}))
+    except KeyError as error:
+        raise InvalidWeights(f"{path}: the array {error.args[0]} is missing.") from error
+    except (ValueError, IndexError) as error:
+        raise InvalidWeights(f"{path}: {_one_line(error)}") from error
+    names = fill(model, arrays, google.names(model.architecture), path)
+    report = LoadReport(sorted(origins.get(name) or origins[form.ORIGIN[name]] for name in names), [], [], [], [])
     return (model, report) if return_report else model
 
 
-def read_npz(path: str) -> dict[str, np.ndarray]:
+def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """The arrays of an `.npz` file; pickled objects are never read.
 
     Raises:
-        InvalidWeights: if there is no such file, or it is damaged or holds pickled objects.
+        InvalidWeights: if there is no such file, or it is damaged or holds anything but arrays of floats.
     """
     if not pathlib.Path(path).is_file():
         raise InvalidWeights(f"{path}: no such weight file.")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise InvalidWeights(f"{path}: not a readable .npz file of plain arrays ({error}).") from error
+            arrays = {name: archive[name] for name in archive.files}
+    except _UNREADABLE as error:
+        raise InvalidWeights(f"{path}: not a readable .npz file of plain arrays ({_one_line(error)}).") from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+            held = array.dtype if isinstance(array, np.ndarray) else "no array"
+            raise InvalidWeights(f"{path}: expected floating-point arrays, but {_one_line(name)} holds {held}.")
+    return arrays
 
 
-def fill(model: VisionTransformer, arrays: dict[str, np.ndarray], names: dict[str, str], path: str) -> LoadReport:
-    """Assigns arrays to the model's variables by a table from variable path to array name; all or nothing.
+def fill(
+    model: VisionTransformer, arrays: dict[str, np.ndarray], names: dict[str, str], path: str | os.PathLike
+) -> list[str]:
+    """Assigns arrays to the model's variables by a table from variable path to array name; all of them, or none.
+
+    Returns:
+        The names of the arrays, one for each variable.
 
     Raises:
-        InvalidWeights: if an array is missing, left over, or has another number of entries than its variable.
+        InvalidWeights: if an array is missing, left over, or has another shape than its variable.
     """
-    variables = {variable_path(variable): variable for variable in model.weights if is_weight(variable)}
+    variables = {variable.path: variable for variable in model.weights if is_weight(variable)}
     missing = sorted(own for own in variables if names.get(own) not in arrays)
     unused = sorted(set(arrays) - {names.get(own) for own in variables})
     if missing or unused:
@@ -90,21 +106,20 @@ def fill(model: VisionTransformer, arrays: dict[str, np.ndarray], names: dict[st
             f"{path}: the arrays do not match the model. Missing for {_shown(missing)}; unused in the file "
             f"{_shown(unused)}."
         )
+    values = {}
     for own, variable in variables.items():
         array = arrays[names[own]]
-        # Patch kernels are stored (P, P, C, D) and projected here as (P*P*C, D); everything else has equal shapes.
-        if array.size != np.prod(variable.shape) or array.shape[-1] != variable.shape[-1]:
+        if names[own] == google.PATCH_KERNEL and array.ndim == 4:
+            array = array.reshape(-1, array.shape[-1])  # stored (P, P, C, D), projected here as (P*P*C, D)
+        if array.shape != tuple(variable.shape):
             raise InvalidWeights(
-                f"{path}: {names[own]} has shape {array.shape}; the model's {own} needs {tuple(variable.shape)}."
+                f"{path}: {names[own]} has shape {arrays[names[own]].shape}; the model's {own} needs "
+                f"{tuple(variable.shape)}."
             )
+        values[own] = array
     for own, variable in variables.items():
-        variable.assign(arrays[names[own]].reshape(variable.shape))
-    return LoadReport(sorted(names[own] for own in variables), [], [], [], [])
-
-
-def variable_path(variable: Any) -> str:
-    """A variable's path inside its model, e.g. `block_0/attention/query/kernel`."""
-    return variable.path
+        variable.assign(values[own])
+    return [names[own] for own in variables]
 
 
 def is_weight(variable: Any) -> bool:
@@ -113,8 +128,25 @@ def is_weight(variable: Any) -> bool:
 
 
 def _shown(names: Any) -> str:
-    names = list(names)
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") or "nothing"
+    names = [_one_line(name) for name in names]
+    return (", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")) or "nothing"
 
+
+def _one_line(text: Any) -> str:
+    return " ".join(str(text).split())
+
+
+# What numpy and zipfile raise for files that are damaged, encrypted or something else.
+_UNREADABLE = (
+    ValueError,
+    OSError,
+    EOFError,
+    AttributeError,
+    TypeError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 FORMATS = {"google": google, "bigvision": bigvision}

@@ -1,7 +1,7 @@
-"""The paper's checkpoints: flat `.npz` archives of arrays named by `/`-joined module paths (facts: ViT-B_16.npz).
+"""The paper's checkpoints: flat `.npz` archives of arrays named by `/`-joined module paths.
 
 Files come in two numberings of the modules inside a block: one counter for all (LayerNorm_0, MultiHeadDotProduct-
-Attention_1, LayerNorm_2, MlpBlock_3), or one per kind. The table below uses the second; `canonical` renumbers.
+Attention_1, LayerNorm_2, MlpBlock_3), or one per kind, as newer Flax has it. The table below uses the second.
 """
 
 import math
@@ -11,40 +11,48 @@ import numpy as np
 
 from keras_vit.variants import Architecture
 
+PATCH_KERNEL = "embedding/kernel"
 POSITION = "Transformer/posembed_input/pos_embedding"
+
+# Arrays that `canonical` renames, under the names they come from.
+ORIGIN: dict[str, str] = {}
 
 
 def recognises(arrays: dict[str, np.ndarray]) -> bool:
-    """True for the paper's own files: positions, where there are any, stand under the Transformer."""
-    return "embedding/kernel" in arrays and "pos_embedding" not in arrays and POSITION in arrays
+    """True where positions stand under the Transformer, or modules are numbered by one counter for all."""
+    one_counter = any("/MultiHeadDotProductAttention_1/" in name for name in arrays)
+    return PATCH_KERNEL in arrays and (POSITION in arrays or one_counter)
 
 
 def canonical(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same arrays with the modules of each block numbered by kind."""
-    modules = sorted({match[0] for name in arrays if (match := re.match(r".*encoderblock_\d+/(\w+)_(\d+)(?=/)", name))})
-    numbers: dict[str, list[int]] = {}
-    for module in modules:
-        kind, number = module.rsplit("_", 1)
-        numbers.setdefault(kind, []).append(int(number))
-    renamed = {}
-    for name, array in arrays.items():
-        match = re.match(r"(.*encoderblock_\d+/\w+)_(\d+)(/.*)", name)
-        if match:
-            name = f"{match[1]}_{sorted(numbers[match[1]]).index(int(match[2]))}{match[3]}"
-        renamed[name] = array
-    return renamed
+    """These arrays are the form that others are brought into."""
+    return arrays
+
+
+def linen_names(arrays: dict[str, np.ndarray]) -> dict[str, str]:
+    """Name with each block's modules numbered by kind -> name in the file."""
+    numbers: dict[str, set[int]] = {}
+    for name in arrays:
+        if match := _MODULE.match(name):
+            numbers.setdefault(match[1], set()).add(int(match[2]))
+    origins = {}
+    for name in arrays:
+        match = _MODULE.match(name)
+        own = f"{match[1]}_{sorted(numbers[match[1]]).index(int(match[2]))}{match[3]}" if match else name
+        origins[own] = name
+    return origins
 
 
 def architecture(arrays: dict[str, np.ndarray]) -> dict:
-    """Architecture fields that the arrays tell. The image is taken to be square.
+    """Architecture fields that the arrays tell, but for the image size.
 
     Raises:
-        KeyError, ValueError: if arrays that every Vision Transformer has are missing or misshapen.
+        KeyError, ValueError, IndexError: if arrays that every Vision Transformer has are missing or misshapen.
     """
-    side, _, channels, width = arrays["embedding/kernel"].shape
+    side, _, channels, width = arrays[PATCH_KERNEL].shape
     depth = 1 + max(int(match[1]) for name in arrays if (match := re.search(r"encoderblock_(\d+)/", name)))
     block = "Transformer/encoderblock_0"
-    fields = {
+    return {
         "patch_size": side,
         "channels": channels,
         "width": width,
@@ -55,11 +63,23 @@ def architecture(arrays: dict[str, np.ndarray]) -> dict:
         "pool": "map" if "MAPHead_0/probe" in arrays else "token" if "cls" in arrays else "gap",
         "representation": arrays["pre_logits/bias"].size if "pre_logits/bias" in arrays else None,
         "num_classes": arrays["head/bias"].size if "head/bias" in arrays else 0,
-        "position": "learned_1d" if POSITION in arrays else "sincos2d",
+        "position": "learned_1d",
     }
-    if POSITION in arrays:
-        fields["image_size"] = math.isqrt(arrays[POSITION].shape[1] - ("cls" in arrays)) * side
-    return fields
+
+
+def image_size(arrays: dict[str, np.ndarray]) -> dict:
+    """The image size behind a learned position table, as a field; none where positions are fixed.
+
+    Raises:
+        ValueError: if the patches do not form a square.
+    """
+    if POSITION not in arrays:
+        return {}
+    patches = arrays[POSITION].shape[1] - ("cls" in arrays)
+    side = math.isqrt(max(patches, 0))
+    if side == 0 or side * side != patches:
+        raise ValueError(f"{patches} positions do not form a square grid; pass image_size=(height, width).")
+    return {"image_size": side * arrays[PATCH_KERNEL].shape[0]}
 
 
 def names(a: Architecture) -> dict[str, str]:
@@ -100,3 +120,6 @@ def _attention(own: str, theirs: str) -> dict[str, str]:
 
 def _mlp(own: str, theirs: str) -> dict[str, str]:
     return _pair(f"{own}/dense_0", f"{theirs}/Dense_0") | _pair(f"{own}/dense_1", f"{theirs}/Dense_1")
+
+
+_MODULE = re.compile(r"(.*encoderblock_\d+/\w+)_(\d+)(/.*)")
