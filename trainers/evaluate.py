@@ -5,6 +5,7 @@ classical methods trained on the pixels of the same split, for small data.
 """
 
 import dataclasses
+import functools
 import pathlib
 import sys
 from typing import Any
@@ -85,10 +86,11 @@ def accuracy(settings: Settings, model, source) -> dict[str, float]:
             f"--model={settings.model} is for {architecture.num_classes} classes and {architecture.channels} channels; "
             f"--source={settings.source} has {source.num_classes} and {source.channels}."
         )
-    batches = pipeline.evaluation_dataset(
-        source.split(settings.split), source.channels, model.preprocessing, settings.batch_size
+    feed = functools.partial(
+        pipeline.evaluation_batches, source, settings.split, settings, preprocessing=model.preprocessing
     )
-    evaluation = Evaluation(model, Softmax(source.num_classes), batches, tf.distribute.get_strategy())
+    strategy = tf.distribute.get_strategy()
+    evaluation = Evaluation(model, Softmax(source.num_classes), feed, strategy, settings.batch_size)
     return {"vision transformer": evaluation.run()["accuracy"]}
 
 

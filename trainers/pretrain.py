@@ -6,6 +6,7 @@ results.json and TensorBoard logs. From Python: `pretrain.run(pretrain.Settings(
 """
 
 import dataclasses
+import functools
 import math
 import pathlib
 import sys
@@ -65,13 +66,15 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> Result:
     source = sources.open_source(settings)
     architecture = architecture_for(settings, source)
     plan = plan_for(settings, source.split(settings.train_split).size)
-    where = runtime.start(settings.distribution, settings.precision, settings.seed)
+    where = runtime.start(settings.distribution, settings.precision, settings.seed, settings.logical_cpus)
+    runtime.check_batch_size(settings.batch_size, where.replicas, settings.accumulate)
     print(report.plan(settings, source, architecture, plan, where))
     if settings.dry_run:
         return Result(None, None, {}, None)
     source.ready()
-    batches = pipeline.batches(source, settings)
-    steps = build_steps(settings, source, architecture, plan, where, batches.element_spec)
+    feed = functools.partial(pipeline.batches, source, settings, 0)
+    element_spec = feed(0, 1, settings.batch_size).element_spec
+    steps = build_steps(settings, source, architecture, plan, where, element_spec)
     run_dir = folder.claim(settings.run_dir, settings.overwrite)
     folder.write_text(run_dir / folder.FLAGS, flags.to_flagfile(settings))
     validation, test = (
@@ -79,7 +82,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> Result:
     )
     history, ours = make_callbacks(settings, plan, run_dir)
     begin = time.perf_counter()
-    loop.fit(steps, batches, plan, [*ours, *callbacks], validation)
+    loop.fit(steps, feed, plan, [*ours, *callbacks], validation)
     seconds = time.perf_counter() - begin
 
     metrics = report.results(settings, plan, steps.step, seconds, history)
@@ -162,8 +165,10 @@ def build_steps(settings: Settings, source, architecture, plan, where, element_s
         element_spec,
         batch_size=settings.batch_size,
         clip_norm=settings.clip_norm,
+        accumulate=settings.accumulate,
         ema=settings.ema,
         xla=settings.xla,
+        seed=settings.seed,
     )
 
 
@@ -187,8 +192,8 @@ def evaluation_of(steps, source, split: str, settings: Settings):
 
     if split == "none" or split.split("[")[0] not in source.splits:
         return None
-    batches = pipeline.evaluation_batches(source, split, settings)
-    return Evaluation(steps.model, steps.objective, batches, steps.strategy)
+    feed = functools.partial(pipeline.evaluation_batches, source, split, settings)
+    return Evaluation(steps.model, steps.objective, feed, steps.strategy, settings.batch_size)
 
 
 def make_callbacks(settings: Settings, plan, run_dir: pathlib.Path):

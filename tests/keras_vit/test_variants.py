@@ -188,6 +188,7 @@ def test_geometry_of_an_image_that_is_not_square():
 
 def test_square_is_the_same_as_one_number_or_a_pair():
     assert small(image_size=224) == small(image_size=(224, 224)) == small(image_size=[224, 224])
+    assert small(image_size=[224, 224]).image_size == 224
     assert small(image_size=224).to_dict() == small(image_size=(224, 224)).to_dict()
     assert hash(small(image_size=224)) == hash(small(image_size=[224, 224]))
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_vit.preprocessing import Preprocessing
 from trainers.data.augment import AUGMENTATIONS
-from trainers.data.sources import Source, Split
+from trainers.data.sources import Source
 
 
 def preprocessing_for(settings) -> Preprocessing:
@@ -20,13 +20,18 @@ def preprocessing_for(settings) -> Preprocessing:
     return Preprocessing(size=(size, size) if isinstance(size, int) else size)
 
 
-def batches(source: Source, settings, start_step: int = 0) -> tf.data.Dataset:
+def batches(
+    source: Source, settings, start_step: int = 0, share: int = 0, shares: int = 1, rows: int | None = None
+) -> tf.data.Dataset:
     """Endless training batches, from that of `start_step` on.
 
     Args:
         source: Opened source.
         settings: Needs train_split, image_size, batch_size, augment, shuffle and seed.
         start_step: Number of batches already consumed; skipping them costs nothing.
+        share: Which part of each global batch to read, of
+        shares: so many hosts.
+        rows: Examples per batch of the result; the whole global batch if left out.
     """
     split = source.split(settings.train_split)
     preprocessing = preprocessing_for(settings)
@@ -39,31 +44,55 @@ def batches(source: Source, settings, start_step: int = 0) -> tf.data.Dataset:
         pixels = augment(image, row_seed, source.channels, preprocessing)
         return {"images": pixels, "labels": label, "weights": tf.ones(()), "ids": index}
 
-    positions = tf.data.Dataset.range(start_step * settings.batch_size, tf.int64.max)
-    examples = positions.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return examples.batch(settings.batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    positions = _positions(start_step, None, settings.batch_size, share, shares)
+    return _batched(positions, example, rows or settings.batch_size)
 
 
-def evaluation_batches(source: Source, split_name: str, settings) -> tf.data.Dataset:
-    """Every example of a split once, in order, the last batch filled up with rows of weight 0."""
+def evaluation_batches(
+    source: Source,
+    split_name: str,
+    settings,
+    share: int = 0,
+    shares: int = 1,
+    rows: int | None = None,
+    preprocessing: Preprocessing | None = None,
+) -> tf.data.Dataset:
+    """Every example of a split once, in order, the last batch filled up with rows of weight 0.
+
+    Args:
+        source: Opened source.
+        split_name: Split, or part of one.
+        settings: Needs batch_size, and image_size where no preprocessing is given.
+        share: Which part of each global batch to read, of
+        shares: so many hosts.
+        rows: Examples per batch of the result; the whole global batch if left out.
+        preprocessing: A model's own, instead of the settings'.
+    """
     split = source.split(split_name)
-    preprocessing = preprocessing_for(settings)
-    return evaluation_dataset(split, source.channels, preprocessing, settings.batch_size)
-
-
-def evaluation_dataset(split: Split, channels: int, preprocessing: Preprocessing, batch_size: int) -> tf.data.Dataset:
-    """As `evaluation_batches`, for a model's own preprocessing."""
+    preprocessing = preprocessing or preprocessing_for(settings)
 
     def example(position):
         index = tf.minimum(position, split.size - 1)
         image, label = split.read(index)
-        pixels = AUGMENTATIONS["none"](image, None, channels, preprocessing)
+        pixels = AUGMENTATIONS["none"](image, None, source.channels, preprocessing)
         weight = tf.cast(position < split.size, tf.float32)
         return {"images": pixels, "labels": label, "weights": weight, "ids": index}
 
-    rows = -(-split.size // batch_size) * batch_size
-    examples = tf.data.Dataset.range(rows).map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return examples.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    count = -(-split.size // settings.batch_size)
+    positions = _positions(0, count, settings.batch_size, share, shares)
+    return _batched(positions, example, rows or settings.batch_size)
+
+
+def _positions(start: int, stop: int | None, batch_size: int, share: int, shares: int) -> tf.data.Dataset:
+    """Positions in the endless sequence of examples that one host reads, for global batches `start` to `stop`."""
+    rows = batch_size // shares
+    numbers = tf.data.Dataset.range(start * rows, tf.int64.max if stop is None else stop * rows)
+    return numbers.map(lambda number: number // rows * batch_size + share * rows + number % rows)
+
+
+def _batched(positions: tf.data.Dataset, example, rows: int) -> tf.data.Dataset:
+    examples = positions.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return examples.batch(rows, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
 def example_index(position, size: int, seed: int):

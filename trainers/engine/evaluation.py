@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from trainers.engine.feeding import Feed, distribute
 from trainers.engine.totals import Totals, metric_names
 
 
@@ -12,16 +13,17 @@ class Evaluation:
     Args:
         model: Keras model.
         objective: Callable (model, batch) -> (losses (B,), {name: (sum, count)}), rows weighted by batch["weights"].
-        batches: Finite dataset of global batches.
+        feed: Of finite global batches.
         strategy: tf.distribute strategy.
+        batch_size: Global batch size.
     """
 
-    def __init__(self, model, objective, batches: tf.data.Dataset, strategy):
+    def __init__(self, model, objective, feed: Feed, strategy, batch_size: int):
         self.model = model
         self.objective = objective
         self.strategy = strategy
-        self._batches = distribute(batches, strategy)
-        self._totals = Totals(metric_names(model, objective, batches.element_spec), strategy)
+        self._batches = distribute(feed, strategy, batch_size)
+        self._totals = Totals(metric_names(model, objective, feed(0, 1, batch_size).element_spec), strategy)
 
     def run(self, callbacks: keras.callbacks.CallbackList | None = None) -> dict[str, float]:
         """Means over the whole dataset, with the model's weights as they are.
@@ -42,10 +44,3 @@ class Evaluation:
     @tf.function(reduce_retracing=True)
     def _measure(self, batch):
         self.strategy.run(lambda part: self._totals.add(self.objective(self.model, part)[1]), args=(batch,))
-
-
-def distribute(batches: tf.data.Dataset, strategy):
-    """Global batches, split over the strategy's replicas."""
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return strategy.experimental_distribute_dataset(batches.with_options(options))

@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Sequence
 
 import keras
-import tensorflow as tf
 
-from trainers.engine.evaluation import Evaluation, distribute
+from trainers.engine.evaluation import Evaluation
+from trainers.engine.feeding import Feed, distribute
 from trainers.engine.steps import Steps
 
 
@@ -43,7 +43,7 @@ class Plan:
 
 def fit(
     steps: Steps,
-    batches: tf.data.Dataset,
+    feed: Feed,
     plan: Plan,
     callbacks: Sequence[keras.callbacks.Callback],
     evaluation: Evaluation | None = None,
@@ -56,13 +56,13 @@ def fit(
 
     Args:
         steps: Graph functions of the run.
-        batches: Endless training batches.
+        feed: Of endless training batches, from the one of the current step on.
         plan: Length and rhythm.
         callbacks: Any Keras callbacks.
         evaluation: Of the validation split, or None.
     """
     model = steps.model
-    iterator = iter(distribute(batches, steps.strategy))
+    iterator = iter(distribute(feed, steps.strategy, steps.batch_size))
     listed = keras.callbacks.CallbackList(
         list(callbacks), model=model, epochs=plan.epochs, steps=plan.evaluate_every, verbose=0
     )

@@ -79,6 +79,7 @@ class OptimizationSettings:
     warmup_steps: int = setting(0, "Updates over which the learning rate rises linearly from 0.")
     weight_decay: float = setting(0.0, "Decoupled decay of kernels, times the learning rate.")
     clip_norm: float | None = setting(1.0, "Gradients are scaled down to this global norm; 'none' is written 0.")
+    accumulate: int = setting(1, "Micro-batches per update on each replica: less memory, the same result.")
     ema: float | None = setting(None, "Decay of the running average of weights that is evaluated and saved.")
     early_stopping: int | None = setting(
         None, "Stop after this many evaluations without better validation accuracy, and keep the best weights."
@@ -96,6 +97,9 @@ class RunSettings:
     log_every: int = setting(50, "Updates between rows of metrics.csv.")
     steps_per_call: int = setting(50, "Updates per call into the graph; callbacks run between calls.")
     distribution: str = setting("auto", "How training is spread over devices.", choices=DISTRIBUTIONS)
+    logical_cpus: int | None = setting(
+        None, "Split the CPU into this many devices, to try replicas without accelerators."
+    )
     precision: str = setting("float32", "Compute precision; variables stay in float32.", choices=PRECISIONS)
     xla: bool = setting(False, "Whether forward and backward pass are compiled with XLA.")
     dry_run: bool = setting(False, "Print the plan and stop.")
@@ -124,7 +128,7 @@ def check_duration(settings: OptimizationSettings) -> None:
 def check_optimization(settings: OptimizationSettings) -> None:
     """Raises UsageError for optimization settings that contradict each other."""
     check_duration(settings)
-    check_positive(settings, "early_stopping")
+    check_positive(settings, "early_stopping", "accumulate")
     for name in ("label_smoothing", "ema"):
         value = getattr(settings, name)
         if value is not None and not 0 <= value < 1:
@@ -145,7 +149,7 @@ def check_optimization(settings: OptimizationSettings) -> None:
 
 def check_run(settings: RunSettings) -> None:
     """Raises UsageError for run settings out of range."""
-    check_positive(settings, "evaluate_every", "log_every", "steps_per_call")
+    check_positive(settings, "evaluate_every", "log_every", "steps_per_call", "logical_cpus")
     if settings.seed < 0 or settings.seed >= 2**31:
         raise UsageError(f"--seed must lie in [0, 2^31); got {settings.seed}.")
 

@@ -1,6 +1,7 @@
 """Files that are what they should be, and files that are not."""
 
 import io
+import pathlib
 import pickle
 import zipfile
 from typing import NamedTuple
@@ -245,6 +246,32 @@ def test_file_without_the_model_is_refused_in_one_line_and_nothing_is_assigned(w
     for model, before in snapshots:
         for weight, value in zip(model.weights, before, strict=True):
             np.testing.assert_array_equal(weight, value, err_msg=weight.path)
+
+
+class Payload:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (self.marker,)
+
+
+def payload_in_an_array(path, payload):
+    np.savez(path, **{HEAD: np.array([payload], object)})
+
+
+def payload_in_place_of_the_file(path, payload):
+    path.write_bytes(pickle.dumps(payload))
+
+
+@pytest.mark.parametrize("write", [payload_in_an_array, payload_in_place_of_the_file])
+def test_no_pickle_is_ever_run(write, tmp_path):
+    write(tmp_path / "weights.npz", Payload(tmp_path / "touched"))
+    with pytest.raises(InvalidWeights):
+        weights.load(str(tmp_path / "weights.npz"))
+    assert not (tmp_path / "touched").exists()
 
 
 @pytest.mark.parametrize(

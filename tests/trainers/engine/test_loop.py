@@ -11,7 +11,8 @@ import keras_vit
 from keras_vit import optimization
 from keras_vit.objectives.classification import Softmax
 from trainers.engine import callbacks, loop
-from trainers.engine.evaluation import Evaluation, distribute
+from trainers.engine.evaluation import Evaluation
+from trainers.engine.feeding import distribute
 from trainers.engine.steps import Steps
 
 EVENTS = [
@@ -42,6 +43,11 @@ def dataset(batches=4, size=8):
     return tf.data.Dataset.from_tensor_slices({"images": images, "labels": labels, "weights": weights})
 
 
+def feed(batches):
+    """One host's feed of these batches."""
+    return lambda share, shares, rows: batches.unbatch().batch(rows, drop_remainder=True)
+
+
 def small(**changes):
     keras.utils.set_random_seed(0)
     model = keras_vit.build("mu/16", image_size=32, num_classes=3)
@@ -59,8 +65,8 @@ def pairs(batches):
 def test_callbacks_are_called_in_the_order_of_fit():
     ours, theirs = Recorder(), Recorder()
     steps = small()
-    evaluation = Evaluation(steps.model, steps.objective, dataset(2), steps.strategy)
-    loop.fit(steps, dataset(), loop.Plan(4, 2, 1, 1), [ours], evaluation)
+    evaluation = Evaluation(steps.model, steps.objective, feed(dataset(2)), steps.strategy, 8)
+    loop.fit(steps, feed(dataset()), loop.Plan(4, 2, 1, 1), [ours], evaluation)
 
     model = keras_vit.build("mu/16", image_size=32, num_classes=3)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -80,7 +86,7 @@ def test_losses_equal_those_of_fit():
     losses = {}
     steps = small()
     log = keras.callbacks.History()
-    loop.fit(steps, dataset(), loop.Plan(4, 1, 1, 1), [log])
+    loop.fit(steps, feed(dataset()), loop.Plan(4, 1, 1, 1), [log])
     losses["ours"] = log.history["loss"]
 
     model = small().model
@@ -99,7 +105,7 @@ def test_steps_per_call_does_not_change_the_result():
     weights = []
     for steps_per_call in (1, 3):
         steps = small(clip_norm=0.1, ema=0.9)
-        loop.fit(steps, dataset().repeat(), loop.Plan(7, 5, 100, steps_per_call), [])
+        loop.fit(steps, feed(dataset().repeat()), loop.Plan(7, 5, 100, steps_per_call), [])
         weights.append(steps.model.get_weights())
     for one, other in zip(*weights, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -107,9 +113,9 @@ def test_steps_per_call_does_not_change_the_result():
 
 def test_evaluating_leaves_the_weights_bit_equal():
     steps = small(ema=0.5)
-    steps.train(iter(distribute(dataset(), steps.strategy)), 3)
+    steps.train(iter(distribute(feed(dataset()), steps.strategy, 8)), 3)
     before = steps.model.get_weights()
-    evaluation = Evaluation(steps.model, steps.objective, dataset(2), steps.strategy)
+    evaluation = Evaluation(steps.model, steps.objective, feed(dataset(2)), steps.strategy, 8)
     for _ in range(3):
         with steps.averaged():
             evaluation.run()
@@ -121,7 +127,7 @@ def test_evaluating_leaves_the_weights_bit_equal():
 
 def test_averages_follow_their_formula():
     steps = small(ema=0.5)
-    iterator = iter(distribute(dataset(), steps.strategy))
+    iterator = iter(distribute(feed(dataset()), steps.strategy, 8))
     expected = [variable.numpy() for variable in steps.model.trainable_variables]
     for step in range(1, 4):
         steps.train(iterator, 1)
@@ -150,15 +156,15 @@ def test_weights_of_zero_leave_rows_out_of_every_number():
     padded["weights"] = tf.concat([tf.ones(8), tf.zeros(3)], axis=0)
     results = []
     for rows in (batch, padded):
-        one = tf.data.Dataset.from_tensors(rows)
-        results.append(Evaluation(steps.model, steps.objective, one, steps.strategy).run())
+        one = feed(tf.data.Dataset.from_tensors(rows))
+        results.append(Evaluation(steps.model, steps.objective, one, steps.strategy, len(rows["labels"])).run())
     assert results[0] == pytest.approx(results[1], rel=1e-6)
 
 
 def test_a_data_set_that_ends_too_early_is_an_error():
     steps = small()
     with pytest.raises((RuntimeError, tf.errors.OutOfRangeError)):
-        steps.train(iter(distribute(dataset(2), steps.strategy)), 3)
+        steps.train(iter(distribute(feed(dataset(2)), steps.strategy, 8)), 3)
 
 
 def test_stop_training_is_honoured_after_a_call():
@@ -167,7 +173,7 @@ def test_stop_training_is_honoured_after_a_call():
             self.model.stop_training = True
 
     steps = small()
-    loop.fit(steps, dataset().repeat(), loop.Plan(20, 5, 100, 2), [Stop()])
+    loop.fit(steps, feed(dataset().repeat()), loop.Plan(20, 5, 100, 2), [Stop()])
     assert steps.step == 2
 
 
@@ -185,7 +191,7 @@ def test_calls_cover_training_and_cross_no_boundary(total, evaluate, log, per_ca
 
 def test_progress_is_line_wise_away_from_a_terminal(capsys):
     steps = small()
-    loop.fit(steps, dataset().repeat(), loop.Plan(4, 2, 2, 2), [callbacks.Progress(4, 8)])
+    loop.fit(steps, feed(dataset().repeat()), loop.Plan(4, 2, 2, 2), [callbacks.Progress(4, 8)])
     lines = capsys.readouterr().err.splitlines()
     assert [line.split("  ")[0] for line in lines] == ["step 2/4", "step 4/4"]
     assert all(word in lines[0] for word in ("loss", "accuracy", "lr", "img/s", "left"))
@@ -199,6 +205,6 @@ def test_progress_on_a_terminal_is_a_bar_with_the_time_left():
             return True
 
     terminal = Terminal()
-    loop.fit(small(), dataset().repeat(), loop.Plan(4, 2, 2, 2), [callbacks.Progress(4, 8, terminal)])
+    loop.fit(small(), feed(dataset().repeat()), loop.Plan(4, 2, 2, 2), [callbacks.Progress(4, 8, terminal)])
     shown = terminal.getvalue()
     assert "4/4" in shown and "loss" in shown and "100%" in shown

@@ -1,0 +1,20 @@
+"""Global batches, dealt out to hosts and replicas.
+
+A feed is a callable `feed(share, shares, rows)` that returns a tf.data.Dataset: of every global batch the rows of one
+host (`share` of `shares`, in order), in batches of `rows`, which is one replica's part. With (0, 1, batch size) it
+yields global batches.
+"""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+Feed = Callable[[int, int, int], tf.data.Dataset]
+
+
+def distribute(feed: Feed, strategy: tf.distribute.Strategy, batch_size: int):
+    """The feed's batches over the strategy's replicas; replica i of n gets the i-th n-th of each global batch."""
+    rows = batch_size // strategy.num_replicas_in_sync
+    return strategy.distribute_datasets_from_function(
+        lambda context: feed(context.input_pipeline_id, context.num_input_pipelines, rows)
+    )
