@@ -34,7 +34,8 @@ help:
 venv: $(TEST_INSTALLED)
 
 demo: demo-plan $(DEMO_INSTALLED)
-	@$(PY) -m trainers.pretrain --flagfile=configs/vit_digits.cfg $(DEMO_ARGS)
+	@$(PY) -m trainers.pretrain --flagfile=configs/vit_digits.cfg --overwrite $(DEMO_ARGS)
+	@$(PY) -m trainers.evaluate --model=saved_models/vit_digits --source=digits --evaluations=baselines,accuracy
 
 demo-plan:
 	@echo "Demo: trains a small Vision Transformer on scikit-learn's 8x8 handwritten digits, on the CPU."

@@ -197,7 +197,7 @@ def _check_ranges(a: Architecture) -> None:
         if not isinstance(getattr(a, name), int) or getattr(a, name) < 1:
             raise ValueError(f"{name} must be a positive int; got {getattr(a, name)!r}.")
     for name in ("dropout", "attention_dropout", "stochastic_depth"):
-        if not 0 <= getattr(a, name) < 1:
+        if not isinstance(getattr(a, name), (int, float)) or not 0 <= getattr(a, name) < 1:
             raise ValueError(f"{name} is a rate in [0, 1); got {getattr(a, name)!r}.")
     if a.representation is not None and (not isinstance(a.representation, int) or a.representation < 1):
         raise ValueError(f"representation is the width of the tanh layer, or None for none; got {a.representation!r}.")

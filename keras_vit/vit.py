@@ -54,16 +54,20 @@ class VisionTransformer(keras.Model):
     is the head's input, the features.
     """
 
-    def __init__(self, architecture, *, class_names=None, preprocessing=None, dtype=None, name=None, **kwargs):
-        if class_names is not None and len(class_names) != architecture.num_classes:
-            raise ValueError(f"{len(class_names)} class names for a head of {architecture.num_classes} classes.")
+    def __init__(
+        self, architecture, *, class_names=None, preprocessing=None, dtype=None, name=None, frozen=(), **kwargs
+    ):
+        preprocessing = preprocessing or Preprocessing(size=architecture.image_shape[:2])
+        _check_fit(architecture, class_names, preprocessing)
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
         images = keras.Input(architecture.image_shape, name="images")
         super().__init__(inputs=images, outputs=forward(architecture, images, policy.name), name=name, **kwargs)
         self.dtype_policy = policy
         self.architecture = architecture
         self.class_names = None if class_names is None else list(class_names)
-        self.preprocessing = preprocessing or Preprocessing(size=architecture.image_shape[:2])
+        self.preprocessing = preprocessing
+        for layer in frozen:
+            self.get_layer(layer).trainable = False
 
     def get_config(self):
         return {
@@ -73,6 +77,7 @@ class VisionTransformer(keras.Model):
             "dtype": self.dtype_policy.name,
             "name": self.name,
             "trainable": self.trainable,
+            "frozen": [layer.name for layer in self.layers if not layer.trainable] if self.trainable else [],
         }
 
     @classmethod
@@ -81,6 +86,17 @@ class VisionTransformer(keras.Model):
         architecture = Architecture.from_dict(config.pop("architecture"))
         preprocessing = Preprocessing(**config.pop("preprocessing"))
         return cls(architecture, preprocessing=preprocessing, **config)
+
+
+def _check_fit(architecture, class_names, preprocessing):
+    """Raises ValueError if class names or preprocessing belong to another model."""
+    height, width, channels = architecture.image_shape
+    if class_names is not None and len(class_names) != architecture.num_classes:
+        raise ValueError(f"{len(class_names)} class names for a head of {architecture.num_classes} classes.")
+    if preprocessing.size != (height, width):
+        raise ValueError(f"preprocessing makes images of {preprocessing.size}, but the model takes {(height, width)}.")
+    if len(preprocessing.mean) not in (1, channels):
+        raise ValueError(f"preprocessing has a mean for {len(preprocessing.mean)} channels; the model has {channels}.")
 
 
 def forward(a: Architecture, images, policy):

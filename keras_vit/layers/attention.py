@@ -55,7 +55,7 @@ class Attention(keras.layers.Layer):
 
     def build(self, queries_shape, keys_shape=None):
         width = queries_shape[-1]
-        if width % self.heads:
+        if self.heads < 1 or width % self.heads:
             raise ValueError(f"Attention over width {width} cannot be split into {self.heads} heads.")
         heads_shape = (*queries_shape[:2], self.heads, width // self.heads)
         self.query.build(queries_shape)
@@ -123,7 +123,7 @@ class Projection(keras.layers.Layer):
             self.bias = self.add_weight(shape=self._outer, initializer="zeros", name="bias")
 
     def call(self, inputs):
-        length, width = inputs.shape[1], math.prod(self._inner)
+        length, width = ops.shape(inputs)[1], math.prod(self._inner)
         matrix = ops.reshape(self.kernel, (width, width))
         outputs = ops.matmul(ops.reshape(inputs, (-1, width)), matrix)
         if self.use_bias:

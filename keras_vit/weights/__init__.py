@@ -62,8 +62,9 @@ def load(path: str | os.PathLike, *, return_report: bool = False, **overrides: A
         raise InvalidWeights(f"{path}: the array {error.args[0]} is missing.") from error
     except (ValueError, IndexError) as error:
         raise InvalidWeights(f"{path}: {_one_line(error)}") from error
-    names = fill(model, arrays, google.names(model.architecture), path)
-    report = LoadReport(sorted(origins.get(name) or origins[form.ORIGIN[name]] for name in names), [], [], [], [])
+    in_file = {name: origins.get(name) or origins[form.ORIGIN[name]] for name in arrays}
+    fill(model, arrays, google.names(model.architecture), in_file, path)
+    report = LoadReport(sorted(in_file.values()), [], [], [], [])
     return (model, report) if return_report else model
 
 
@@ -88,19 +89,27 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 def fill(
-    model: VisionTransformer, arrays: dict[str, np.ndarray], names: dict[str, str], path: str | os.PathLike
-) -> list[str]:
-    """Assigns arrays to the model's variables by a table from variable path to array name; all of them, or none.
+    model: VisionTransformer,
+    arrays: dict[str, np.ndarray],
+    names: dict[str, str],
+    in_file: dict[str, str],
+    path: str | os.PathLike,
+) -> None:
+    """Assigns arrays to the model's variables; all of them, or none.
 
-    Returns:
-        The names of the arrays, one for each variable.
+    Args:
+        model: To be filled.
+        arrays: Under canonical names.
+        names: Path of each variable -> canonical name of its array.
+        in_file: Canonical name -> name in the file, for messages.
+        path: Of the file, for messages.
 
     Raises:
         InvalidWeights: if an array is missing, left over, or has another shape than its variable.
     """
     variables = {variable.path: variable for variable in model.weights if is_weight(variable)}
     missing = sorted(own for own in variables if names.get(own) not in arrays)
-    unused = sorted(set(arrays) - {names.get(own) for own in variables})
+    unused = sorted(in_file[name] for name in set(arrays) - {names.get(own) for own in variables})
     if missing or unused:
         raise InvalidWeights(
             f"{path}: the arrays do not match the model. Missing for {_shown(missing)}; unused in the file "
@@ -113,13 +122,12 @@ def fill(
             array = array.reshape(-1, array.shape[-1])  # stored (P, P, C, D), projected here as (P*P*C, D)
         if array.shape != tuple(variable.shape):
             raise InvalidWeights(
-                f"{path}: {names[own]} has shape {arrays[names[own]].shape}; the model's {own} needs "
+                f"{path}: {in_file[names[own]]} has shape {arrays[names[own]].shape}; the model's {own} needs "
                 f"{tuple(variable.shape)}."
             )
         values[own] = array
     for own, variable in variables.items():
         variable.assign(values[own])
-    return [names[own] for own in variables]
 
 
 def is_weight(variable: Any) -> bool:

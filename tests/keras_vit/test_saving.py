@@ -68,14 +68,19 @@ ARCHITECTURES = {
     "features": small(num_classes=0, position="sincos2d"),
     "mixed": small(position="sincos1d"),
 }
-PREPROCESSING = Preprocessing(size=(8, 12), resize="bicubic", antialias=True, crop=0.875, mean=(0.1,), std=(0.2,))
+
+
+def preprocessing(a):
+    return Preprocessing(size=a.image_shape[:2], resize="bicubic", antialias=True, crop=0.875, mean=(0.1,), std=(0.2,))
+
+
 NAMES = ["ant", "bee", "caf\u00e9"]
 
 
 def made(name):
     a = ARCHITECTURES[name]
     dtype = "mixed_bfloat16" if name == "mixed" else None
-    model = build(a, class_names=NAMES if a.num_classes else None, preprocessing=PREPROCESSING, dtype=dtype)
+    model = build(a, class_names=NAMES if a.num_classes else None, preprocessing=preprocessing(a), dtype=dtype)
     oracle.randomise(model)
     return model, oracle.images(a)
 
@@ -146,7 +151,7 @@ def test_model_carries_what_prediction_needs(name, read_again):
         "class": "keras_vit.vit.VisionTransformer",
         "architecture": ARCHITECTURES[name].to_dict(),
         "class_names": NAMES if ARCHITECTURES[name].num_classes else None,
-        "preprocessing": PREPROCESSING.to_dict(),
+        "preprocessing": preprocessing(ARCHITECTURES[name]).to_dict(),
         "dtype": "mixed_bfloat16" if name == "mixed" else "float32",
         "compiled": False,
     }

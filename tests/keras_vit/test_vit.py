@@ -491,3 +491,16 @@ def test_bad_argument_is_one_value_error_that_names_it(make, fragments):
     with pytest.raises(ValueError) as error:
         make()
     assert [fragment for fragment in fragments if fragment not in str(error.value)] == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "fragments"),
+    [({"size": (100, 100)}, ["(100, 100)", "(8, 12)"]), ({"mean": (0.5, 0.5), "std": (1, 1)}, ["2 channels", "3"])],
+)
+def test_preprocessing_of_another_model_is_refused(fields, fragments):
+    from keras_vit import Preprocessing
+
+    sizes = {"image_size": (8, 12), "patch_size": 4, "width": 8, "depth": 1, "heads": 2, "mlp_width": 12}
+    with pytest.raises(ValueError) as error:
+        build("B/16", **sizes, preprocessing=Preprocessing(**{"size": (8, 12), **fields}))
+    assert all(fragment in str(error.value) for fragment in fragments)

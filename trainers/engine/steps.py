@@ -153,7 +153,9 @@ class Steps:
         with tf.GradientTape() as tape:
             losses_B, sums = self.objective(self.model, batch, training=True)
             loss = tf.reduce_sum(losses_B * batch["weights"]) / self.batch_size
-        return tape.gradient(loss, self._variables, unconnected_gradients="zero"), sums
+        gradients = tape.gradient(loss, self._variables, unconnected_gradients="zero")
+        # Relative positions are looked up, and would hand on their gradient as sparse slices.
+        return [tf.convert_to_tensor(gradient) for gradient in gradients], sums
 
     def _update_averages(self):
         if not self._averages:

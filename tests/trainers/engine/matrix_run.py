@@ -1,0 +1,87 @@
+"""Trains the reference model under one distribution, once per case, and saves what comes out.
+
+Run as a process by test_matrix.py, because TensorFlow takes its devices and its cluster only once per process:
+`python matrix_run.py OUTPUT.npz DISTRIBUTION LOGICAL_CPUS CASE...` with cases like `adamw-xla-4`.
+"""
+
+import functools
+import pathlib
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_vit
+from keras_vit import optimization
+from keras_vit.objectives.classification import Softmax
+from trainers.engine import loop, runtime
+from trainers.engine.evaluation import Evaluation
+from trainers.engine.steps import Steps
+
+FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures"
+BATCH, STEPS, EXAMPLES = 16, 12, 37
+
+
+def feed(arrays, stop, share, shares, rows):
+    """Rows [i B + share/shares B, ...) of each global batch i, padded with rows of weight 0 past `stop`."""
+    size = -(-stop // BATCH) * BATCH
+    padded = {name: np.resize(values, (size, *values.shape[1:])) for name, values in arrays.items()}
+    padded["weights"] = (np.arange(size) < stop).astype("float32")
+    local = {
+        name: values.reshape(-1, shares, BATCH // shares, *values.shape[1:])[:, share].reshape(-1, *values.shape[1:])
+        for name, values in padded.items()
+    }
+    return tf.data.Dataset.from_tensor_slices(local).batch(rows, drop_remainder=True)
+
+
+def train(case, where):
+    optimizer_name, compiled, accumulate = case.split("-")
+    data = np.load(FIXTURES / "train_batches.npz")
+    arrays = {name: data[name].reshape(-1, *data[name].shape[2:]) for name in ("images", "labels")}
+    with where.strategy.scope():
+        model = keras_vit.weights.load(FIXTURES / "train_init.npz")
+        if optimizer_name == "dropout":
+            arrays_of_model = model.get_weights()
+            model = keras_vit.build(model.architecture, dropout=0.2, stochastic_depth=0.1)
+            for variable, value in zip(model.trainable_variables, arrays_of_model, strict=True):
+                variable.assign(value)
+        schedule = optimization.WarmupSchedule("cosine", 3e-3, STEPS, 3)
+        optimizer = optimization.optimizer(
+            "sgd" if optimizer_name == "sgd" else "adamw",
+            model.trainable_variables,
+            learning_rate=schedule,
+            weight_decay=0.1,
+        )
+        model.compile(optimizer=optimizer)
+    objective = Softmax(7, 0.1)
+    training = functools.partial(feed, arrays, STEPS * BATCH)
+    steps = Steps(
+        model,
+        objective,
+        optimizer,
+        where.strategy,
+        training(0, 1, BATCH).element_spec,
+        batch_size=BATCH,
+        clip_norm=0.5,
+        accumulate=int(accumulate),
+        ema=0.9,
+        xla=compiled == "xla",
+    )
+    evaluation = Evaluation(model, objective, functools.partial(feed, arrays, EXAMPLES), where.strategy, BATCH)
+    history = keras.callbacks.History()
+    loop.fit(steps, training, loop.Plan(STEPS, 4, 2, 2), [history], evaluation)
+    results = {variable.path: variable.numpy() for variable in model.trainable_variables}
+    results |= {f"log/{name}": np.array(values) for name, values in history.history.items()}
+    return results
+
+
+def main(output, distribution, logical_cpus, *cases):
+    where = runtime.start(distribution, "float32", 0, int(logical_cpus))
+    saved = {f"{case}:{name}": value for case in cases for name, value in train(case, where).items()}
+    if where.is_chief:
+        np.savez(output, replicas=where.replicas, **saved)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

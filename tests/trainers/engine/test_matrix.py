@@ -1,0 +1,135 @@
+"""One device, several replicas and several processes train to the same weights: clipping active, averages and decay on,
+an uneven last evaluation batch. The runs are real processes; see matrix_run.py."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+SCRIPT = pathlib.Path(__file__).with_name("matrix_run.py")
+CASES = [f"{rule}-{compiled}-{parts}" for rule in ("adamw", "sgd") for compiled in ("plain", "xla") for parts in (1, 4)]
+# Each process takes its devices once, so it runs all its cases.
+RUNS = {
+    "one_device": ("one_device", 1, CASES),
+    "mirrored x2": ("mirrored", 2, [*CASES, "dropout-xla-1"]),
+    "mirrored x4": ("mirrored", 4, CASES),
+    "multi_worker x2": ("multi_worker", 1, [*CASES, "dropout-xla-1"]),
+}
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def cluster(distribution):
+    """Environments of the processes that make up a run."""
+    if distribution != "multi_worker":
+        return [{}]
+    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    return [
+        {"TF_CONFIG": json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})}
+        for index in range(2)
+    ]
+
+
+def run(folder, distribution, logical_cpus, cases):
+    output = folder / f"{distribution}{logical_cpus}.npz"
+    command = [sys.executable, str(SCRIPT), str(output), distribution, str(logical_cpus), *cases]
+    processes = [
+        subprocess.Popen(command, env={**os.environ, **extra}, stderr=subprocess.PIPE, text=True)
+        for extra in cluster(distribution)
+    ]
+    for process in processes:
+        _, errors = process.communicate(timeout=900)
+        assert process.returncode == 0, errors[-2000:]
+    with np.load(output) as results:
+        return dict(results)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("matrix")
+    return {name: run(folder, *arguments) for name, arguments in RUNS.items()}
+
+
+def arrays_of(results, case, prefix=""):
+    return {name.split(":")[1]: value for name, value in results.items() if name.startswith(f"{case}:{prefix}")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", [name for name in RUNS if name != "one_device"])
+def test_replicas_train_to_the_weights_of_one_device(results, name, case):
+    rule = case.split("-")[0]
+    reference, ours = arrays_of(results["one_device"], f"{rule}-plain-1"), arrays_of(results[name], case)
+    assert int(results[name]["replicas"]) == {"mirrored x4": 4}.get(name, 2)
+    assert ours.keys() == reference.keys()
+    for path, expected in reference.items():
+        difference = np.abs(ours[path] - expected).max()
+        if path.endswith("key/bias"):  # no true gradient: Adam steps on rounding noise
+            assert difference <= 3e-3 * 12, path
+        else:
+            assert difference <= 1e-5 * np.abs(expected).max(), path
+
+
+@pytest.mark.slow
+def test_clipping_was_active_and_evaluation_exact(results):
+    for name in RUNS:
+        logs = arrays_of(results[name], "adamw-plain-1", "log/")
+        assert logs["log/gradient_norm"].min() > 0.5
+        np.testing.assert_allclose(logs["log/val_accuracy"] * 37, np.round(logs["log/val_accuracy"] * 37), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_replicas_and_workers_drop_alike_and_not_the_same_units(results):
+    """The masks depend on the global replica: two replicas in one process draw those of two in two processes."""
+    one, other = (arrays_of(results[name], "dropout-xla-1") for name in ("mirrored x2", "multi_worker x2"))
+    for path, expected in one.items():
+        if not path.endswith("key/bias"):
+            assert np.abs(other[path] - expected).max() <= 1e-5 * np.abs(expected).max(), path
+
+
+@pytest.mark.slow
+def test_masks_differ_between_replicas(tmp_path):
+    code = (
+        "import sys, tensorflow as tf, numpy as np, keras\n"
+        "from trainers.engine import runtime\n"
+        "from trainers.engine.steps import Steps\n"
+        "where = runtime.start('mirrored', 'float32', 0, 2)\n"
+        "with where.strategy.scope():\n"
+        "    model = keras.Sequential([keras.Input((64,)), keras.layers.Dropout(0.5), keras.layers.Dense(1)])\n"
+        "    optimizer = keras.optimizers.SGD(0.0)\n"
+        "    optimizer.build(model.trainable_variables)\n"
+        "masks = {}\n"
+        "def objective(model, batch, training=False):\n"
+        "    dropped = model.layers[0](batch['images'], training=training)\n"
+        "    loss = tf.reduce_sum(model(batch['images'], training=training), axis=1)\n"
+        "    return loss, {'kept': (tf.reduce_sum(dropped), 1.0)}\n"
+        "spec = {'images': tf.TensorSpec((2, 64)), 'weights': tf.TensorSpec((2,))}\n"
+        "steps = Steps(model, objective, optimizer, where.strategy, spec, batch_size=2)\n"
+        "@tf.function\n"
+        "def draw():\n"
+        "    def replica():\n"
+        "        steps._set_seeds(0)\n"
+        "        return model.layers[0](tf.ones((1, 64)), training=True)\n"
+        "    return where.strategy.run(replica)\n"
+        "first, second = where.strategy.experimental_local_results(draw())\n"
+        "again = where.strategy.experimental_local_results(draw())[0]\n"
+        "assert (first.numpy() == again.numpy()).all() and (first.numpy() != second.numpy()).any()\n"
+        "optimizer.iterations.assign(1)\n"
+        "later = where.strategy.experimental_local_results(draw())[0]\n"
+        "assert (first.numpy() != later.numpy()).any()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
