@@ -1,6 +1,6 @@
 """What to say when the backend that Keras is set to use is not installed."""
 
-EXTRAS = {"tensorflow": "keras_vit[cpu], keras_vit[gpu] or keras_vit[tpu]", "jax": "keras_vit[jax]"}
+EXTRAS = {"tensorflow": ("cpu", "gpu", "tpu"), "jax": ("jax",)}
 
 
 def advice(error: ModuleNotFoundError) -> ModuleNotFoundError:
@@ -8,7 +8,8 @@ def advice(error: ModuleNotFoundError) -> ModuleNotFoundError:
     if error.name not in EXTRAS:
         return error
     return ModuleNotFoundError(
-        f"{error.name} is not installed; install one of its extras, e.g. from a clone: pip install -e '.[cpu]' "
-        f"({EXTRAS[error.name]}). Another backend is chosen by the environment variable KERAS_BACKEND.",
+        f"{error.name} is not installed; from a clone, install it with "
+        + " or ".join(f"pip install -e '.[{extra}]'" for extra in EXTRAS[error.name])
+        + ". Another backend is chosen by the environment variable KERAS_BACKEND.",
         name=error.name,
     )

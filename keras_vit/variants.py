@@ -4,6 +4,7 @@ Standard library only, so that plans, flags and formulas need no deep-learning f
 """
 
 import dataclasses
+import math
 import re
 from typing import Any, NamedTuple
 
@@ -187,24 +188,37 @@ def _position_params(a: Architecture) -> int:
 def _image_size(size: Any) -> Any:
     """Squares are kept as one int, so that equal architectures compare equal."""
     pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
-    if len(pair) != 2 or not all(isinstance(side, int) and side > 0 for side in pair):
+    if len(pair) != 2 or not all(_is_int(side) and side > 0 for side in pair):
         raise ValueError(f"image_size is one positive int or a pair (height, width) of them; got {size!r}.")
     return pair[0] if pair[0] == pair[1] else pair
 
 
 def _check_ranges(a: Architecture) -> None:
     for name in ("patch_size", "channels", "width", "depth", "heads", "mlp_width"):
-        if not isinstance(getattr(a, name), int) or getattr(a, name) < 1:
+        if not _is_int(getattr(a, name)) or getattr(a, name) < 1:
             raise ValueError(f"{name} must be a positive int; got {getattr(a, name)!r}.")
     for name in ("dropout", "attention_dropout", "stochastic_depth"):
-        if not isinstance(getattr(a, name), (int, float)) or not 0 <= getattr(a, name) < 1:
+        if not _is_number(getattr(a, name)) or not 0 <= getattr(a, name) < 1:
             raise ValueError(f"{name} is a rate in [0, 1); got {getattr(a, name)!r}.")
-    if a.representation is not None and (not isinstance(a.representation, int) or a.representation < 1):
+    if a.representation is not None and (not _is_int(a.representation) or a.representation < 1):
         raise ValueError(f"representation is the width of the tanh layer, or None for none; got {a.representation!r}.")
-    if not isinstance(a.num_classes, int) or a.num_classes < 0:
+    if not _is_int(a.num_classes) or a.num_classes < 0:
         raise ValueError(f"num_classes must be a positive int, or 0 for no head; got {a.num_classes!r}.")
-    if not a.epsilon > 0:
+    for name in ("class_token", "attention_bias"):
+        if not isinstance(getattr(a, name), bool):
+            raise ValueError(f"{name} is True or False; got {getattr(a, name)!r}.")
+    if not _is_number(a.head_bias):
+        raise ValueError(f"head_bias must be a number; got {a.head_bias!r}.")
+    if not _is_number(a.epsilon) or not a.epsilon > 0:
         raise ValueError(f"epsilon must be positive; got {a.epsilon!r}.")
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def _check_choices(a: Architecture) -> None:

@@ -51,7 +51,8 @@ class VisionTransformer(keras.Model):
 
     Layers are named `patches`, `patch_encoder`, `block_0` ..., `norm`, `pool`, `pre_logits`, `head`, so that
     `keras.Model(model.input, model.get_layer("block_3").output)` gives any intermediate. The output of `pre_logits`
-    is the head's input, the features.
+    is the head's input, the features. Copy a model with `VisionTransformer.from_config(model.get_config())`:
+    `keras.models.clone_model` would return a plain functional model that carries nothing.
     """
 
     def __init__(

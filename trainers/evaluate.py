@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import pathlib
 import sys
+import zipfile
 from typing import Any
 
 from trainers.settings import command_line, flags, groups
@@ -23,6 +24,7 @@ class Settings(groups.SourceSettings):
     evaluations: str = setting("accuracy", "What to report, separated by commas: accuracy, baselines.")
 
     def __post_init__(self):
+        flags.check_values(self)
         groups.check_positive(self, "batch_size")
         if not self.model:
             raise flags.UsageError("--model is needed: a .keras file, or the folder of a run.")
@@ -36,13 +38,15 @@ class Settings(groups.SourceSettings):
 def run(settings: Settings) -> dict[str, float]:
     """Evaluates; prints a table and returns {row: accuracy}."""
     from trainers.data import sources
+    from trainers.engine import runtime
 
+    where = runtime.start("one_device", "float32", 0)
     model = load_model(settings.model)
     source = sources.open_source(settings)
     source.ready()
     rows: dict[str, float] = {}
     for name in settings.evaluations.split(","):
-        rows |= EVALUATIONS[name](settings, model, source)
+        rows |= EVALUATIONS[name](settings, model, source, where)
     print(table(rows, f"{source.name}, {settings.split}, {source.split(settings.split).size:,} examples"))
     return rows
 
@@ -63,7 +67,7 @@ def load_model(path: str) -> Any:
         raise ValueError(f"--model={path}: there is no file {file}.")
     try:
         model = keras.models.load_model(file, compile=False)
-    except (ValueError, OSError, TypeError, KeyError) as error:
+    except (ValueError, OSError, TypeError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"--model={path}: not a readable .keras file ({str(error).splitlines()[0].split('. ')[0]})."
         ) from error
@@ -72,10 +76,8 @@ def load_model(path: str) -> Any:
     return model
 
 
-def accuracy(settings: Settings, model, source) -> dict[str, float]:
+def accuracy(settings: Settings, model, source, where) -> dict[str, float]:
     """Top-1 accuracy, every example counted once."""
-    import tensorflow as tf
-
     from keras_vit.objectives.classification import Softmax
     from trainers.data import pipeline
     from trainers.engine.evaluation import Evaluation
@@ -89,29 +91,45 @@ def accuracy(settings: Settings, model, source) -> dict[str, float]:
     feed = functools.partial(
         pipeline.evaluation_batches, source, settings.split, settings, preprocessing=model.preprocessing
     )
-    strategy = tf.distribute.get_strategy()
-    evaluation = Evaluation(model, Softmax(source.num_classes), feed, strategy, settings.batch_size)
+    evaluation = Evaluation(model, Softmax(source.num_classes), feed, where.strategy, settings.batch_size)
     return {"vision transformer": evaluation.run()["accuracy"]}
 
 
-def baselines(settings: Settings, model, source) -> dict[str, float]:
-    """Classical methods on the pixels at their own size, trained on everything but the evaluated split."""
+def baselines(settings: Settings, model, source, where) -> dict[str, float]:
+    """Classical methods on the pixels at their own size, trained on every split but the one evaluated."""
     import numpy as np
     import tensorflow as tf
 
-    from keras_vit.evaluation.baselines import scores
-
     def arrays(split):
         images, labels = split.read(tf.range(split.size, dtype=tf.int64))
-        return images.numpy(), labels.numpy()
+        return images.numpy().reshape(split.size, -1) / 255, labels.numpy()
 
     if source.name not in ("digits", "synthetic"):
+        raise ValueError(f"--evaluations=baselines wants raw pixels in memory: digits or synthetic, not {source.name}.")
+    if settings.split not in source.splits:
         raise ValueError(
-            f"--evaluations=baselines trains on raw pixels in memory: digits or synthetic, not {source.name}."
+            f"--evaluations=baselines wants a whole split, not {settings.split!r}: it trains on the others."
         )
     parts = [arrays(split) for name, split in source.splits.items() if name != settings.split]
     train_pixels, train_labels = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return scores(train_pixels, train_labels, *arrays(source.split(settings.split)))
+    pixels, labels = arrays(source.splits[settings.split])
+    return {
+        name: float(np.mean(classifier.fit(train_pixels, train_labels).predict(pixels) == labels))
+        for name, classifier in classifiers().items()
+    }
+
+
+def classifiers() -> dict[str, Any]:
+    """What a small model has to stand beside."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.svm import SVC
+
+    return {
+        "logistic regression": LogisticRegression(max_iter=1000),
+        "1-nearest neighbour": KNeighborsClassifier(n_neighbors=1),
+        "RBF support vectors": SVC(C=10, gamma="scale"),
+    }
 
 
 def table(rows: dict[str, float], title: str) -> str:

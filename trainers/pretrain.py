@@ -28,6 +28,7 @@ class Settings(
     """Settings of pre-training; every field is a flag of the same name."""
 
     def __post_init__(self):
+        flags.check_values(self)
         groups.check_positive(self, "batch_size")
         groups.check_optimization(self)
         groups.check_run(self)
@@ -35,6 +36,8 @@ class Settings(
             raise flags.UsageError(
                 f"--early_stopping={self.early_stopping} needs evaluations, but --validation_split=none."
             )
+        if self.weights and not pathlib.Path(self.weights).is_file():
+            raise flags.UsageError(f"--weights={self.weights}: no such weight file.")
         if not self.run_dir:
             name = f"{self.source}_{self.variant}".replace("/", "_").replace(":", "_")
             object.__setattr__(self, "run_dir", f"saved_models/{name}")
@@ -66,37 +69,67 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> Result:
     source = sources.open_source(settings)
     architecture = architecture_for(settings, source)
     plan = plan_for(settings, source.split(settings.train_split).size)
+    validation, test = splits_of(settings, source)
     where = runtime.start(settings.distribution, settings.precision, settings.seed, settings.logical_cpus)
     runtime.check_batch_size(settings.batch_size, where.replicas, settings.accumulate)
-    print(report.plan(settings, source, architecture, plan, where))
+    folder.check(settings.run_dir, settings.overwrite)
+    if where.is_chief:
+        print(report.plan(settings, source, architecture, plan, where, validation, test))
     if settings.dry_run:
         return Result(None, None, {}, None)
+
     source.ready()
     feed = functools.partial(pipeline.batches, source, settings, 0)
     element_spec = feed(0, 1, settings.batch_size).element_spec
     steps = build_steps(settings, source, architecture, plan, where, element_spec)
-    run_dir = folder.claim(settings.run_dir, settings.overwrite)
-    folder.write_text(run_dir / folder.FLAGS, flags.to_flagfile(settings))
-    validation, test = (
-        evaluation_of(steps, source, split, settings) for split in (settings.validation_split, settings.test_split)
-    )
+    run_dir = claim(settings) if where.is_chief else None
     history, ours = make_callbacks(settings, plan, run_dir)
     begin = time.perf_counter()
-    loop.fit(steps, feed, plan, [*ours, *callbacks], validation)
+    loop.fit(steps, feed, plan, [*ours, *callbacks], evaluation_of(steps, source, validation, settings))
     seconds = time.perf_counter() - begin
 
     metrics = report.results(settings, plan, steps.step, seconds, history)
-    if test is not None:
-        metrics |= {f"test_{name}": value for name, value in test.run().items()}
+    if (evaluation := evaluation_of(steps, source, test, settings)) is not None:
+        metrics |= {f"test_{name}": value for name, value in evaluation.run().items()}
     model = uncompiled(steps.model)
-    folder.replace_with(run_dir / folder.MODEL, model.save)
-    folder.write_json(run_dir / folder.RESULTS, metrics)
-    print(report.closing(metrics, run_dir))
+    if run_dir is not None:
+        folder.replace_with(run_dir / folder.MODEL, model.save)
+        folder.write_json(run_dir / folder.RESULTS, metrics)
+        print(report.closing(metrics, run_dir))
     return Result(model, history, metrics, run_dir)
 
 
+def claim(settings: Settings) -> pathlib.Path:
+    """The run's folder, with the flag file that repeats the run."""
+    from trainers.runs import folder
+
+    run_dir = folder.claim(settings.run_dir)
+    folder.write_text(run_dir / folder.FLAGS, flags.to_flagfile(settings))
+    return run_dir
+
+
+def splits_of(settings: Settings, source) -> tuple[str | None, str | None]:
+    """The splits to choose by and to report on; those left out default to the source's own, where it has them.
+
+    Raises:
+        ValueError: if a split that was named does not exist, or early stopping has nothing to go by.
+    """
+    found = []
+    for given, usual in ((settings.validation_split, "validation"), (settings.test_split, "test")):
+        name = given or (usual if usual in source.splits else "none")
+        if name != "none":
+            source.split(name)
+        found.append(None if name == "none" else name)
+    if settings.early_stopping and found[0] is None:
+        raise flags.UsageError(
+            f"--early_stopping={settings.early_stopping} needs evaluations, but {source.name} has no validation split; "
+            "name a part of another, e.g. --train_split=train[:99%] --validation_split=train[99%:]."
+        )
+    return found[0], found[1]
+
+
 def architecture_for(settings: Settings, source):
-    """The architecture that flags and source make together, or that of `--weights`'s model with the flags checked."""
+    """The architecture that the flags and the source make together."""
     from keras_vit import variants
 
     fields = {
@@ -112,9 +145,9 @@ def plan_for(settings: Settings, examples: int):
     from trainers.engine.loop import Plan
 
     per_epoch = examples / settings.batch_size
-    if settings.steps:
+    if settings.steps is not None:
         total = settings.steps
-    elif settings.epochs:
+    elif settings.epochs is not None:
         total = math.ceil(settings.epochs * per_epoch)
     else:
         total = math.ceil((settings.examples or 0) / settings.batch_size)
@@ -137,7 +170,7 @@ def build_steps(settings: Settings, source, architecture, plan, where, element_s
     with where.strategy.scope():
         model = keras_vit.build(
             architecture,
-            class_names=list(source.class_names),
+            class_names=source.class_names,
             preprocessing=pipeline.preprocessing_for(settings),
             dtype=where.precision,
         )
@@ -185,31 +218,35 @@ def start_from(model, path: str) -> None:
     model.set_weights(loaded.get_weights())
 
 
-def evaluation_of(steps, source, split: str, settings: Settings):
-    """Evaluation of a split with the run's own objective; None if it is called `none` or the source lacks it."""
+def evaluation_of(steps, source, split: str | None, settings: Settings):
+    """Evaluation of a split by the run's objective, its labels not smoothed; None without a split."""
     from trainers.data import pipeline
     from trainers.engine.evaluation import Evaluation
 
-    if split == "none" or split.split("[")[0] not in source.splits:
+    if split is None:
         return None
+    objective = dataclasses.replace(steps.objective, label_smoothing=0.0)
     feed = functools.partial(pipeline.evaluation_batches, source, split, settings)
-    return Evaluation(steps.model, steps.objective, feed, steps.strategy, settings.batch_size)
+    return Evaluation(steps.model, objective, feed, steps.strategy, settings.batch_size)
 
 
-def make_callbacks(settings: Settings, plan, run_dir: pathlib.Path):
-    """Keras's history, and the callbacks of every run."""
+def make_callbacks(settings: Settings, plan, run_dir: pathlib.Path | None):
+    """Keras's history, and the callbacks of every run; those that write and speak only where there is a folder."""
     import keras
 
     from trainers.engine import callbacks
     from trainers.runs import folder
 
     history = keras.callbacks.History()
-    ours = [
-        history,
-        callbacks.MetricsFile(run_dir / folder.METRICS, batch_size=settings.batch_size, log_every=settings.log_every),
-        callbacks.Progress(plan.total_steps, settings.batch_size),
-        keras.callbacks.TensorBoard(run_dir / folder.LOGS, write_graph=False),
-    ]
+    ours = [history]
+    if run_dir is not None:
+        ours += [
+            callbacks.MetricsFile(
+                run_dir / folder.METRICS, batch_size=settings.batch_size, log_every=settings.log_every
+            ),
+            callbacks.Progress(plan.total_steps, settings.batch_size),
+            keras.callbacks.TensorBoard(run_dir / folder.LOGS, write_graph=False),
+        ]
     if settings.early_stopping:
         ours.append(
             keras.callbacks.EarlyStopping(

@@ -25,7 +25,7 @@ class Softmax:
     def __call__(self, model, batch, training=False):
         logits_BY = ops.cast(model(batch["images"], training=training), "float32")
         targets_BY = targets(batch["labels"], self.num_classes)
-        smoothed_BY = targets_BY * (1 - self.label_smoothing) + self.label_smoothing / self.num_classes
+        smoothed_BY = smoothed(targets_BY, self.label_smoothing)
         losses_B = -ops.sum(smoothed_BY * ops.log_softmax(logits_BY), axis=-1)
         return losses_B, metric_sums(losses_B, logits_BY, targets_BY, batch["weights"])
 
@@ -45,7 +45,7 @@ class Sigmoid:
     def __call__(self, model, batch, training=False):
         logits_BY = ops.cast(model(batch["images"], training=training), "float32")
         targets_BY = targets(batch["labels"], self.num_classes)
-        smoothed_BY = targets_BY * (1 - self.label_smoothing) + self.label_smoothing / self.num_classes
+        smoothed_BY = smoothed(targets_BY, self.label_smoothing)
         losses_BY = ops.relu(logits_BY) - logits_BY * smoothed_BY + ops.log1p(ops.exp(-ops.abs(logits_BY)))
         losses_B = ops.sum(losses_BY, axis=-1)
         return losses_B, metric_sums(losses_B, logits_BY, targets_BY, batch["weights"])
@@ -56,6 +56,11 @@ def targets(labels, num_classes):
     if len(labels.shape) == 1:
         return ops.one_hot(labels, num_classes, dtype="float32")
     return ops.cast(labels, "float32")
+
+
+def smoothed(targets_BY, share):
+    """Targets with a share of each spread evenly over all classes."""
+    return targets_BY * (1 - share) + share / targets_BY.shape[-1]
 
 
 def metric_sums(losses_B, logits_BY, targets_BY, weights_B):

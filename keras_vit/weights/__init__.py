@@ -107,7 +107,7 @@ def fill(
     Raises:
         InvalidWeights: if an array is missing, left over, or has another shape than its variable.
     """
-    variables = {variable.path: variable for variable in model.weights if is_weight(variable)}
+    variables = {variable.path: variable for variable in model.weights}
     missing = sorted(own for own in variables if names.get(own) not in arrays)
     unused = sorted(in_file[name] for name in set(arrays) - {names.get(own) for own in variables})
     if missing or unused:
@@ -128,11 +128,6 @@ def fill(
         values[own] = array
     for own, variable in variables.items():
         variable.assign(values[own])
-
-
-def is_weight(variable: Any) -> bool:
-    """Random-number states of dropout layers are variables too, but nobody's weights."""
-    return "seed_generator" not in variable.path
 
 
 def _shown(names: Any) -> str:

@@ -50,13 +50,15 @@ def architecture(arrays: dict[str, np.ndarray]) -> dict:
         KeyError, ValueError, IndexError: if arrays that every Vision Transformer has are missing or misshapen.
     """
     side, _, channels, width = arrays[PATCH_KERNEL].shape
-    depth = 1 + max(int(match[1]) for name in arrays if (match := re.search(r"encoderblock_(\d+)/", name)))
+    blocks = {int(match[1]) for name in arrays if (match := re.search(r"encoderblock_(\d+)/", name))}
+    if not blocks:
+        raise ValueError("no arrays named Transformer/encoderblock_N; files with stacked blocks are not read yet.")
     block = "Transformer/encoderblock_0"
     return {
         "patch_size": side,
         "channels": channels,
         "width": width,
-        "depth": depth,
+        "depth": 1 + max(blocks),
         "heads": arrays[f"{block}/MultiHeadDotProductAttention_0/query/kernel"].shape[1],
         "mlp_width": arrays[f"{block}/MlpBlock_0/Dense_0/kernel"].shape[1],
         "class_token": "cls" in arrays,

@@ -93,7 +93,7 @@ def test_evaluate_repeats_the_reported_accuracy(result, capsys):
 
 def test_baselines_train_on_everything_but_the_evaluated_split():
     settings = evaluate.Settings(model="any", source="digits", evaluations="baselines")
-    rows = evaluate.baselines(settings, None, sources.open_source(settings))
+    rows = evaluate.baselines(settings, None, sources.open_source(settings), None)
     assert {name: round(100 * accuracy, 2) for name, accuracy in rows.items()} == {
         "logistic regression": 96.67,
         "1-nearest neighbour": 98.61,
@@ -107,6 +107,7 @@ def test_baselines_train_on_everything_but_the_evaluated_split():
         ({"model": "{tmp}/nothing"}, ["nothing"]),
         ({"source": "digits"}, ["10 classes and 3 channels", "digits has 10 and 1"]),
         ({"split": "dev"}, ["dev", "validation"]),
+        ({"evaluations": "baselines", "split": "test[:50%]"}, ["test[:50%]", "whole split"]),
         ({"model": "{tmp}/text.keras"}, ["text.keras", "not a readable"]),
         ({"model": "{tmp}/dense.keras"}, ["dense.keras", "Sequential"]),
     ],
@@ -205,8 +206,61 @@ def test_any_keras_callback_can_be_passed(tmp_path):
 
 def test_an_unfinished_run_is_begun_again_a_finished_one_is_kept(tmp_path):
     settings = pretrain.Settings(**SMALL, run_dir=str(tmp_path / "run"))
-    folder.claim(settings.run_dir, overwrite=False)
+    folder.claim(settings.run_dir)
     pretrain.run(settings)
     with pytest.raises(ValueError, match="finished run"):
         pretrain.run(settings)
     pretrain.run(pretrain.Settings(**SMALL, run_dir=str(tmp_path / "run"), overwrite=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "fragment"),
+    [
+        ({"validation_split": "vaildation"}, "vaildation"),
+        ({"test_split": "tset"}, "tset"),
+        ({"batch_size": 15, "accumulate": 2}, "14 or 16"),
+        ({"batch_size": 1, "accumulate": 2}, "nearest that do: 2"),
+    ],
+)
+def test_mistakes_that_only_the_source_or_the_devices_tell(changes, fragment, tmp_path):
+    settings = pretrain.Settings(**{**SMALL, "run_dir": str(tmp_path / "run"), **changes})
+    with pytest.raises(ValueError, match=fragment):
+        pretrain.run(settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_early_stopping_wants_a_validation_split():
+    settings = pretrain.Settings(
+        source="tfds:imagenet21k", train_split="full", variant="mu/16", steps=9, early_stopping=2
+    )
+    with pytest.raises(ValueError, match="no validation split"):
+        pretrain.run(settings)
+
+
+def test_a_run_without_evaluation(tmp_path):
+    settings = pretrain.Settings(
+        **SMALL, run_dir=str(tmp_path / "run"), validation_split="none", test_split="none", accumulate=4
+    )
+    assert not [name for name in pretrain.run(settings).metrics if name.startswith(("val", "best", "test"))]
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 1.0])
+def test_a_step_with_non_finite_gradients_is_not_applied(clip_norm, tmp_path, capsys):
+    from trainers.settings import command_line
+
+    arguments = [f"--{name}={value}" for name, value in SMALL.items()]
+    arguments += [
+        f"--run_dir={tmp_path}/run",
+        f"--clip_norm={clip_norm}",
+        "--learning_rate=1e38",
+        "--schedule=constant",
+    ]
+    assert command_line.main(pretrain.Settings, pretrain.run, "pretrain", arguments) == 3
+    assert "not finite" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "results.json").exists()
+
+
+def test_relative_positions_train(tmp_path):
+    """Their gradient comes as sparse slices."""
+    settings = pretrain.Settings(**SMALL, run_dir=str(tmp_path / "run"), position="relative", accumulate=2)
+    assert np.isfinite(pretrain.run(settings).metrics["test_loss"])

@@ -31,7 +31,8 @@ def inception(image, seed, channels, preprocessing):
         use_image_if_no_bounding_boxes=True,
     )
     image = images.decode_crop(image, tf.concat([start[:2], extent[:2]], axis=0), channels)
-    image = test_time.resize_to(image, preprocessing.size, preprocessing.resize, preprocessing.antialias)
+    # TensorFlow's own resize equals the test-time one, and is several times faster where nothing is exported.
+    image = tf.image.resize(image, preprocessing.size, preprocessing.resize, antialias=preprocessing.antialias)
     image = tf.ensure_shape(image, (*preprocessing.size, channels))
     image = tf.image.stateless_random_flip_left_right(image, flip_seed)
     return test_time.scale(image, preprocessing)

@@ -31,20 +31,18 @@ class Source:
     Args:
         name: What the user called it.
         channels: Channels of its images.
-        class_names: One name per class, in label order.
+        num_classes: Y.
+        class_names: One name per class, in label order; None where nobody knows them yet.
         splits: Name of each split -> `Split`.
         ready: Raises ValueError if the data itself is not there. Plans are made from sizes alone, without it.
     """
 
     name: str
     channels: int
-    class_names: tuple[str, ...]
+    num_classes: int
+    class_names: tuple[str, ...] | None
     splits: dict[str, Split]
     ready: Callable[[], None] = lambda: None
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.class_names)
 
     def split(self, name: str) -> Split:
         """A split, or part of one as in `train[:99%]`.
@@ -92,7 +90,7 @@ def digits(value: str, settings: SourceSettings) -> Source:
     train, validation = train_test_split(rest, test_size=144, stratify=labels[rest], random_state=0)
     indices = {"train": train, "validation": validation, "test": test}
     splits = {name: from_arrays(images[index], labels[index]) for name, index in indices.items()}
-    return Source("digits", 1, tuple("0123456789"), splits)
+    return Source("digits", 1, 10, tuple("0123456789"), splits)
 
 
 def synthetic(value: str, settings: SourceSettings) -> Source:
@@ -107,7 +105,7 @@ def synthetic(value: str, settings: SourceSettings) -> Source:
         return from_arrays((colours[labels][:, None, None] + noise).clip(0, 255).astype("uint8"), labels)
 
     splits = {"train": split(1000), "validation": split(100), "test": split(100)}
-    return Source("synthetic", 3, tuple(f"colour {i}" for i in range(10)), splits)
+    return Source("synthetic", 3, 10, tuple(f"colour {i}" for i in range(10)), splits)
 
 
 def from_arrays(images: np.ndarray, labels: np.ndarray) -> Split:
@@ -132,13 +130,16 @@ def tensorflow_datasets(value: str, settings: SourceSettings) -> Source:
     num_classes, sizes = known
     opened = functools.cache(lambda split: _open_tfds(value, split, settings.data_dir))
     splits = {name: Split(size, _tfds_reader(opened, name)) for name, size in sizes.items()}
-    class_names = tuple(str(i) for i in range(num_classes))
 
     def ready():
-        for name in sizes:
-            opened(name)
+        for name, size in sizes.items():
+            if len(opened(name)) != size:
+                raise ValueError(
+                    f"tfds:{value} has {len(opened(name)):,} examples in split {name!r} where {size:,} are expected; "
+                    "prepare it again, or correct TFDS_SIZES in trainers/data/sources.py."
+                )
 
-    return Source(f"tfds:{value}", 3, class_names, splits, ready)
+    return Source(f"tfds:{value}", 3, num_classes, None, splits, ready)
 
 
 def _tfds_reader(opened, split: str):

@@ -34,7 +34,7 @@ class Runtime:
 
 
 def start(distribution: str, precision: str, seed: int, logical_cpus: int | None = None) -> Runtime:
-    """Chooses devices and seeds the initialisers.
+    """Chooses devices, and seeds Keras's initialisers; with them Python's, NumPy's and TensorFlow's global generators.
 
     Args:
         distribution: Key of `DISTRIBUTIONS`.

@@ -79,10 +79,19 @@ class Steps:
             count: Number of updates.
 
         Raises:
+            FloatingPointError: before an update whose gradients are not finite.
             RuntimeError: if the optimizer did not advance by `count`.
         """
         before = self.step
-        self._train(iterator, tf.constant(count))
+        try:
+            self._train(iterator, tf.constant(count))
+        except tf.errors.InvalidArgumentError as error:
+            if "gradients" not in error.message:
+                raise
+            raise FloatingPointError(
+                f"The gradients of step {self.step + 1} are not finite, so it was not applied. A lower learning rate, "
+                "a longer warm-up or float32 may help."
+            ) from error
         if self.step != before + count:
             raise RuntimeError(f"The step counter went from {before} to {self.step}, not by {count}.")
         return self._totals.take_means()
@@ -115,6 +124,8 @@ class Steps:
         gradients, sums = self._micro_batches(batch)
         gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         norm = tf.linalg.global_norm(gradients)
+        with tf.control_dependencies([tf.debugging.assert_all_finite(norm, "gradients")]):
+            gradients = [tf.identity(gradient) for gradient in gradients]
         if self.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm, use_norm=norm)
         self.optimizer.apply(gradients, self.model.trainable_variables)

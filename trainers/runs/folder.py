@@ -11,12 +11,8 @@ import tempfile
 FLAGS, MODEL, METRICS, RESULTS, LOGS = "flags.cfg", "model.keras", "metrics.csv", "results.json", "logs"
 
 
-def claim(path: str, overwrite: bool) -> pathlib.Path:
-    """Makes a run's folder, empty of earlier runs.
-
-    Raises:
-        ValueError: if it holds a finished run and `overwrite` is false, holds something else, or cannot be written.
-    """
+def check(path: str, overwrite: bool) -> None:
+    """Raises ValueError if a folder holds a finished run and `overwrite` is false, or holds something else."""
     folder = pathlib.Path(path)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--run_dir={path} is a file; name a folder.")
@@ -25,6 +21,15 @@ def claim(path: str, overwrite: bool) -> pathlib.Path:
         raise ValueError(f"--run_dir={path} holds {', '.join(sorted(present)[:3])}, which no run wrote; name another.")
     if RESULTS in present and not overwrite:
         raise ValueError(f"--run_dir={path} holds a finished run; add --overwrite to replace it, or name another.")
+
+
+def claim(path: str) -> pathlib.Path:
+    """Makes a run's folder, empty of earlier runs.
+
+    Raises:
+        ValueError: if it cannot be written.
+    """
+    folder = pathlib.Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in (RESULTS, MODEL, METRICS, FLAGS):
@@ -42,7 +47,7 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 def write_json(path: pathlib.Path, value: dict) -> None:
-    write_text(path, json.dumps(value, indent=1) + "\n")
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def replace_with(path: pathlib.Path, write) -> None:

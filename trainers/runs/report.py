@@ -7,7 +7,7 @@ from keras_vit import variants
 from trainers.runs import folder
 
 
-def plan(settings, source, architecture, plan, where) -> str:
+def plan(settings, source, architecture, plan, where, validation: str | None, test: str | None) -> str:
     """The plan of a training run.
 
     Args:
@@ -16,6 +16,8 @@ def plan(settings, source, architecture, plan, where) -> str:
         architecture: Of the model to train.
         plan: Length and rhythm of training.
         where: Runtime it will train on.
+        validation: Split that is evaluated, or None.
+        test: Split that is reported, or None.
     """
     rows, columns = architecture.grid
     train = source.split(settings.train_split).size
@@ -29,6 +31,8 @@ def plan(settings, source, architecture, plan, where) -> str:
             "tokens": f"{architecture.tokens}: {rows}x{columns} patches"
             + " and a class token" * architecture.class_token,
             "source": f"{source.name}, {train:,} training examples, {source.num_classes} classes",
+            "splits": f"trains on {settings.train_split}, chooses on {validation or 'nothing'}, reports on "
+            f"{test or 'nothing'}",
             "batch": f"{settings.batch_size} in all, {settings.batch_size // where.replicas} on each of "
             f"{where.replicas} replicas ({where.reason})",
             "training": f"{plan.total_steps:,} steps = {examples:,} examples = {examples / train:,.1f} epochs; "

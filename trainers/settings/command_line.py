@@ -11,7 +11,7 @@ from typing import Any
 
 from trainers.settings import flags
 
-DONE, FAILED, BAD_INPUT = 0, 1, 2
+DONE, FAILED, BAD_INPUT, NOT_FINITE = 0, 1, 2, 3
 
 
 def main(settings_class: type, run: Callable[[Any], Any], name: str, arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +26,7 @@ def main(settings_class: type, run: Callable[[Any], Any], name: str, arguments: 
         arguments: Instead of `sys.argv[1:]`.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if {"--help", "-h", "-help", "--helpfull"} & set(arguments):
+    if any(argument.startswith(("--help", "-help")) or argument == "-h" for argument in arguments):
         print(help_text(settings_class, name, sys.modules[settings_class.__module__].__doc__ or ""))
         return DONE
     try:
@@ -38,6 +38,9 @@ def main(settings_class: type, run: Callable[[Any], Any], name: str, arguments: 
             raise
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD_INPUT
+    except FloatingPointError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return NOT_FINITE
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return FAILED
@@ -101,7 +104,7 @@ def _flag_help(field: dataclasses.Field, width: int) -> list[str]:
     text = field.metadata["help"]
     if field.metadata["choices"]:
         text += f" One of: {', '.join(field.metadata['choices'])}."
-    if field.default is not None:
+    if field.default not in (None, ""):
         text += f" Default: {field.default}."
     head = f"  --{'[no]' if isinstance(field.default, bool) else ''}{field.name}"
     body = textwrap.wrap(text, width - 26)

@@ -9,20 +9,21 @@ from typing import Any
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def setting(default: Any, help: str, *, choices: tuple[str, ...] | None = None) -> Any:
+def setting(default: Any, help: str, *, choices: tuple[str, ...] | None = None, recorded: bool = True) -> Any:
     """A dataclass field that is also a flag.
 
     Args:
         default: Its value when the flag is not given; its type, or the annotation's, is the flag's type.
         help: One sentence for `--help`.
         choices: The allowed values of a string.
+        recorded: Whether the value belongs into the flag file that repeats a run.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "recorded": recorded})
 
 
 @functools.cache
 def table_keys(file: str, table: str) -> tuple[str, ...]:
-    """The keys of one of the project's tables, read from its source.
+    """The keys of one of the project's tables, read from its source; for an entry, e.g. `CHOICES.pool`, its values.
 
     Importing the table's module would import Keras, and `--help` would take six seconds instead of one; the tables are
     dict literals, so their source tells.
@@ -31,7 +32,9 @@ def table_keys(file: str, table: str) -> tuple[str, ...]:
         file: Path below the project's root, e.g. `keras_vit/layers/position.py`.
         table: Name of the dict in that file.
     """
+    name, _, entry = table.partition(".")
     for node in ast.parse((ROOT / file).read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict) and ast.unparse(node.targets[0]) == table:
-            return tuple(ast.literal_eval(key) for key in node.value.keys if key is not None)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict) and ast.unparse(node.targets[0]) == name:
+            keys = [ast.literal_eval(key) for key in node.value.keys if key is not None]
+            return ast.literal_eval(node.value.values[keys.index(entry)]) if entry else tuple(keys)
     raise LookupError(f"{file} has no dict literal {table}.")

@@ -1,6 +1,7 @@
 """The only reader and writer of flags: dataclass <-> absl flags <-> flag file."""
 
 import dataclasses
+import math
 import pathlib
 import types
 import typing
@@ -40,6 +41,8 @@ def read(arguments: Sequence[str], settings_class: type) -> Any:
         leftover = values(["", *arguments])[1:]
     except flags.Error as error:
         raise UsageError(_worded(str(error))) from error
+    except UnicodeDecodeError as error:
+        raise UsageError("--flagfile names a file that is not text.") from error
     if leftover:
         raise UsageError(
             f"Unexpected argument {leftover[0]!r}. Flags are written --name=value; in a flag file, comments start with "
@@ -53,17 +56,47 @@ def read(arguments: Sequence[str], settings_class: type) -> Any:
 
 
 def to_flagfile(settings: Any) -> str:
-    """A flag file that reads back as equal settings; values that are None or the default's are left out."""
+    """A flag file that reads back as equal settings.
+
+    Left out are values that are None or the default, and what is not the run's but the moment's, e.g. `overwrite`.
+    """
     lines = []
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
-        if value is None or value == field.default:
+        if value is None or value == field.default or not field.metadata["recorded"]:
             continue
         if isinstance(value, bool):
             lines.append(f"--{'' if value else 'no'}{field.name}")
         else:
             lines.append(f"--{field.name}={'x'.join(map(str, value)) if isinstance(value, tuple) else value}")
     return "\n".join(lines) + "\n"
+
+
+def check_values(settings: Any) -> None:
+    """Brings the fields of a settings dataclass into their one form, and checks types and choices.
+
+    A number that may be None is None when it is 0: so a flag file's value can be cleared on the command line.
+
+    Raises:
+        UsageError: for a value of another type, not finite, or not among its choices.
+    """
+    hints = typing.get_type_hints(type(settings))
+    for field in dataclasses.fields(settings):
+        value, kind, choices = getattr(settings, field.name), _kind(hints[field.name]), field.metadata["choices"]
+        optional = type(None) in typing.get_args(hints[field.name])
+        if optional and (value is None or (value == 0 and kind in (int, float))):
+            value = None
+        elif kind is tuple:
+            value = tuple(value) if isinstance(value, list) else value
+        elif kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        elif not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise UsageError(f"--{field.name} is of type {kind.__name__}; got {value!r}.")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"--{field.name} must be a finite number; got {value}.")
+        if choices and value not in choices and value is not None:
+            raise UsageError(f"--{field.name}={value} is unknown; choose one of {', '.join(choices)}.")
+        object.__setattr__(settings, field.name, value)
 
 
 def _kind(hint: Any) -> type:
@@ -94,6 +127,20 @@ def _define_size(name: str, default: Any, help: str, flag_values: flags.FlagValu
     flags.DEFINE(_SizeParser(), name, default, help, flag_values)
 
 
+class _BoolParser(flags.BooleanParser):
+    def parse(self, argument: Any) -> bool:
+        try:
+            return super().parse(argument)
+        except ValueError:
+            raise ValueError("expected true or false") from None
+
+
+def _define_bool(name: str, default: Any, help: str, flag_values: flags.FlagValues) -> None:
+    flag = flags.BooleanFlag(name, default, help)
+    flag.parser = _BoolParser()
+    flags.DEFINE_flag(flag, flag_values)
+
+
 def _worded(message: str) -> str:
     """absl's message on one line, with advice where people go wrong."""
     message = " ".join(message.split()).removeprefix("ERROR:: ")
@@ -109,6 +156,6 @@ _DEFINE: dict[type, Callable[..., Any]] = {
     str: flags.DEFINE_string,
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,
-    bool: flags.DEFINE_bool,
+    bool: _define_bool,
     tuple: _define_size,
 }

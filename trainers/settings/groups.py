@@ -7,6 +7,7 @@ from trainers.settings.fields import setting, table_keys
 from trainers.settings.flags import UsageError
 
 POSITIONS = table_keys("keras_vit/layers/position.py", "POSITIONS")
+POSITION_SITES = table_keys("keras_vit/variants.py", "CHOICES.position_site")
 POOLINGS = table_keys("keras_vit/layers/pooling.py", "POOLINGS")
 GELUS = table_keys("keras_vit/layers/mlp.py", "GELUS")
 OBJECTIVES = table_keys("keras_vit/objectives/classification.py", "OBJECTIVES")
@@ -27,19 +28,21 @@ class ModelSettings:
     depth: int | None = setting(None, "Number of blocks, instead of the variant's.")
     heads: int | None = setting(None, "Attention heads, instead of the variant's.")
     mlp_width: int | None = setting(None, "Hidden width of the MLPs, instead of the variant's.")
-    position: str = setting("learned_1d", "Position embedding.", choices=POSITIONS)
-    position_site: str = setting(
-        "stem",
-        "Where positions are added: once, before every block, or before every block from one shared table.",
-        choices=("stem", "blocks", "shared"),
+    position: str | None = setting(None, "Position embedding, instead of learned_1d.", choices=POSITIONS)
+    position_site: str | None = setting(
+        None,
+        "Where positions are added: once at the stem, as usual; before every block; or there from one shared table.",
+        choices=POSITION_SITES,
     )
-    pool: str = setting("token", "How tokens become one vector.", choices=POOLINGS)
+    pool: str | None = setting(None, "How tokens become one vector, instead of token.", choices=POOLINGS)
     representation: int | None = setting(None, "Width of the tanh layer before the head; none if left out.")
-    gelu: str = setting("tanh", "Form of the GELU activation.", choices=GELUS)
-    dropout: float = setting(0.0, "Dropout rate after positions, attention outputs and MLP layers.")
-    attention_dropout: float = setting(0.0, "Dropout rate on attention probabilities.")
-    stochastic_depth: float = setting(0.0, "Rate at which the last block's branches are dropped; grows linearly to it.")
-    head_bias: float = setting(0.0, "Initial bias of the head; -10 suits sigmoid training on ImageNet-21k.")
+    gelu: str | None = setting(None, "Form of the GELU activation, instead of tanh.", choices=GELUS)
+    dropout: float | None = setting(None, "Dropout rate after positions, attention outputs and MLP layers.")
+    attention_dropout: float | None = setting(None, "Dropout rate on attention probabilities.")
+    stochastic_depth: float | None = setting(
+        None, "Rate at which the last block's branches drop; grows linearly to it."
+    )
+    head_bias: float | None = setting(None, "Initial bias of the head; -10 suits sigmoid training on ImageNet-21k.")
     weights: str | None = setting(None, "Weight file to start from, head included (Google or big_vision .npz).")
 
 
@@ -47,7 +50,7 @@ class ModelSettings:
 class SourceSettings:
     """Source."""
 
-    source: str = setting("digits", "Where examples come from: digits, synthetic, or tfds:NAME[/CONFIG][:VERSION].")
+    source: str = setting("digits", "Where examples come from: digits, synthetic, or tfds:imagenet2012.")
     data_dir: str | None = setting(None, "Where TensorFlow Datasets are kept; its own default if left out.")
     batch_size: int = setting(128, "Examples per step over all devices.")
 
@@ -57,8 +60,12 @@ class DataSettings:
     """Training data."""
 
     train_split: str = setting("train", "What to train on, e.g. train or train[:99%].")
-    validation_split: str = setting("validation", "What chooses between checkpoints; 'none' trains without evaluating.")
-    test_split: str = setting("test", "What the finished model is reported on; 'none' reports nothing.")
+    validation_split: str | None = setting(
+        None, "What chooses between checkpoints; 'none' for nothing. The source's validation split if left out."
+    )
+    test_split: str | None = setting(
+        None, "What the finished model is reported on; 'none' for nothing. The source's test split if left out."
+    )
     augment: str = setting("none", "Random transformations of training images.", choices=AUGMENTATIONS)
     shuffle: bool = setting(True, "Whether each epoch visits the examples in a new random order.")
 
@@ -78,7 +85,7 @@ class OptimizationSettings:
     schedule: str = setting("cosine", "Decay of the learning rate after warm-up.", choices=SCHEDULES)
     warmup_steps: int = setting(0, "Updates over which the learning rate rises linearly from 0.")
     weight_decay: float = setting(0.0, "Decoupled decay of kernels, times the learning rate.")
-    clip_norm: float | None = setting(1.0, "Gradients are scaled down to this global norm; 'none' is written 0.")
+    clip_norm: float = setting(1.0, "Gradients are scaled down to this global norm; 0 for no clipping.")
     accumulate: int = setting(1, "Micro-batches per update on each replica: less memory, the same result.")
     ema: float | None = setting(None, "Decay of the running average of weights that is evaluated and saved.")
     early_stopping: int | None = setting(
@@ -91,7 +98,7 @@ class RunSettings:
     """Run."""
 
     run_dir: str = setting("", "Folder for what the run writes; saved_models/SOURCE_VARIANT if left out.")
-    overwrite: bool = setting(False, "Whether a finished run in that folder may be replaced.")
+    overwrite: bool = setting(False, "Whether a finished run in that folder may be replaced.", recorded=False)
     seed: int = setting(0, "Initial weights, order, augmentation and dropout all follow from it.")
     evaluate_every: int | None = setting(None, "Updates between evaluations; once per epoch if left out.")
     log_every: int = setting(50, "Updates between rows of metrics.csv.")
@@ -102,7 +109,7 @@ class RunSettings:
     )
     precision: str = setting("float32", "Compute precision; variables stay in float32.", choices=PRECISIONS)
     xla: bool = setting(False, "Whether forward and backward pass are compiled with XLA.")
-    dry_run: bool = setting(False, "Print the plan and stop.")
+    dry_run: bool = setting(False, "Print the plan and stop.", recorded=False)
 
 
 def check_positive(settings: object, *names: str) -> None:
@@ -116,7 +123,7 @@ def check_positive(settings: object, *names: str) -> None:
 def check_duration(settings: OptimizationSettings) -> None:
     """Raises UsageError unless exactly one of steps, epochs and examples is given."""
     given = {name: getattr(settings, name) for name in ("steps", "epochs", "examples")}
-    given = {name: value for name, value in given.items() if value}
+    given = {name: value for name, value in given.items() if value is not None}
     if len(given) != 1:
         shown = ", ".join(f"--{name}={value}" for name, value in given.items()) or "none of them"
         raise UsageError(
@@ -134,7 +141,7 @@ def check_optimization(settings: OptimizationSettings) -> None:
         if value is not None and not 0 <= value < 1:
             raise UsageError(f"--{name} must lie in [0, 1); got {value}.")
     for name in ("learning_rate", "end_learning_rate", "warmup_steps", "weight_decay", "clip_norm"):
-        if (getattr(settings, name) or 0) < 0:
+        if getattr(settings, name) < 0:
             raise UsageError(f"--{name} must not be negative; got {getattr(settings, name)}.")
     if settings.end_learning_rate > settings.learning_rate:
         raise UsageError(

@@ -34,7 +34,8 @@ def test_nested_flag_files(tmp_path):
     steps=st.integers(1, 10**9),
     learning_rate=st.floats(1e-9, 10, allow_nan=False),
     shuffle=st.booleans(),
-    ema=st.none() | st.floats(0.0, 0.99999),
+    ema=st.none() | st.floats(1e-9, 0.99999),
+    clip_norm=st.floats(0, 10),
     image_size=st.integers(1, 1000) | st.tuples(st.integers(1, 999), st.integers(1, 999)),
     position=st.sampled_from(groups.POSITIONS),
     run_dir=st.text("abc/_-. 12é", min_size=1).filter(lambda text: " #" not in text and text == text.strip()),
@@ -65,6 +66,10 @@ def test_settings_survive_the_flag_file(tmp_path_factory, **values):
         (["--steps=1", "--optimizer=adam", "--weight_decay=0.1"], ["adam", "adamw", "0.1"]),
         (["--steps=1", "--early_stopping=3", "--validation_split=none"], ["--early_stopping=3", "none"]),
         (["--steps=1", "--seed=-1"], ["--seed", "-1"]),
+        (["--epochs=inf"], ["--epochs", "finite", "inf"]),
+        (["--steps=1", "--learning_rate=nan"], ["--learning_rate", "finite"]),
+        (["--steps=1", "--shuffle=maybe"], ["shuffle", "maybe", "true or false"]),
+        (["--steps=1", "--weights=nowhere.npz"], ["nowhere.npz", "no such"]),
         (["--steps=1", "--clip_norm=-1"], ["--clip_norm", "negative"]),
     ],
 )
@@ -73,6 +78,43 @@ def test_mistakes_get_one_line_with_both_values(arguments, fragments):
         flags.read(arguments, pretrain.Settings)
     assert "\n" not in str(error.value)
     assert all(fragment in str(error.value) for fragment in fragments), str(error.value)
+
+
+def test_zero_clears_what_a_flag_file_set(tmp_path):
+    file = write(tmp_path / "a.cfg", "--steps=7\n--early_stopping=20\n--representation=768\n--ema=0.9\n")
+    cleared = ["--steps=0", "--epochs=2", "--early_stopping=0", "--representation=0", "--ema=0"]
+    settings = flags.read([file, *cleared], pretrain.Settings)
+    values = (settings.steps, settings.epochs, settings.early_stopping, settings.representation, settings.ema)
+    assert values == (None, 2.0, None, None, None)
+
+
+def test_a_binary_flag_file_is_a_mistake(tmp_path):
+    (tmp_path / "model.keras").write_bytes(bytes(range(128, 256)))
+    with pytest.raises(flags.UsageError, match="not text"):
+        flags.read([f"--flagfile={tmp_path}/model.keras"], pretrain.Settings)
+
+
+@pytest.mark.parametrize(
+    ("fields_given", "fragments"),
+    [
+        ({"augment": "foo"}, ["augment=foo", "inception"]),
+        ({"precision": "bf16"}, ["bf16", "mixed_bfloat16"]),
+        ({"steps": "5"}, ["--steps", "int", "'5'"]),
+        ({"steps": 2.5}, ["--steps", "int", "2.5"]),
+        ({"steps": 1, "batch_size": None}, ["--batch_size", "int", "None"]),
+        ({"steps": 1, "seed": True}, ["--seed", "True"]),
+    ],
+)
+def test_python_callers_get_the_same_checks(fields_given, fragments):
+    with pytest.raises(flags.UsageError) as error:
+        pretrain.Settings(**{"steps": 1, **fields_given})
+    assert all(fragment in str(error.value) for fragment in fragments), str(error.value)
+
+
+def test_a_list_is_a_size_too_and_the_moment_is_not_recorded():
+    settings = pretrain.Settings(steps=1, image_size=[32, 48], overwrite=True)
+    assert settings.image_size == (32, 48)
+    assert "overwrite" not in flags.to_flagfile(settings) and "--image_size=32x48" in flags.to_flagfile(settings)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -100,6 +142,7 @@ def test_the_command_line_is_frozen(request):
         ("keras_vit/layers/position.py", "POSITIONS", "keras_vit.layers.position"),
         ("keras_vit/layers/pooling.py", "POOLINGS", "keras_vit.layers.pooling"),
         ("keras_vit/layers/mlp.py", "GELUS", "keras_vit.layers.mlp"),
+        ("keras_vit/variants.py", "CHOICES", "keras_vit.variants"),
         ("keras_vit/optimization.py", "SCHEDULES", "keras_vit.optimization"),
         ("keras_vit/optimization.py", "OPTIMIZERS", "keras_vit.optimization"),
         ("keras_vit/objectives/classification.py", "OBJECTIVES", "keras_vit.objectives.classification"),

@@ -1,1 +1,0 @@
-"""Protocols that turn features, predictions and labels into the numbers papers report."""
