@@ -17,7 +17,7 @@ COLUMNS = ("step", "examples", "loss", "learning_rate", "gradient_norm")
 
 
 def step_of(model) -> int:
-    return int(model.optimizer.iterations)
+    return int(model.optimizer.iterations.numpy())
 
 
 def learning_rate_of(model) -> float:
@@ -47,9 +47,7 @@ class MetricsFile(keras.callbacks.Callback):
         self.columns = [*COLUMNS, *metrics, *validation, "seconds", "images_per_second"]
 
     def on_train_begin(self, logs=None):
-        self._file = self.path.open("w", newline="", encoding="utf-8")
-        self._writer = csv.DictWriter(self._file, self.columns, extrasaction="ignore")
-        self._writer.writeheader()
+        self._write("w", dict(zip(self.columns, self.columns, strict=True)))
         self._begin = self._row_begin = time.perf_counter()
         self._first = self._row_first = step_of(self.model)
         self._sums: dict[str, float] = {}
@@ -71,7 +69,6 @@ class MetricsFile(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         self._flush_row()
-        self._file.close()
 
     def _close_row(self):
         """A row waits for the next one to begin, so that an evaluation at its step can still join it."""
@@ -89,9 +86,12 @@ class MetricsFile(keras.callbacks.Callback):
 
     def _flush_row(self):
         if self._row:
-            self._writer.writerow(self._row)
-            self._file.flush()
+            self._write("a", self._row)
             self._row = {}
+
+    def _write(self, mode, row):
+        with self.path.open(mode, newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, self.columns, extrasaction="ignore").writerow(row)
 
 
 class Progress(keras.callbacks.Callback):
