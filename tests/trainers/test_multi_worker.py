@@ -54,7 +54,7 @@ def test_two_workers_write_one_folder_with_the_weights_of_one_process(tmp_path, 
         )
     outputs = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs[0][1][-1500:] + outputs[1][1][-1500:]
-    assert "8 on each of 2 replicas (2 workers, this is number 0; all there is)" in outputs[0][0]
+    assert "8 on each of 2 replicas (2 workers, this is number 0)" in outputs[0][0]
     assert not outputs[1][0], "only the chief speaks"
 
     one = pretrain.run(pretrain.Settings(**FLAGS, run_dir=str(tmp_path / "one"), distribution="one_device"))
