@@ -208,3 +208,18 @@ def test_progress_on_a_terminal_is_a_bar_with_the_time_left():
     loop.fit(small(), feed(dataset().repeat()), loop.Plan(4, 2, 2, 2), [callbacks.Progress(4, 8, terminal)])
     shown = terminal.getvalue()
     assert "4/4" in shown and "loss" in shown and "100%" in shown
+
+
+def test_every_dropout_of_the_model_is_seeded():
+    model = keras_vit.build(
+        "mu/16", image_size=32, num_classes=3, depth=2, dropout=0.1, attention_dropout=0.1, stochastic_depth=0.1
+    )
+    optimizer = optimization.optimizer("sgd", model.trainable_variables, learning_rate=0.1)
+    strategy = tf.distribute.OneDeviceStrategy("/device:CPU:0")
+    steps = Steps(model, Softmax(3), optimizer, strategy, dataset().element_spec, batch_size=8, seed=5)
+    # Positions; per block attention weights, output and two in the MLP; two branches of the block that may be dropped.
+    assert len(steps._seeds) == 1 + 2 * 4 + 2
+    strategy.run(steps._set_seeds, args=(0,))
+    first = [tuple(variable.numpy()) for variable in steps._seeds]
+    strategy.run(steps._set_seeds, args=(1,))
+    assert len({*first, *(tuple(variable.numpy()) for variable in steps._seeds)}) == 22
