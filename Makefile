@@ -3,6 +3,7 @@
 PYTHON ?= python3
 WORKERS ?= 2
 DEMO_ARGS ?=
+DEMO_RUN := saved_models/vit_digits
 # At 2, TensorFlow 2.21 reports as an error that a machine without a GPU has none.
 TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_CPP_MIN_LOG_LEVEL
@@ -34,8 +35,8 @@ help:
 venv: $(TEST_INSTALLED)
 
 demo: demo-plan $(DEMO_INSTALLED)
-	@$(PY) -m trainers.pretrain --flagfile=configs/vit_digits.cfg --overwrite $(DEMO_ARGS)
-	@$(PY) -m trainers.evaluate --model=saved_models/vit_digits --source=digits --evaluations=baselines,accuracy
+	@$(PY) -m trainers.pretrain --flagfile=configs/vit_digits.cfg $(DEMO_ARGS) --run_dir=$(DEMO_RUN) --overwrite
+	@$(PY) -m trainers.evaluate --model=$(DEMO_RUN) --source=digits --evaluations=baselines,accuracy
 
 demo-plan:
 	@echo "Demo: trains a small Vision Transformer on scikit-learn's 8x8 handwritten digits, on the CPU."

@@ -9,6 +9,7 @@ import functools
 import pathlib
 import sys
 import zipfile
+from collections.abc import Sequence
 from typing import Any
 
 from trainers.settings import command_line, flags, groups
@@ -30,13 +31,11 @@ class Settings(groups.SourceSettings):
             raise flags.UsageError("--model is needed: a .keras file, or the folder of a run.")
         unknown = sorted(set(self.evaluations.split(",")) - set(EVALUATIONS))
         if unknown:
-            raise flags.UsageError(
-                f"Unknown --evaluations {', '.join(unknown)}; choose among {', '.join(EVALUATIONS)}."
-            )
+            raise flags.UsageError(f"Unknown --evaluations {unknown[0]!r}; choose among {', '.join(EVALUATIONS)}.")
 
 
-def run(settings: Settings) -> dict[str, float]:
-    """Evaluates; prints a table and returns {row: accuracy}."""
+def run(settings: Settings, callbacks: Sequence[Any] = ()) -> dict[str, float]:
+    """Evaluates; prints a table and returns {row: accuracy}. Keras callbacks are told of the model's own evaluation."""
     from trainers.data import sources
     from trainers.engine import runtime
 
@@ -46,7 +45,7 @@ def run(settings: Settings) -> dict[str, float]:
     source.ready()
     rows: dict[str, float] = {}
     for name in settings.evaluations.split(","):
-        rows |= EVALUATIONS[name](settings, model, source, where)
+        rows |= EVALUATIONS[name](settings, model, source, where, callbacks)
     print(table(rows, f"{source.name}, {settings.split}, {source.split(settings.split).size:,} examples"))
     return rows
 
@@ -68,16 +67,16 @@ def load_model(path: str) -> Any:
     try:
         model = keras.models.load_model(file, compile=False)
     except (ValueError, OSError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"--model={path}: not a readable .keras file ({str(error).splitlines()[0].split('. ')[0]})."
-        ) from error
+        raise ValueError(f"--model={path}: not a readable .keras file ({str(error).partition('. ')[0]}).") from error
     if not isinstance(model, keras_vit.VisionTransformer):
         raise ValueError(f"--model={path} holds a {type(model).__name__}, not a model of keras_vit.")
     return model
 
 
-def accuracy(settings: Settings, model, source, where) -> dict[str, float]:
+def accuracy(settings: Settings, model, source, where, callbacks=()) -> dict[str, float]:
     """Top-1 accuracy, every example counted once."""
+    import keras
+
     from keras_vit.objectives.classification import Softmax
     from trainers.data import pipeline
     from trainers.engine.evaluation import Evaluation
@@ -92,10 +91,11 @@ def accuracy(settings: Settings, model, source, where) -> dict[str, float]:
         pipeline.evaluation_batches, source, settings.split, settings, preprocessing=model.preprocessing
     )
     evaluation = Evaluation(model, Softmax(source.num_classes), feed, where.strategy, settings.batch_size)
-    return {"vision transformer": evaluation.run()["accuracy"]}
+    listed = keras.callbacks.CallbackList(list(callbacks), model=model)
+    return {"vision transformer": evaluation.run(listed)["accuracy"]}
 
 
-def baselines(settings: Settings, model, source, where) -> dict[str, float]:
+def baselines(settings: Settings, model, source, where, callbacks=()) -> dict[str, float]:
     """Classical methods on the pixels at their own size, trained on every split but the one evaluated."""
     import numpy as np
     import tensorflow as tf

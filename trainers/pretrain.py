@@ -5,7 +5,9 @@ is reported on the test split. Everything goes to the run folder: flags.cfg (rep
 results.json and TensorBoard logs. From Python: `pretrain.run(pretrain.Settings(...), callbacks=[...])`.
 """
 
+import contextlib
 import dataclasses
+import fractions
 import functools
 import math
 import pathlib
@@ -82,30 +84,21 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> Result:
     feed = functools.partial(pipeline.batches, source, settings, 0)
     element_spec = feed(0, 1, settings.batch_size).element_spec
     steps = build_steps(settings, source, architecture, plan, where, element_spec)
-    run_dir = claim(settings) if where.is_chief else None
-    history, ours = make_callbacks(settings, plan, run_dir)
-    begin = time.perf_counter()
-    loop.fit(steps, feed, plan, [*ours, *callbacks], evaluation_of(steps, source, validation, settings))
-    seconds = time.perf_counter() - begin
-
-    metrics = report.results(settings, plan, steps.step, seconds, history)
-    if (evaluation := evaluation_of(steps, source, test, settings)) is not None:
-        metrics |= {f"test_{name}": value for name, value in evaluation.run().items()}
-    model = uncompiled(steps.model)
-    if run_dir is not None:
-        folder.replace_with(run_dir / folder.MODEL, model.save)
-        folder.write_json(run_dir / folder.RESULTS, metrics)
-        print(report.closing(metrics, run_dir))
+    claimed = folder.claimed(settings.run_dir, flags.to_flagfile(settings)) if where.is_chief else None
+    with claimed or contextlib.nullcontext() as run_dir:
+        history, ours = make_callbacks(settings, plan, run_dir)
+        begin = time.perf_counter()
+        loop.fit(steps, feed, plan, [*ours, *callbacks], evaluation_of(steps, source, validation, settings))
+        metrics = report.results(settings, plan, steps.step, time.perf_counter() - begin, history)
+        model = uncompiled(steps.model)
+        if run_dir is not None:
+            folder.replace_with(run_dir / folder.MODEL, model.save)
+        if (evaluation := evaluation_of(steps, source, test, settings)) is not None:
+            metrics |= {f"test_{name}": value for name, value in evaluation.run().items()}
+        if run_dir is not None:
+            folder.write_json(run_dir / folder.RESULTS, metrics)
+            print(report.closing(metrics, run_dir))
     return Result(model, history, metrics, run_dir)
-
-
-def claim(settings: Settings) -> pathlib.Path:
-    """The run's folder, with the flag file that repeats the run."""
-    from trainers.runs import folder
-
-    run_dir = folder.claim(settings.run_dir)
-    folder.write_text(run_dir / folder.FLAGS, flags.to_flagfile(settings))
-    return run_dir
 
 
 def splits_of(settings: Settings, source) -> tuple[str | None, str | None]:
@@ -119,6 +112,11 @@ def splits_of(settings: Settings, source) -> tuple[str | None, str | None]:
         name = given or (usual if usual in source.splits else "none")
         if name != "none":
             source.split(name)
+            if groups.overlap(name, settings.train_split):
+                raise flags.UsageError(
+                    f"--{usual}_split={name} holds examples of --train_split={settings.train_split}, so it would not "
+                    "tell how well the model does on new ones."
+                )
         found.append(None if name == "none" else name)
     if settings.early_stopping and found[0] is None:
         raise flags.UsageError(
@@ -148,7 +146,8 @@ def plan_for(settings: Settings, examples: int):
     if settings.steps is not None:
         total = settings.steps
     elif settings.epochs is not None:
-        total = math.ceil(settings.epochs * per_epoch)
+        # Exact, because 15.0 * (1293 / 5) is a little more than 3,879.
+        total = math.ceil(fractions.Fraction(str(settings.epochs)) * examples / settings.batch_size)
     else:
         total = math.ceil((settings.examples or 0) / settings.batch_size)
     if settings.warmup_steps >= total:
@@ -210,11 +209,14 @@ def start_from(model, path: str) -> None:
     from keras_vit import weights
 
     loaded = weights.load(path, image_size=model.architecture.image_size)
-    geometry = ("patch_size", "channels", "width", "depth", "heads", "mlp_width", "position", "pool", "representation")
-    for name in (*geometry, "class_token", "num_classes"):
-        theirs, ours = getattr(loaded.architecture, name), getattr(model.architecture, name)
-        if theirs != ours:
-            raise ValueError(f"--weights={path} holds a model with {name}={theirs}, but the flags ask for {ours}.")
+    # Rates and the head's initial bias matter to training only.
+    free = {"dropout", "attention_dropout", "stochastic_depth", "head_bias"}
+    theirs, ours = loaded.architecture.to_dict(), model.architecture.to_dict()
+    for name in ours.keys() - free:
+        if theirs[name] != ours[name]:
+            raise ValueError(
+                f"--weights={path} holds a model with {name}={theirs[name]}, but the flags ask for {ours[name]}."
+            )
     model.set_weights(loaded.get_weights())
 
 

@@ -76,6 +76,8 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """
     if not pathlib.Path(path).is_file():
         raise InvalidWeights(f"{path}: no such weight file.")
+    if pathlib.Path(path).suffix == ".keras":
+        raise InvalidWeights(f"{path}: a .keras file, to be opened with keras.models.load_model; expected .npz.")
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
@@ -123,7 +125,7 @@ def fill(
         if array.shape != tuple(variable.shape):
             raise InvalidWeights(
                 f"{path}: {in_file[names[own]]} has shape {arrays[names[own]].shape}; the model's {own} needs "
-                f"{tuple(variable.shape)}."
+                f"{tuple(variable.shape)}." + (" Another image_size?" if names[own] == google.POSITION else "")
             )
         values[own] = array
     for own, variable in variables.items():

@@ -156,7 +156,14 @@ def test_every_config_is_tested(request):
 
 
 @pytest.mark.parametrize(
-    ("duration", "steps"), [({"steps": 7}, 7), ({"epochs": 2.5}, 157), ({"examples": 100}, 7), ({"epochs": 0.001}, 1)]
+    ("duration", "steps"),
+    [
+        ({"steps": 7}, 7),
+        ({"epochs": 2.5}, 157),
+        ({"examples": 100}, 7),
+        ({"epochs": 0.001}, 1),
+        ({"epochs": 1.1, "batch_size": 10}, 110),
+    ],
 )
 def test_durations(duration, steps):
     settings = pretrain.Settings(**{**SMALL, "steps": None, **duration})
@@ -206,7 +213,8 @@ def test_any_keras_callback_can_be_passed(tmp_path):
 
 def test_an_unfinished_run_is_begun_again_a_finished_one_is_kept(tmp_path):
     settings = pretrain.Settings(**SMALL, run_dir=str(tmp_path / "run"))
-    folder.claim(settings.run_dir)
+    with pytest.raises(RuntimeError), folder.claimed(settings.run_dir, "--steps=1\n"):
+        raise RuntimeError
     pretrain.run(settings)
     with pytest.raises(ValueError, match="finished run"):
         pretrain.run(settings)
@@ -218,6 +226,7 @@ def test_an_unfinished_run_is_begun_again_a_finished_one_is_kept(tmp_path):
     [
         ({"validation_split": "vaildation"}, "vaildation"),
         ({"test_split": "tset"}, "tset"),
+        ({"validation_split": "train[:10%]"}, "train_split=train"),
         ({"batch_size": 15, "accumulate": 2}, "14 or 16"),
         ({"batch_size": 1, "accumulate": 2}, "nearest that do: 2"),
     ],
@@ -264,3 +273,55 @@ def test_relative_positions_train(tmp_path):
     """Their gradient comes as sparse slices."""
     settings = pretrain.Settings(**SMALL, run_dir=str(tmp_path / "run"), position="relative", accumulate=2)
     assert np.isfinite(pretrain.run(settings).metrics["test_loss"])
+
+
+@pytest.mark.parametrize("changes", [{"learning_rate": 1e38}, {"steps": 1, "evaluate_every": 1, "learning_rate": 1e38}])
+def test_a_failing_run_gives_the_finished_one_back(changes, tmp_path):
+    run_dir = str(tmp_path / "run")
+    pretrain.run(pretrain.Settings(**SMALL, run_dir=run_dir))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    failing = pretrain.Settings(
+        **{**SMALL, **changes}, run_dir=run_dir, overwrite=True, schedule="constant", clip_norm=0.0
+    )
+    with pytest.raises(FloatingPointError):
+        pretrain.run(failing)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {*before, "logs"}
+
+
+def test_a_run_killed_while_replacing_another_gives_it_back(tmp_path):
+    run_dir = tmp_path / "run"
+    (run_dir / ".previous").mkdir(parents=True)
+    for name in ("flags.cfg", "results.json"):
+        (run_dir / ".previous" / name).write_text("old")
+    (run_dir / "flags.cfg").write_text("new")
+    with pytest.raises(ValueError, match="finished run"):
+        folder.check(str(run_dir), overwrite=False)
+    assert (run_dir / "flags.cfg").read_text() == "old" and not (run_dir / ".previous").exists()
+
+
+@pytest.mark.parametrize("changes", [{"gelu": "erf"}, {"position_site": "shared"}, {"position_site": "blocks"}])
+def test_given_weights_of_another_function_are_refused(changes, request):
+    path = str(request.config.rootpath / "tests" / "fixtures" / "train_init.npz")
+    architecture = keras_vit.weights.load(path).architecture
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        pretrain.start_from(keras_vit.build(architecture, **changes), path)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "task", "chief"),
+    [
+        (["worker"], ("worker", 0), True),
+        (["worker"], ("worker", 1), False),
+        (["chief", "worker"], ("chief", 0), True),
+        (["chief", "worker"], ("worker", 0), False),
+    ],
+)
+def test_there_is_one_chief(jobs, task, chief):
+    import types
+
+    from trainers.engine import runtime
+
+    spec = types.SimpleNamespace(jobs=jobs)
+    resolver = types.SimpleNamespace(task_type=task[0], task_id=task[1], cluster_spec=lambda: spec)
+    assert runtime.is_chief(resolver) is chief

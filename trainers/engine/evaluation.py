@@ -1,5 +1,7 @@
 """Evaluation inside the graph: every example counted once, however batches and replicas divide them."""
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -30,6 +32,9 @@ class Evaluation:
 
         Args:
             callbacks: Told of the test's beginning, batches and end.
+
+        Raises:
+            FloatingPointError: if a mean is not finite.
         """
         callbacks = callbacks or keras.callbacks.CallbackList([], model=self.model)
         callbacks.on_test_begin()
@@ -38,6 +43,8 @@ class Evaluation:
             self._measure(batch)
             callbacks.on_test_batch_end(number)
         means = self._totals.take_means()
+        if not all(map(math.isfinite, means.values())):
+            raise FloatingPointError(f"The evaluation is not finite ({means}): training has diverged.")
         callbacks.on_test_end(means)
         return means
 

@@ -29,8 +29,7 @@ class Runtime:
     @property
     def is_chief(self) -> bool:
         """Whether this process is the one that writes files and speaks to people."""
-        resolver = self.strategy.cluster_resolver
-        return resolver is None or resolver.task_type in (None, "chief") or not _task(resolver)
+        return is_chief(self.strategy.cluster_resolver)
 
 
 def start(distribution: str, precision: str, seed: int, logical_cpus: int | None = None) -> Runtime:
@@ -68,6 +67,13 @@ def check_batch_size(batch_size: int, replicas: int, accumulate: int) -> None:
         )
 
 
+def is_chief(resolver) -> bool:
+    """Whether a cluster resolver's process is the chief: the job of that name, or else the first worker."""
+    if resolver is None or not resolver.task_type or resolver.task_type == "chief":
+        return True
+    return not _task(resolver) and "chief" not in resolver.cluster_spec().jobs
+
+
 def _task(resolver) -> int:
     return resolver.task_id or 0
 
@@ -93,9 +99,12 @@ def _workers() -> int:
     """Processes that TF_CONFIG names."""
     try:
         cluster = json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster", {})
-    except json.JSONDecodeError as error:
-        raise ValueError(f"TF_CONFIG is not JSON: {error}.") from error
-    return sum(len(cluster.get(job, ())) for job in ("chief", "worker"))
+        jobs = dict(cluster)
+    except (json.JSONDecodeError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f'TF_CONFIG must be JSON such as {{"cluster": {{"worker": ["host:port"]}}, "task": ...}}: {error}.'
+        ) from error
+    return sum(len(jobs.get(job, ())) for job in ("chief", "worker"))
 
 
 def _one_device():

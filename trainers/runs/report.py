@@ -50,6 +50,9 @@ def plan(settings, source, architecture, plan, where, validation: str | None, te
 def results(settings, plan, step: int, seconds: float, history) -> dict[str, Any]:
     """What results.json says of training.
 
+    `val_` numbers are those of the last evaluation, `best_` those of the best. With early stopping the saved model is
+    the one of `best_step`, otherwise that of `step`.
+
     Args:
         settings: Of the command.
         plan: Length and rhythm of training.
@@ -61,7 +64,7 @@ def results(settings, plan, step: int, seconds: float, history) -> dict[str, Any
     if "val_accuracy" in history.history:
         accuracies = history.history["val_accuracy"]
         best = max(range(len(accuracies)), key=accuracies.__getitem__)
-        metrics |= {"best_val_accuracy": accuracies[best], "best_step": plan.epoch_end(history.epoch[best])}
+        metrics |= {"best_val_accuracy": accuracies[best], "best_step": min(plan.epoch_end(history.epoch[best]), step)}
     examples = step * settings.batch_size
     return metrics | {
         "step": step,

@@ -51,8 +51,12 @@ def load_tensorflow() -> None:
     """Imports TensorFlow and Keras without the start-up notices that would bury a command's own first lines.
 
     Raises:
+        ValueError: if another backend is asked for.
         ModuleNotFoundError: naming the extra to install, if TensorFlow is missing.
     """
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow":
+        raise ValueError(f"Commands run on TensorFlow, but KERAS_BACKEND is {backend!r}; unset it.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as notices:

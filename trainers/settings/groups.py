@@ -161,6 +161,12 @@ def check_run(settings: RunSettings) -> None:
         raise UsageError(f"--seed must lie in [0, 2^31); got {settings.seed}.")
 
 
+def overlap(one: str, other: str) -> bool:
+    """Whether two splits share examples."""
+    (base, start, stop), (other_base, other_start, other_stop) = split_percent(one), split_percent(other)
+    return base == other_base and start < other_stop and other_start < stop
+
+
 def split_percent(split: str) -> tuple[str, float, float]:
     """`train[10%:98%]` as (name, 0.10, 0.98).
 

@@ -92,3 +92,14 @@ def test_a_missing_backend_names_the_extra(tmp_path):
     done = command("trainers.pretrain", "--steps=1", PYTHONPATH=str(tmp_path), KERAS_BACKEND="tensorflow")
     assert done.returncode == 2
     assert done.stderr.startswith("error: tensorflow is not installed") and "[cpu]" in done.stderr
+
+
+def test_another_backend_is_a_mistake_of_one_line():
+    done = command("trainers.pretrain", "--steps=1", KERAS_BACKEND="torch")
+    assert done.returncode == 2 and "KERAS_BACKEND is 'torch'" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("value", ["[]", '{"cluster": 3}'])
+def test_a_broken_cluster_description_is_a_mistake_of_one_line(value):
+    done = command("trainers.pretrain", "--steps=1", "--dry_run", TF_CONFIG=value)
+    assert done.returncode == 2 and "error: TF_CONFIG must be JSON" in done.stderr
