@@ -1,6 +1,8 @@
-# `make` alone lists the targets. Everything is installed into .venv, never into the Python that creates it.
+# `make` alone lists the targets. Everything is installed into .venv and .venv-tpu, never into the Python that creates
+# them.
 
 PYTHON ?= python3
+PYTHON312 ?= python3.12
 WORKERS ?= 2
 DEMO_ARGS ?=
 DEMO_RUN := saved_models/vit_digits
@@ -16,21 +18,28 @@ DEMO_INSTALLED := $(VENV)/.installed-demo
 TEST_INSTALLED := $(VENV)/.installed-test
 REQUIREMENTS := setup.cfg constraints/cpu.txt
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints/cpu.txt
+# The last TensorFlow with working TPU support, in an environment of its own. tensorflow-tpu runs on TPU machines only, so
+# plain TensorFlow of the same version stands in for it: the cpu extra under the TPU lane's constraints.
+TPU_VENV := .venv-tpu
+TPU_PY := $(TPU_VENV)/bin/python
+TPU_INSTALLED := $(TPU_VENV)/.installed-test
 
-.PHONY: help venv demo demo-plan test test-slow check lint types format clean
+.PHONY: help venv demo demo-plan test test-slow test-tpu-lane check lint types format clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo       install into .venv, then train a small Vision Transformer on handwritten digits"
-	@echo "make test       the tests, but for the slow ones (WORKERS=$(WORKERS) processes)"
-	@echo "make test-slow  the tests that take minutes each"
-	@echo "make check      lint, types and the import rules; changes nothing"
-	@echo "make lint       ruff: rules and formatting"
-	@echo "make types      mypy"
-	@echo "make format     let ruff mend what it can"
-	@echo "make venv       create .venv and install what demo and test need"
-	@echo "make clean      remove .venv, caches and build leftovers; saved_models stays"
+	@echo "make demo           install into .venv, then train a small Vision Transformer on handwritten digits"
+	@echo "make test           the tests, but for the slow ones (WORKERS=$(WORKERS) processes)"
+	@echo "make test-slow      the tests that take minutes each"
+	@echo "make test-tpu-lane  the engine's tests under the last TensorFlow with working TPU support (needs Python 3.12)"
+	@echo "make check          lint, types and the import rules; changes nothing"
+	@echo "make lint           ruff: rules and formatting"
+	@echo "make types          mypy"
+	@echo "make format         let ruff mend what it can"
+	@echo "make venv           create .venv and install what demo and test need"
+	@echo "make clean          remove .venv, .venv-tpu, caches and build leftovers; saved_models stays"
 	@echo "PYTHON=$(PYTHON) creates .venv; any of Python 3.11, 3.12 and 3.13 will do, e.g. make test PYTHON=python3.12"
+	@echo "PYTHON312=$(PYTHON312) creates .venv-tpu"
 
 venv: $(TEST_INSTALLED)
 
@@ -48,6 +57,9 @@ test: $(TEST_INSTALLED)
 test-slow: $(TEST_INSTALLED)
 	@$(PY) -m pytest -q -m slow
 
+test-tpu-lane: $(TPU_INSTALLED)
+	@$(TPU_PY) -m pytest -q -n $(WORKERS) --dist loadfile -m "not slow" tests/trainers/engine
+
 check: lint types
 	@$(PY) -m pytest -q tests/test_imports.py
 
@@ -63,7 +75,7 @@ format: $(TEST_INSTALLED)
 	@$(PY) -m ruff format .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TPU_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(CREATED):
@@ -88,3 +100,15 @@ $(TEST_INSTALLED): $(REQUIREMENTS) | $(CREATED)
 	@rm -f $@
 	@$(PIP_INSTALL) -e '.[cpu,plot,test,dev]'
 	@touch $(DEMO_INSTALLED) $@
+
+$(TPU_INSTALLED): setup.cfg constraints/tpu.txt
+	@"$(PYTHON312)" --version >/dev/null 2>&1 || { \
+	  echo "error: there is no working '$(PYTHON312)' here; install Python 3.12, or name it: make test-tpu-lane PYTHON312=/path/to/python3.12" >&2; exit 1; }
+	@"$(PYTHON312)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' || { \
+	  echo "error: '$(PYTHON312)' is $$("$(PYTHON312)" --version 2>&1), but constraints/tpu.txt is made for Python 3.12; name one: make test-tpu-lane PYTHON312=/path/to/python3.12" >&2; exit 1; }
+	@"$(PYTHON312)" -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "error: '$(PYTHON312)' cannot create virtual environments; on Debian and Ubuntu: apt install python3.12-venv" >&2; exit 1; }
+	@echo "Installing TensorFlow 2.19 and what the tests need into $(TPU_VENV); a few minutes ..."
+	@"$(PYTHON312)" -m venv --clear $(TPU_VENV)
+	@$(TPU_PY) -m pip install --quiet --disable-pip-version-check -c constraints/tpu.txt -e '.[cpu,test]'
+	@touch $@

@@ -1,4 +1,7 @@
-"""Learning-rate schedules, update rules in the paper's exact form, and which variables decay."""
+"""Learning-rate schedules, update rules, and what each weight makes of them: decay, multiplier, frozen or not."""
+
+import math
+import re
 
 import keras
 from keras import ops
@@ -47,12 +50,47 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
-@keras.saving.register_keras_serializable(package="keras_vit")
-class AdamW(keras.optimizers.Optimizer):
-    """Adam as the paper's code has it: epsilon is added to the bias-corrected root, and is 1e-8.
+class Rule(keras.optimizers.Optimizer):
+    """An update rule, its `step`, with decoupled decay of kernels and a learning rate of its own for each weight.
 
-    Decay, where `weight_decay` is given, is decoupled and multiplied by the learning rate.
+    Keras's own decay knows one learning rate for all weights, so it stays off. Before each step of the rule
+    w <- w - rate * weight_decay * w where `decays(w)`, rate being the learning rate times the weight's multiplier.
+
+    Args:
+        learning_rate: Float or schedule.
+        weight_decay: Coefficient of the decay.
+        multipliers: Path of a weight -> its multiplier; 1 for those left out.
+        kwargs: Of the rule, and of `keras.optimizers.Optimizer`.
     """
+
+    def __init__(self, learning_rate=1e-3, *, weight_decay=0.0, multipliers=None, **kwargs):
+        super().__init__(learning_rate=learning_rate, **kwargs)
+        self.decoupled_decay = weight_decay
+        self.multipliers = multipliers or {}
+
+    def build(self, variables):
+        super().build(variables)
+        self._multiplier_of = tuple(self.multipliers.get(variable.path, 1.0) for variable in variables)
+        self._decays = tuple(decays(variable) for variable in variables)
+
+    def update_step(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
+        rate = ops.cast(learning_rate, variable.dtype) * self._multiplier_of[index]
+        if self.decoupled_decay and self._decays[index]:
+            self.assign_sub(variable, variable * self.decoupled_decay * rate)
+        self.step(gradient, variable, rate)
+
+    def step(self, gradient, variable, learning_rate):
+        """Updates one weight, decay aside, in the form of Keras's `update_step`."""
+        raise NotImplementedError
+
+    def get_config(self):
+        return super().get_config() | {"weight_decay": self.decoupled_decay, "multipliers": dict(self.multipliers)}
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class AdamW(Rule):
+    """Adam as the paper's code has it: epsilon is added to the bias-corrected root, and is 1e-8."""
 
     def __init__(self, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-8, name="adamw", **kwargs):
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
@@ -68,7 +106,7 @@ class AdamW(keras.optimizers.Optimizer):
             variables, ["first_moment", "second_moment"]
         )
 
-    def update_step(self, gradient, variable, learning_rate):
+    def step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
         first, second = self.first_moments[index], self.second_moments[index]
         rate = ops.cast(learning_rate, variable.dtype)
@@ -86,7 +124,7 @@ class AdamW(keras.optimizers.Optimizer):
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class Momentum(keras.optimizers.Optimizer):
+class Momentum(Rule):
     """SGD with momentum in the trace form of the paper's code: t <- m t + g, then w <- w - lr t.
 
     Keras's own SGD keeps v <- m v - lr g, which differs as soon as the learning rate changes.
@@ -102,7 +140,7 @@ class Momentum(keras.optimizers.Optimizer):
         super().build(variables)
         (self.traces,) = self.add_optimizer_variables(variables, ["trace"])
 
-    def update_step(self, gradient, variable, learning_rate):
+    def step(self, gradient, variable, learning_rate):
         trace = self.traces[self._get_variable_index(variable)]
         gradient = ops.cast(gradient, variable.dtype)
         self.assign(trace, trace * self.momentum + gradient)
@@ -112,31 +150,145 @@ class Momentum(keras.optimizers.Optimizer):
         return super().get_config() | {"momentum": self.momentum}
 
 
+@keras.saving.register_keras_serializable(package="keras_vit")
+class Lamb(Rule, keras.optimizers.Lamb):
+    """LAMB (arXiv 1904.00962, Algorithm 2) in Keras's form, its epsilon 1e-7.
+
+    Adam's step r of each weight w is scaled to the length of w: w <- w - rate * |w| / |r| * r, and by 1 where either
+    length is 0. The paper has r + weight_decay * w in the place of r; here as for all rules decay comes before, on
+    its own and without that scaling, so |w| is that of the decayed weight. Without decay the two are the same.
+    """
+
+    step = keras.optimizers.Lamb.update_step
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class Lion(Rule, keras.optimizers.Lion):
+    """Lion (arXiv 2302.06675, Algorithm 2): w <- w - rate * (sign(0.9 m + 0.1 g) + weight_decay * w).
+
+    Then m <- 0.99 m + 0.01 g. Its steps are longer than Adam's: the paper (section 5) takes a learning rate 3 to 10
+    times smaller, and a decay as many times larger.
+    """
+
+    step = keras.optimizers.Lion.update_step
+
+
 def decays(variable):
     """Whether weight decay applies: kernels only, as in big_vision; not biases, norms, positions or tokens."""
     return variable.path.endswith("kernel")
 
 
-def optimizer(name, variables, *, learning_rate, weight_decay=0.0):
+def optimizer(name, variables, *, learning_rate, weight_decay=0.0, multipliers=None):
     """The optimizer of that name over the trainable variables, built.
 
     Args:
         name: Key of `OPTIMIZERS`.
         variables: Trainable variables of the model.
         learning_rate: Float or schedule.
-        weight_decay: Coefficient; decay per update is weight_decay * learning rate * kernel.
+        weight_decay: Coefficient; decay per update is weight_decay * learning rate * multiplier * kernel.
+        multipliers: For each variable what its learning rate is multiplied by; 1 for all if left out.
 
     Raises:
-        ValueError: if the name is unknown.
+        ValueError: if the name is unknown, or there is not one multiplier for each variable.
     """
     if name not in OPTIMIZERS:
         raise ValueError(f"Unknown optimizer {name!r}; choose one of {', '.join(OPTIMIZERS)}.")
-    made = OPTIMIZERS[name](learning_rate=learning_rate, weight_decay=weight_decay or None)
-    exempt = [variable for variable in variables if not decays(variable)]
-    if weight_decay and exempt:
-        made.exclude_from_weight_decay(var_list=exempt)
+    if multipliers is not None and len(multipliers) != len(variables):
+        raise ValueError(f"Expected a multiplier for each of {len(variables)} variables; got {len(multipliers)}.")
+    paths = [variable.path for variable in variables]
+    made = OPTIMIZERS[name](
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        multipliers=dict(zip(paths, multipliers, strict=True)) if multipliers else None,
+    )
     made.build(variables)
     return made
+
+
+def multipliers(rules, variables):
+    """The learning-rate multiplier of each variable, by regular expressions over their paths.
+
+    A path is Keras's `variable.path`: names of layers, then the weight's, such as `block_0/mlp/dense_0/kernel`. The
+    models of `keras_vit.build` do not put their own name in front.
+
+    Args:
+        rules: `REGEX=NUMBER;REGEX=NUMBER`, the last = of a rule dividing it; "" means 1 for every variable. Of the
+            rules whose expression matches a whole path the first counts, so general ones come last.
+        variables: Keras variables.
+
+    Returns:
+        One float for each variable, in their order.
+
+    Raises:
+        ValueError: for a rule that cannot be read, one that counts for no variable, and a variable without a rule.
+    """
+    if not rules:
+        return [1.0] * len(variables)
+    parsed = [_parsed(rule) for rule in rules.split(";")]
+    counting = [_first_match(parsed, variable.path) for variable in variables]
+    for number, (pattern, _) in enumerate(parsed):
+        if number not in counting:
+            raise ValueError(
+                f"The multiplier rule for {pattern.pattern!r} counts for no weight: it must match a whole path, and "
+                f"stand before rules that match the same. Paths are such as {_examples(variables)}."
+            )
+    return [parsed[number][1] for number in counting]
+
+
+def _parsed(rule):
+    """REGEX=NUMBER as (compiled pattern, float)."""
+    pattern, _, number = rule.strip().rpartition("=")
+    if not pattern:
+        raise ValueError(f"Expected multiplier rules REGEX=NUMBER, divided by semicolons; got {rule!r}.")
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ValueError(f"The multiplier in rule {rule!r} must be a finite number, 0 or more; got {number!r}.")
+    try:
+        return re.compile(pattern), value
+    except re.error as error:
+        raise ValueError(f"The multiplier rule {rule!r} does not begin with a regular expression: {error}.") from error
+
+
+def _first_match(parsed, path):
+    """Number of the first rule that matches a path."""
+    for number, (pattern, _) in enumerate(parsed):
+        if pattern.fullmatch(path):
+            return number
+    raise ValueError(
+        f"No multiplier rule matches the whole path of the weight {path}; rules that end with .*=1 cover the rest."
+    )
+
+
+def _examples(variables):
+    """Two or three of the paths, far apart."""
+    return ", ".join(variable.path for variable in variables[:: len(variables) // 2 or 1])
+
+
+def freeze(model, rules):
+    """Freezes the weights of a model whose multiplier is 0. Comes before its optimizer is made.
+
+    They leave `model.trainable_variables`, so they have no gradient and no part in its norm. Files do not record it.
+
+    Args:
+        model: Keras model.
+        rules: As of `multipliers`; every trainable variable must be covered.
+
+    Returns:
+        The multipliers of the variables that are still trainable, in the order of `model.trainable_variables`.
+
+    Raises:
+        ValueError: as `multipliers`, and if nothing would be left to train.
+    """
+    variables = model.trainable_variables
+    found = multipliers(rules, variables)
+    if not any(found):
+        raise ValueError(f"The multiplier rules {rules!r} freeze every weight; leave some above 0 to train.")
+    for variable, multiplier in zip(variables, found, strict=True):
+        variable.trainable = multiplier > 0
+    return [multiplier for multiplier in found if multiplier > 0]
 
 
 # Shares of the peak's height above the end, for a progress from 0 to 1 after warm-up (paper, Table 3).
@@ -146,4 +298,4 @@ SCHEDULES = {
     "cosine": lambda progress: 0.5 * (1.0 + ops.cos(progress * 3.141592653589793)),
 }
 
-OPTIMIZERS = {"adam": AdamW, "adamw": AdamW, "sgd": Momentum}
+OPTIMIZERS = {"adam": AdamW, "adamw": AdamW, "sgd": Momentum, "lamb": Lamb, "lion": Lion}

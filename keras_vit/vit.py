@@ -89,6 +89,27 @@ class VisionTransformer(keras.Model):
         return cls(architecture, preprocessing=preprocessing, **config)
 
 
+def recompute(model: keras.Model, enabled: bool = True) -> None:
+    """Makes every block of a model recompute its activations in the backward pass, to save memory.
+
+    Between forward and backward pass only each block's input is kept. A training step computes each block once more,
+    about a third more work. Losses stay bit for bit the same, dropout masks included, and gradients up to rounding.
+    Models saved, or rebuilt from their config, do not carry the setting.
+
+    Args:
+        model: A model that contains `TransformerBlock`s, such as `build` returns.
+        enabled: False switches recomputation off again.
+
+    Raises:
+        ValueError: if the model has no such blocks.
+    """
+    blocks = [layer for layer in model.layers if isinstance(layer, TransformerBlock)]
+    if not blocks:
+        raise ValueError(f"Expected a model with TransformerBlock layers to recompute; {model.name!r} has none.")
+    for block in blocks:
+        block.recompute = enabled
+
+
 def _check_fit(architecture, class_names, preprocessing):
     """Raises ValueError if class names or preprocessing belong to another model."""
     height, width, channels = architecture.image_shape

@@ -32,8 +32,18 @@ ALLOWED = {
         "trainers.data",
         "trainers.settings",
     },
-    "trainers/engine": {"keras", "tensorflow", "tqdm", "trainers.engine"},
-    "trainers/runs": {"keras_vit.variants", "trainers.runs"},
+    "trainers/engine": {"keras", "numpy", "tensorflow", "tqdm", "trainers.engine"},
+    "trainers/runs": {
+        "keras",
+        "tensorflow",
+        "keras_vit.objectives",
+        "keras_vit.optimization",
+        "keras_vit.variants",
+        "trainers.data.pipeline",
+        "trainers.engine",
+        "trainers.runs",
+        "trainers.settings",
+    },
     "trainers": {"numpy", "sklearn", "keras", "tensorflow", "keras_vit", "trainers"},
 }
 

@@ -20,9 +20,11 @@ from trainers.settings.fields import setting
 class Settings(groups.SourceSettings):
     """Evaluation."""
 
-    model: str = setting("", "A .keras file, or the folder of a run.")
-    split: str = setting("test", "What to evaluate on, e.g. test or validation.")
-    evaluations: str = setting("accuracy", "What to report, separated by commas: accuracy, baselines.")
+    model: str = setting("", "A .keras file, or the folder of a run.", affects_result=True)
+    split: str = setting("test", "What to evaluate on, e.g. test or validation.", affects_result=True)
+    evaluations: str = setting(
+        "accuracy", "What to report, separated by commas: accuracy, baselines.", affects_result=True
+    )
 
     def __post_init__(self):
         flags.check_values(self)

@@ -2,19 +2,20 @@
 
 Training runs on the source's training split, its validation split chooses between checkpoints, and the finished model
 is reported on the test split. Everything goes to the run folder: flags.cfg (repeats the run), model.keras, metrics.csv,
-results.json and TensorBoard logs. From Python: `pretrain.run(pretrain.Settings(...), callbacks=[...])`.
+results.json, checkpoints and TensorBoard logs. Interrupted, the same command goes on from the last checkpoint.
+From Python: `pretrain.run(pretrain.Settings(...), callbacks=[...])`.
 """
 
-import contextlib
 import dataclasses
 import fractions
-import functools
 import math
 import pathlib
 import sys
-import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainers.runs.training import Result
 
 from trainers.settings import command_line, flags, groups
 
@@ -45,17 +46,8 @@ class Settings(
             object.__setattr__(self, "run_dir", f"saved_models/{name}")
 
 
-class Result(NamedTuple):
-    """What a run returns: the trained model, Keras's history, the contents of results.json, and its folder."""
-
-    model: Any
-    history: Any
-    metrics: dict[str, Any]
-    run_dir: pathlib.Path | None
-
-
-def run(settings: Settings, callbacks: Sequence[Any] = ()) -> Result:
-    """Trains a model.
+def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
+    """Trains a model, or goes on training where an earlier call was cut off.
 
     Args:
         settings: What the flags say.
@@ -63,42 +55,30 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> Result:
 
     Raises:
         ValueError: for settings that do not fit the source, the weights or the folder; nothing is written then.
+        Preempted: after a checkpoint, when a signal asked to stop.
+        NotFinite: before an update whose gradients are not finite.
+        WorkerLost: when another process of the run is gone.
     """
-    from trainers.data import pipeline, sources
-    from trainers.engine import loop, runtime
-    from trainers.runs import folder, report
+    from trainers.data import sources
+    from trainers.engine import runtime
+    from trainers.runs import report, training
 
     source = sources.open_source(settings)
     architecture = architecture_for(settings, source)
     plan = plan_for(settings, source.split(settings.train_split).size)
     validation, test = splits_of(settings, source)
-    where = runtime.start(settings.distribution, settings.precision, settings.seed, settings.logical_cpus)
+    where = runtime.start(settings.distribution, settings.precision, settings.seed, settings.logical_cpus, settings.tpu)
     runtime.check_batch_size(settings.batch_size, where.replicas, settings.accumulate)
-    folder.check(settings.run_dir, settings.overwrite)
     if where.is_chief:
-        print(report.plan(settings, source, architecture, plan, where, validation, test))
+        start = training.start_of(settings)
+        print(report.plan(settings, source, architecture, plan, where, validation, test, start), flush=True)
     if settings.dry_run:
-        return Result(None, None, {}, None)
-
+        return training.Result(None, None, {}, None)
     source.ready()
-    feed = functools.partial(pipeline.batches, source, settings, 0)
-    element_spec = feed(0, 1, settings.batch_size).element_spec
-    steps = build_steps(settings, source, architecture, plan, where, element_spec)
-    claimed = folder.claimed(settings.run_dir, flags.to_flagfile(settings)) if where.is_chief else None
-    with claimed or contextlib.nullcontext() as run_dir:
-        history, ours = make_callbacks(settings, plan, run_dir)
-        begin = time.perf_counter()
-        loop.fit(steps, feed, plan, [*ours, *callbacks], evaluation_of(steps, source, validation, settings))
-        metrics = report.results(settings, plan, steps.step, time.perf_counter() - begin, history)
-        model = uncompiled(steps.model)
-        if run_dir is not None:
-            folder.replace_with(run_dir / folder.MODEL, model.save)
-        if (evaluation := evaluation_of(steps, source, test, settings)) is not None:
-            metrics |= {f"test_{name}": value for name, value in evaluation.run().items()}
-        if run_dir is not None:
-            folder.write_json(run_dir / folder.RESULTS, metrics)
-            print(report.closing(metrics, run_dir))
-    return Result(model, history, metrics, run_dir)
+    steps = training.steps_for(
+        settings, source, plan, where, lambda: new_model(settings, source, architecture, where.precision)
+    )
+    return training.train(settings, source, plan, where, steps, validation, test, callbacks)
 
 
 def splits_of(settings: Settings, source) -> tuple[str | None, str | None]:
@@ -155,53 +135,26 @@ def plan_for(settings: Settings, examples: int):
             f"--warmup_steps={settings.warmup_steps} must be less than the {total} steps of training."
         )
     evaluate_every = min(settings.evaluate_every or math.ceil(per_epoch), total)
-    return Plan(total, evaluate_every, settings.log_every, settings.steps_per_call)
+    return Plan(total, evaluate_every, settings.log_every, settings.steps_per_call, settings.checkpoint_every)
 
 
-def build_steps(settings: Settings, source, architecture, plan, where, element_spec):
-    """Model, objective and optimizer, under the run's strategy."""
+def new_model(settings: Settings, source, architecture, precision: str):
+    """The model to train."""
     import keras_vit
-    from keras_vit import optimization
-    from keras_vit.objectives.classification import OBJECTIVES
+    from keras_vit import vit
     from trainers.data import pipeline
-    from trainers.engine.steps import Steps
 
-    with where.strategy.scope():
-        model = keras_vit.build(
-            architecture,
-            class_names=source.class_names,
-            preprocessing=pipeline.preprocessing_for(settings),
-            dtype=where.precision,
-        )
-        if settings.weights:
-            start_from(model, settings.weights)
-        schedule = optimization.WarmupSchedule(
-            settings.schedule,
-            settings.learning_rate,
-            plan.total_steps,
-            settings.warmup_steps,
-            settings.end_learning_rate,
-        )
-        optimizer = optimization.optimizer(
-            settings.optimizer,
-            model.trainable_variables,
-            learning_rate=schedule,
-            weight_decay=settings.weight_decay,
-        )
-        model.compile(optimizer=optimizer)  # standard callbacks look for it on the model
-    return Steps(
-        model,
-        OBJECTIVES[settings.objective](source.num_classes, settings.label_smoothing),
-        optimizer,
-        where.strategy,
-        element_spec,
-        batch_size=settings.batch_size,
-        clip_norm=settings.clip_norm,
-        accumulate=settings.accumulate,
-        ema=settings.ema,
-        xla=settings.xla,
-        seed=settings.seed,
+    model = keras_vit.build(
+        architecture,
+        class_names=source.class_names,
+        preprocessing=pipeline.preprocessing_for(settings),
+        dtype=precision,
     )
+    if settings.weights:
+        start_from(model, settings.weights)
+    if settings.remat:
+        vit.recompute(model)
+    return model
 
 
 def start_from(model, path: str) -> None:
@@ -218,51 +171,6 @@ def start_from(model, path: str) -> None:
                 f"--weights={path} holds a model with {name}={theirs[name]}, but the flags ask for {ours[name]}."
             )
     model.set_weights(loaded.get_weights())
-
-
-def evaluation_of(steps, source, split: str | None, settings: Settings):
-    """Evaluation of a split by the run's objective, its labels not smoothed; None without a split."""
-    from trainers.data import pipeline
-    from trainers.engine.evaluation import Evaluation
-
-    if split is None:
-        return None
-    objective = dataclasses.replace(steps.objective, label_smoothing=0.0)
-    feed = functools.partial(pipeline.evaluation_batches, source, split, settings)
-    return Evaluation(steps.model, objective, feed, steps.strategy, settings.batch_size)
-
-
-def make_callbacks(settings: Settings, plan, run_dir: pathlib.Path | None):
-    """Keras's history, and the callbacks of every run; those that write and speak only where there is a folder."""
-    import keras
-
-    from trainers.engine import callbacks
-    from trainers.runs import folder
-
-    history = keras.callbacks.History()
-    ours = [history]
-    if run_dir is not None:
-        ours += [
-            callbacks.MetricsFile(
-                run_dir / folder.METRICS, batch_size=settings.batch_size, log_every=settings.log_every
-            ),
-            callbacks.Progress(plan.total_steps, settings.batch_size),
-            keras.callbacks.TensorBoard(run_dir / folder.LOGS, write_graph=False),
-        ]
-    if settings.early_stopping:
-        ours.append(
-            keras.callbacks.EarlyStopping(
-                "val_accuracy", mode="max", patience=settings.early_stopping, restore_best_weights=True
-            )
-        )
-    return history, ours
-
-
-def uncompiled(model):
-    """The model without its optimizer: what is worth saving."""
-    copy = type(model).from_config(model.get_config())
-    copy.set_weights(model.get_weights())
-    return copy
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import keras
 
 from keras_vit.layers.attention import Attention
 from keras_vit.layers.mlp import MLP
+from keras_vit.layers.recomputation import recomputed
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
@@ -30,6 +31,10 @@ class TransformerBlock(keras.layers.Layer):
 
     Returns:
         (B, T, D), and with `return_weights` also the probabilities (B, A, T, T).
+
+    Attributes:
+        recompute: Whether in training the block's activations are computed again for the gradient instead of kept. A
+            matter of one run, not of the model, so the config does not carry it; see `keras_vit.vit.recompute`.
     """
 
     def __init__(
@@ -71,12 +76,21 @@ class TransformerBlock(keras.layers.Layer):
         whole = {"noise_shape": (None, 1, 1), "dtype": policy}
         self.drop_attention = keras.layers.Dropout(stochastic_depth, name="stochastic_depth_0", **whole)
         self.drop_mlp = keras.layers.Dropout(stochastic_depth, name="stochastic_depth_1", **whole)
+        self.recompute = False
 
     def build(self, tokens_shape):
         for layer in (self.norm_0, self.attention, self.norm_1, self.mlp):
             layer.build(tokens_shape)
 
     def call(self, tokens, mask=None, return_weights=False, training=False):
+        def forward(tokens):
+            return self._forward(tokens, mask, return_weights, training)
+
+        if self.recompute and training:
+            return recomputed(forward, self._seed_generators_drawn())(tokens)
+        return forward(tokens)
+
+    def _forward(self, tokens, mask, return_weights, training):
         branch = self.attention(self.norm_0(tokens), mask=mask, return_weights=return_weights, training=training)
         branch, weights = branch if return_weights else (branch, None)
         branch = self.drop(branch, training=training)
@@ -84,6 +98,11 @@ class TransformerBlock(keras.layers.Layer):
         branch = self.mlp(self.norm_1(tokens), training=training)
         tokens = tokens + self.drop_mlp(branch, training=training)
         return (tokens, weights) if return_weights else tokens
+
+    def _seed_generators_drawn(self):
+        """Of all that is random in the block, in training."""
+        drops = (self.attention.drop, self.drop, self.mlp.drop_0, self.mlp.drop_1, self.drop_attention, self.drop_mlp)
+        return [drop.seed_generator for drop in drops if drop.rate > 0]
 
     def compute_output_spec(self, tokens, mask=None, return_weights=False, training=False):
         outputs = keras.KerasTensor(tokens.shape, dtype=self.compute_dtype)

@@ -1,13 +1,20 @@
 """Schedules and update rules against numpy and against training runs of an independent implementation (optax)."""
 
+import contextlib
 import json
+import os
 import pathlib
+import subprocess
+import sys
+import types
 
 import keras
 import numpy as np
 import pytest
 import reference
 import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
 
 import keras_vit
 from keras_vit import optimization
@@ -41,42 +48,262 @@ def test_schedules_round_trip_and_refuse_nonsense():
         optimization.WarmupSchedule("linear", 0.1, 10, 10)
 
 
-def test_decay_is_for_kernels_only():
-    model = keras_vit.build("mu/16", image_size=32, pool="map", representation=8)
-    decayed = {v.path for v in model.trainable_variables if optimization.decays(v)}
+@pytest.mark.parametrize("name", optimization.OPTIMIZERS)
+def test_decay_is_for_kernels_only(name):
+    """With gradients of 0 only decay is left: biases, norms, positions and tokens stay bit-equal."""
+    model = keras_vit.build("mu/16", image_size=32, pool="map", class_token=True, representation=8)
+    variables = model.trainable_variables
+    for variable in variables:
+        variable.assign(np.random.default_rng(0).normal(size=variable.shape))
+    before = [variable.numpy() for variable in variables]
+    optimizer = optimization.optimizer(name, variables, learning_rate=0.5, weight_decay=0.1)
+    optimizer.apply([tf.zeros(variable.shape) for variable in variables], variables)
+    decayed = [v.path for v, old in zip(variables, before, strict=True) if (v.numpy() != old).any()]
     assert {path.rsplit("/", 1)[1] for path in decayed} == {"kernel"}
     assert len(decayed) == 1 + 6 + 6 + 1 + 1  # patches, block, pooling, pre_logits, head
+    for variable, old in zip(variables, before, strict=True):
+        if variable.path in decayed:
+            np.testing.assert_allclose(variable.numpy(), old * (1 - 0.5 * 0.1), rtol=1e-6)
 
 
 def test_an_unknown_optimizer_lists_the_choices():
-    with pytest.raises(ValueError, match="adam, adamw, sgd"):
+    with pytest.raises(ValueError, match="adam, adamw, sgd, lamb, lion"):
         optimization.optimizer("lars", [], learning_rate=0.1)
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd"])
-def test_updates_equal_the_numpy_reference(name):
+def lamb_step(arrays, gradients, state, rate, weight_decay):
+    """LAMB, Algorithm 2 (arXiv 1904.00962), phi the identity; decay apart from the trust ratio, as `Lamb` says."""
+    arrays = {path: array * (1 - rate * weight_decay * path.endswith("kernel")) for path, array in arrays.items()}
+    before = {path: array.copy() for path, array in arrays.items()}
+    # Adam's step r, read off an Adam of learning rate 1.
+    after, state = reference.adamw_step(before, gradients, state, 1.0, epsilon=1e-7)
+    for path, array in arrays.items():
+        step = before[path] - after[path]
+        lengths = np.linalg.norm(array), np.linalg.norm(step)
+        arrays[path] = array - rate * (lengths[0] / lengths[1] if all(lengths) else 1.0) * step
+    return arrays, state
+
+
+def lion_step(arrays, gradients, state, rate, weight_decay):
+    """Lion, Algorithm 2 (arXiv 2302.06675)."""
+    momenta = state or dict.fromkeys(arrays, 0.0)
+    moved = {}
+    for path, array in arrays.items():
+        direction = np.sign(0.9 * momenta[path] + 0.1 * gradients[path])
+        moved[path] = array - rate * (direction + weight_decay * path.endswith("kernel") * array)
+    return moved, {path: 0.99 * momenta[path] + 0.01 * gradients[path] for path in arrays}
+
+
+def sgd_step(arrays, gradients, state, rate, weight_decay):
+    decayed = {path: array * (1 - rate * weight_decay * path.endswith("kernel")) for path, array in arrays.items()}
+    return reference.sgd_trace_step(decayed, gradients, state, rate)
+
+
+ORACLES = {
+    "adam": reference.adamw_step,
+    "adamw": reference.adamw_step,
+    "sgd": sgd_step,
+    "lamb": lamb_step,
+    "lion": lion_step,
+}
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize("name", optimization.OPTIMIZERS)
+def test_updates_equal_the_numpy_reference(name, weight_decay):
     generator = np.random.default_rng(0)
-    arrays = {"a/kernel": generator.normal(size=(4, 3)), "a/bias": generator.normal(size=3)}
-    variables = [keras.Variable(value, name=path.split("/")[1]) for path, value in arrays.items()]
+    # The second bias is 0, as all are at first: LAMB's ratio is 1 there.
+    arrays = {"a/kernel": generator.normal(size=(4, 3)), "a/bias": generator.normal(size=3), "b/bias": np.zeros(2)}
+    variables = [keras.Variable(value.astype("float32"), name=path.split("/")[1]) for path, value in arrays.items()]
     schedule = optimization.WarmupSchedule("cosine", 0.1, 8, 3)
-    optimizer = optimization.optimizer(name, variables, learning_rate=schedule, weight_decay=0.1 * (name == "adamw"))
+    optimizer = optimization.optimizer(name, variables, learning_rate=schedule, weight_decay=weight_decay)
     state = None
     for step in range(8):
         gradients = {path: generator.normal(size=value.shape) for path, value in arrays.items()}
         optimizer.apply([tf.constant(g, tf.float32) for g in gradients.values()], variables)
-        rate = float(schedule(step))
-        if name == "adamw":
-            arrays, state = reference.adamw_step(arrays, gradients, state, rate, weight_decay=0.1)
-        else:
-            arrays, state = reference.sgd_trace_step(arrays, gradients, state, rate)
+        arrays, state = ORACLES[name](arrays, gradients, state, float(schedule(step)), weight_decay=weight_decay)
     for variable, array in zip(variables, arrays.values(), strict=True):
         np.testing.assert_allclose(variable.numpy(), array, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["adamw", "momentum"])
-def test_optimizers_round_trip(name):
-    made = {"adamw": optimization.AdamW(1e-3, 0.8, 0.9, 1e-6), "momentum": optimization.Momentum(0.1, 0.8)}[name]
-    assert type(made).from_config(made.get_config()).get_config() == made.get_config()
+@pytest.mark.parametrize(
+    "made",
+    [
+        optimization.AdamW(1e-3, 0.8, 0.9, 1e-6, weight_decay=0.1, multipliers={"head/kernel": 2.0}),
+        optimization.Momentum(0.1, 0.8, weight_decay=0.2),
+        optimization.Lamb(0.1, beta_1=0.8, weight_decay=0.3),
+        optimization.Lion(optimization.WarmupSchedule("cosine", 0.1, 8, 3), beta_2=0.9),
+    ],
+    ids=lambda made: made.name,
+)
+def test_optimizers_round_trip(made):
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(made))
+    assert type(again) is type(made) and again.get_config() == made.get_config()
+
+
+def named(*paths):
+    """Variables of these paths, all 1."""
+    variables = []
+    for path in paths:
+        *scopes, name = path.split("/")
+        with contextlib.ExitStack() as stack:
+            for scope in scopes:
+                stack.enter_context(keras.name_scope(scope))
+            variables.append(keras.Variable(np.ones((2, 2), "float32"), name=name))
+    return variables
+
+
+@pytest.mark.parametrize("name", optimization.OPTIMIZERS)
+def test_a_multiplier_is_a_learning_rate_of_its_own(name):
+    """Three weights in one optimizer end bit-equal to three optimizers of half, equal and twice the learning rate."""
+    factors = {"a/kernel": 0.5, "b/kernel": 1.0, "c/bias": 2.0}
+    together, alone = named(*factors), named(*factors)
+    settings = {"learning_rate": 0.25, "weight_decay": 0.5}
+    one = optimization.optimizer(name, together, **settings, multipliers=list(factors.values()))
+    others = [
+        optimization.optimizer(name, [variable], **settings | {"learning_rate": 0.25 * factor})
+        for variable, factor in zip(alone, factors.values(), strict=True)
+    ]
+    for step in range(4):
+        gradient = tf.constant(np.random.default_rng(step).normal(size=(2, 2)), tf.float32)
+        one.apply([gradient] * 3, together)
+        for other, variable in zip(others, alone, strict=True):
+            other.apply([gradient], [variable])
+    for ours, theirs in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+ON_JAX = """
+import sys
+import jax, keras, numpy as np
+from keras_vit import optimization
+
+results = {}
+for name in optimization.OPTIMIZERS:
+    with keras.name_scope("a"):
+        variables = [keras.Variable(np.ones((2, 2), "float32"), name="kernel")]
+    schedule = optimization.WarmupSchedule("cosine", 0.1, 5, 2)
+    optimizer = optimization.optimizer(name, variables, learning_rate=schedule, weight_decay=0.5, multipliers=[2.0])
+    state = [variable.value for variable in variables], [variable.value for variable in optimizer.variables]
+    apply = jax.jit(lambda gradients, state: optimizer.stateless_apply(state[1], gradients, state[0]))
+    for step in range(4):
+        state = apply([np.random.default_rng(step).normal(size=(2, 2)).astype("float32")], state)
+    results[name] = state[0][0]
+np.savez(sys.argv[1], **results)
+"""
+
+
+def test_updates_on_jax_are_those_on_tensorflow(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(FIXTURES.parents[1]), "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-c", ON_JAX, tmp_path / "jax.npz"], cwd=tmp_path, env=environment, check=True)
+    jax = np.load(tmp_path / "jax.npz")
+    for name in optimization.OPTIMIZERS:
+        variables = named("a/kernel")
+        schedule = optimization.WarmupSchedule("cosine", 0.1, 5, 2)
+        optimizer = optimization.optimizer(name, variables, learning_rate=schedule, weight_decay=0.5, multipliers=[2.0])
+        for step in range(4):
+            optimizer.apply([tf.constant(np.random.default_rng(step).normal(size=(2, 2)), tf.float32)], variables)
+        np.testing.assert_allclose(jax[name], variables[0].numpy(), rtol=1e-5)
+
+
+def test_multipliers_come_one_for_each_variable():
+    with pytest.raises(ValueError, match="each of 2 variables; got 1"):
+        optimization.optimizer("sgd", named("a/kernel", "b/kernel"), learning_rate=0.1, multipliers=[1.0])
+
+
+RULES = [
+    ("", [1, 1, 1]),
+    (".*=0.5", [0.5, 0.5, 0.5]),
+    ("patch_encoder/.*=0;head/.*=1e1;.*=1", [0, 1, 10]),
+    (r"block_\d+/mlp/.*=2; (?!block).*=3", [3, 2, 3]),
+    ("(?P<layer>head|patch_encoder)(?=/).*=.25;.*kernel=1", [0.25, 1, 0.25]),
+]
+PATHS = ("patch_encoder/class_token", "block_0/mlp/dense_0/kernel", "head/kernel")
+
+
+@pytest.mark.parametrize(("rules", "expected"), RULES)
+def test_the_first_rule_that_matches_a_whole_path_counts(rules, expected):
+    assert optimization.multipliers(rules, named(*PATHS)) == expected
+
+
+@pytest.mark.parametrize(
+    ("rules", "fragments"),
+    [
+        ("head/.*=1", ["patch_encoder/class_token", ".*=1"]),
+        ("head=1;.*=1", ["'head'", "whole path", *PATHS]),
+        (".*=1;head/.*=2", ["'head/.*'", "before"]),
+        (".*", ["REGEX=NUMBER", "'.*'"]),
+        (".*=1;", ["REGEX=NUMBER", "''"]),
+        ("=1", ["REGEX=NUMBER", "'=1'"]),
+        (".*=slow", ["'.*=slow'", "finite", "'slow'"]),
+        (".*=nan", ["finite", "'nan'"]),
+        (".*=inf", ["finite", "'inf'"]),
+        (".*=-1", ["0 or more", "'-1'"]),
+        ("head/[=1;.*=1", ["'head/[=1'", "regular expression", "unterminated"]),
+    ],
+)
+def test_rules_that_do_not_fit_say_so_in_one_line(rules, fragments):
+    with pytest.raises(ValueError) as error:
+        optimization.multipliers(rules, named(*PATHS))
+    assert all(fragment in str(error.value) for fragment in fragments), error.value
+    assert "\n" not in str(error.value)
+
+
+WORDS = st.sampled_from(["head", "norm", "block_0", "block_1", "mlp", "kernel", "bias"])
+NUMBERS = st.floats(0, 10)
+
+
+@given(
+    paths=st.lists(st.lists(WORDS, min_size=1, max_size=3).map("/".join), min_size=1, max_size=6),
+    rules=st.lists(st.tuples(WORDS | WORDS.map(lambda word: f".*{word}.*") | st.just(".*"), NUMBERS), min_size=1),
+)
+def test_every_weight_gets_one_multiplier_or_there_is_an_error(paths, rules):
+    text = ";".join(f"{pattern}={number!r}" for pattern, number in rules)
+    weights = [types.SimpleNamespace(path=path) for path in paths]
+    # By the words themselves, without regular expressions: which rules may count for a path, in order.
+    matching = [[i for i, (pattern, _) in enumerate(rules) if matches(pattern, path)] for path in paths]
+    if all(matching) and {numbers[0] for numbers in matching} == set(range(len(rules))):
+        assert optimization.multipliers(text, weights) == [rules[numbers[0]][1] for numbers in matching]
+    else:
+        with pytest.raises(ValueError, match="weight"):
+            optimization.multipliers(text, weights)
+
+
+def matches(pattern, path):
+    return pattern.strip(".*") in path if pattern.startswith(".*") else pattern == path
+
+
+@pytest.mark.parametrize("name", optimization.OPTIMIZERS)
+def test_frozen_weights_stay_and_the_model_survives_saving(name, tmp_path):
+    model = keras_vit.build("mu/16", image_size=32, num_classes=3)
+    left = optimization.freeze(model, "patch_encoder/.*=0;.*kernel=0.5;.*=1")
+    assert left == [0.5 if variable.path.endswith("kernel") else 1.0 for variable in model.trainable_variables]
+    before = {variable.path: variable.numpy() for variable in model.variables}
+    optimizer = optimization.optimizer(
+        name, model.trainable_variables, learning_rate=0.01, weight_decay=0.1, multipliers=left
+    )
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    images = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype("float32")
+    model.fit(images, np.arange(4) % 3, epochs=3, verbose=0)  # the head is 0 at first, and stops other gradients
+    kept = {variable.path for variable in model.variables if (variable.numpy() == before[variable.path]).all()}
+    assert kept == {path for path in before if path.startswith("patch_encoder/")}
+
+    model.save(tmp_path / "model.keras")
+    with pytest.warns(UserWarning, match="Skipping variable loading for optimizer"):  # it begins anew, on every weight
+        again = keras.models.load_model(tmp_path / "model.keras")
+    assert again.optimizer.get_config() == optimizer.get_config()
+    assert [variable.path for variable in again.variables] == [variable.path for variable in model.variables]
+    for ours, theirs in zip(again.variables, model.variables, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+def test_a_model_is_not_frozen_whole():
+    model = keras_vit.build("mu/16", image_size=32, num_classes=3)
+    with pytest.raises(ValueError, match="freeze every weight"):
+        optimization.freeze(model, ".*=0")
+    with pytest.raises(ValueError, match="patch_encoder/class_token"):
+        optimization.freeze(model, "head/.*=0")
+    assert len(model.trainable_variables) == len(model.variables)
 
 
 def recipe(name, model):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -34,10 +35,10 @@ def result(tmp_path_factory):
 
 
 def test_the_run_folder_is_complete(result):
-    names = {path.name for path in result.run_dir.iterdir()}
-    assert names == {"flags.cfg", "model.keras", "metrics.csv", "results.json", "logs"}
-    assert any((result.run_dir / "logs").rglob("events*"))
-    results = json.loads((result.run_dir / "results.json").read_text())
+    names = {path.name for path in pathlib.Path(result.run_dir).iterdir()}
+    assert names == {"flags.cfg", "model.keras", "metrics.csv", "results.json", "checkpoint", "logs"}
+    assert any((pathlib.Path(result.run_dir) / "logs").rglob("events*"))
+    results = json.loads(pathlib.Path(result.run_dir, "results.json").read_text())
     assert results == result.metrics
     assert {"val_accuracy", "val_loss", "best_val_accuracy", "best_step", "step", "examples", "seconds"} <= set(results)
     assert {"images_per_second", "seed", "versions", "test_accuracy", "test_loss"} <= set(results)
@@ -47,13 +48,14 @@ def test_the_run_folder_is_complete(result):
 def test_flags_cfg_repeats_the_run(result):
     again = flags.read([f"--flagfile={result.run_dir}/flags.cfg", "--overwrite"], pretrain.Settings)
     repeated = pretrain.run(again)
-    assert repeated.history.history == result.history.history
+    for name, values in result.history.history.items():
+        assert repeated.history.history[name] == values or name == "input_wait"
     for one, other in zip(repeated.model.get_weights(), result.model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 def test_metrics_csv_has_a_row_per_interval_and_evaluation(result):
-    with (result.run_dir / "metrics.csv").open() as file:
+    with (pathlib.Path(result.run_dir) / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0])[:5] == ["step", "examples", "loss", "learning_rate", "gradient_norm"]
     assert [int(row["step"]) for row in rows] == [2, 3, 4, 6]
@@ -73,7 +75,7 @@ def test_the_saved_model_answers_the_same_in_another_process(result, tmp_path):
         "np.save(sys.argv[3], model(np.load(sys.argv[2])))\n"
         "assert model.class_names[3] == 'colour 3' and model.preprocessing.size == (32, 32)\n"
     )
-    paths = [str(result.run_dir / "model.keras"), str(tmp_path / "images.npy"), str(tmp_path / "logits.npy")]
+    paths = [f"{result.run_dir}/model.keras", str(tmp_path / "images.npy"), str(tmp_path / "logits.npy")]
     subprocess.run([sys.executable, "-c", code, *paths], check=True, timeout=200)
     np.testing.assert_array_equal(np.load(tmp_path / "logits.npy"), result.model(images))
 
@@ -81,8 +83,8 @@ def test_the_saved_model_answers_the_same_in_another_process(result, tmp_path):
 def test_the_saved_model_is_the_average_and_small(result):
     """No optimizer travels with it: the file holds little more than the weights."""
     weights = sum(weight.nbytes for weight in result.model.get_weights())
-    assert (result.run_dir / "model.keras").stat().st_size < weights + 200_000
-    assert not keras.models.load_model(result.run_dir / "model.keras").compiled
+    assert (pathlib.Path(result.run_dir) / "model.keras").stat().st_size < weights + 200_000
+    assert not keras.models.load_model(pathlib.Path(result.run_dir) / "model.keras").compiled
 
 
 def test_evaluate_repeats_the_reported_accuracy(result, capsys):
@@ -207,13 +209,13 @@ def test_any_keras_callback_can_be_passed(tmp_path):
 
     recorder = Recorder()
     pretrain.run(pretrain.Settings(**SMALL, run_dir=str(tmp_path / "run")), callbacks=[recorder])
-    names = ["accuracy", "gradient_norm", "loss", "val_accuracy", "val_loss"]
+    names = ["accuracy", "gradient_norm", "input_wait", "loss", "skipped", "val_accuracy", "val_loss"]
     assert recorder.seen == [(0, names), (1, names)]
 
 
-def test_an_unfinished_run_is_begun_again_a_finished_one_is_kept(tmp_path):
+def test_an_unfinished_run_without_checkpoints_is_begun_again_a_finished_one_is_kept(tmp_path):
     settings = pretrain.Settings(**SMALL, run_dir=str(tmp_path / "run"))
-    with pytest.raises(RuntimeError), folder.claimed(settings.run_dir, "--steps=1\n"):
+    with pytest.raises(RuntimeError), folder.claimed(settings.run_dir, "--steps=1\n", resumed=False):
         raise RuntimeError
     pretrain.run(settings)
     with pytest.raises(ValueError, match="finished run"):
@@ -275,53 +277,9 @@ def test_relative_positions_train(tmp_path):
     assert np.isfinite(pretrain.run(settings).metrics["test_loss"])
 
 
-@pytest.mark.parametrize("changes", [{"learning_rate": 1e38}, {"steps": 1, "evaluate_every": 1, "learning_rate": 1e38}])
-def test_a_failing_run_gives_the_finished_one_back(changes, tmp_path):
-    run_dir = str(tmp_path / "run")
-    pretrain.run(pretrain.Settings(**SMALL, run_dir=run_dir))
-    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
-    failing = pretrain.Settings(
-        **{**SMALL, **changes}, run_dir=run_dir, overwrite=True, schedule="constant", clip_norm=0.0
-    )
-    with pytest.raises(FloatingPointError):
-        pretrain.run(failing)
-    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {*before, "logs"}
-
-
-def test_a_run_killed_while_replacing_another_gives_it_back(tmp_path):
-    run_dir = tmp_path / "run"
-    (run_dir / ".previous").mkdir(parents=True)
-    for name in ("flags.cfg", "results.json"):
-        (run_dir / ".previous" / name).write_text("old")
-    (run_dir / "flags.cfg").write_text("new")
-    with pytest.raises(ValueError, match="finished run"):
-        folder.check(str(run_dir), overwrite=False)
-    assert (run_dir / "flags.cfg").read_text() == "old" and not (run_dir / ".previous").exists()
-
-
 @pytest.mark.parametrize("changes", [{"gelu": "erf"}, {"position_site": "shared"}, {"position_site": "blocks"}])
 def test_given_weights_of_another_function_are_refused(changes, request):
     path = str(request.config.rootpath / "tests" / "fixtures" / "train_init.npz")
     architecture = keras_vit.weights.load(path).architecture
     with pytest.raises(ValueError, match=next(iter(changes))):
         pretrain.start_from(keras_vit.build(architecture, **changes), path)
-
-
-@pytest.mark.parametrize(
-    ("jobs", "task", "chief"),
-    [
-        (["worker"], ("worker", 0), True),
-        (["worker"], ("worker", 1), False),
-        (["chief", "worker"], ("chief", 0), True),
-        (["chief", "worker"], ("worker", 0), False),
-    ],
-)
-def test_there_is_one_chief(jobs, task, chief):
-    import types
-
-    from trainers.engine import runtime
-
-    spec = types.SimpleNamespace(jobs=jobs)
-    resolver = types.SimpleNamespace(task_type=task[0], task_id=task[1], cluster_spec=lambda: spec)
-    assert runtime.is_chief(resolver) is chief

@@ -2,6 +2,9 @@
 
 import dataclasses
 import functools
+import pathlib
+import zipfile
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -17,7 +20,8 @@ class Split:
     Args:
         size: Number of examples.
         read: From an int64 index tensor in [0, size) to (image, label) inside a tf.data graph. The image is a string
-            (encoded) or uint8 (H, W, C); the label an int scalar, or float32 shares (Y,).
+            (encoded), or (H, W, C) of uint8, or of float32 from 0 to 255; the label an int scalar, or float32 shares
+            (Y,).
     """
 
     size: int
@@ -109,12 +113,88 @@ def synthetic(value: str, settings: SourceSettings) -> Source:
 
 
 def from_arrays(images: np.ndarray, labels: np.ndarray) -> Split:
-    """A split over arrays held in memory: uint8 (N, H, W, C) and labels (N,) or (N, Y)."""
+    """A split over arrays held in memory: uint8 or float32 (N, H, W, C), and labels (N,) or (N, Y)."""
 
     def read(index):
         return tf.gather(images, index), tf.gather(labels, index)
 
     return Split(len(images), read)
+
+
+def npz(value: str, settings: SourceSettings) -> Source:
+    """Arrays of a `.npz` file: `images` and `labels`, and where there are such `validation_` and `test_` ones.
+
+    Images are (N, H, W, C) of uint8, or of float32 that is already scaled to [-1, 1] and reaches the model as it is.
+    Labels are integers (N,), or shares (N, Y) as floats. In the place of N there may be two axes, (batches, B), which
+    are read one batch after the other.
+    """
+    if not value:
+        raise ValueError("--source=npz needs a file, as in npz:data/train.npz.")
+    arrays = _load_npz(value)
+    prefixes = {"train": "", "validation": "validation_", "test": "test_"}
+    pairs = {
+        split: _npz_pair(value, arrays, f"{prefix}images", f"{prefix}labels")
+        for split, prefix in prefixes.items()
+        if split == "train" or {f"{prefix}images", f"{prefix}labels"} & arrays.keys()
+    }
+    channels = {images.shape[-1] for images, _ in pairs.values()}
+    widths = {labels.shape[1] for _, labels in pairs.values() if labels.ndim == 2}
+    num_classes = max(labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1 for _, labels in pairs.values())
+    if len(channels) > 1 or (widths and widths != {num_classes}):
+        raise ValueError(f"--source=npz:{value} has splits that differ in their number of channels or of classes.")
+    splits = {split: from_arrays(*pair) for split, pair in pairs.items()}
+    return Source(f"npz:{value}", channels.pop(), num_classes, None, splits)
+
+
+def _load_npz(path: str) -> dict[str, np.ndarray]:
+    """The arrays of a `.npz` file; nothing in it is unpickled, for that could run code."""
+    if not pathlib.Path(path).is_file():
+        raise ValueError(f"--source=npz:{path}: no such file.")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"--source=npz:{path} is not a readable .npz file; numpy.savez writes such files.")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"--source=npz:{path} must hold plain, undamaged arrays: {error}.") from error
+    return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
+
+
+def _npz_pair(path: str, arrays: dict[str, np.ndarray], images_name: str, labels_name: str):
+    """Images (N, H, W, C) from 0 to 255 and labels (N,) or (N, Y) of one split, checked."""
+    for name in (images_name, labels_name):
+        if name not in arrays:
+            raise ValueError(f"--source=npz:{path} has no array {name}; it has {', '.join(arrays) or 'none'}.")
+    images, labels = arrays[images_name], arrays[labels_name]
+    leading = images.ndim - 3
+    if images.dtype not in (np.uint8, np.float32) or leading not in (1, 2) or not images.size:
+        raise ValueError(
+            f"--source=npz:{path}: {images_name} must be uint8 or float32 of (N, H, W, C) or (batches, B, H, W, C), "
+            f"none of them 0; got {images.dtype} of {images.shape}."
+        )
+    shares = labels.dtype.kind == "f"
+    shape = images.shape[:leading] + labels.shape[-1:] * shares
+    if labels.dtype.kind not in "iuf" or labels.shape != shape or not labels.size:
+        raise ValueError(
+            f"--source=npz:{path}: {labels_name} must be integers of {images.shape[:leading]}, for so many images, or "
+            f"floats with one more axis, the shares of classes; got {labels.dtype} of {labels.shape}."
+        )
+    _check_range(path, labels_name, labels, 0, 1 if shares else np.iinfo(np.int32).max - 1)
+    if images.dtype == np.float32:
+        _check_range(path, images_name, images, -1, 1)
+        images = (images + 1) * np.float32(127.5)  # as of every source; the test-time transform takes it back
+    if images.nbytes >= 2**31:  # the batches' graph holds them
+        raise ValueError(
+            f"--source=npz:{path}: {images_name} is of {images.nbytes / 1e9:.1f} GB; npz takes up to 2.1 GB."
+        )
+    images, labels = (array.reshape(-1, *array.shape[leading:]) for array in (images, labels))
+    return images, labels.astype("float32" if shares else "int32")
+
+
+def _check_range(path: str, name: str, array: np.ndarray, low: int, high: int) -> None:
+    least, most = array.min(), array.max()
+    if not (low <= least and most <= high):  # also where one is NaN
+        raise ValueError(f"--source=npz:{path}: {name} must lie in [{low}, {high}]; got {least} to {most}.")
 
 
 def tensorflow_datasets(value: str, settings: SourceSettings) -> Source:
@@ -183,4 +263,4 @@ TFDS_SIZES = {
     "imagenet21k": (21843, {"full": 14197122}),
 }
 
-SOURCES = {"digits": digits, "synthetic": synthetic, "tfds": tensorflow_datasets}
+SOURCES = {"digits": digits, "synthetic": synthetic, "npz": npz, "tfds": tensorflow_datasets}

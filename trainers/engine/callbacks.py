@@ -1,19 +1,16 @@
-"""Our Keras callbacks: metrics.csv, and progress that a person can read.
+"""Our Keras callbacks: those that checkpoints remember, and progress that a person can read.
 
 They also run under `fit`, but the step count and the learning rate come from `model.optimizer`.
 """
 
-import csv
 import math
-import pathlib
 import sys
 import time
 
 import keras
+import numpy as np
 from keras import ops
 from tqdm import tqdm
-
-COLUMNS = ("step", "examples", "loss", "learning_rate", "gradient_norm")
 
 
 def step_of(model) -> int:
@@ -28,70 +25,56 @@ def learning_rate_of(model) -> float:
     return float(ops.convert_to_numpy(rate))
 
 
-class MetricsFile(keras.callbacks.Callback):
-    """Writes a row of means every `log_every` updates, and at evaluations.
+class History(keras.callbacks.History):
+    """Keras's history, as part of checkpoints."""
+
+    def get_state(self):
+        return {"epoch": list(self.epoch), "history": {name: list(values) for name, values in self.history.items()}}
+
+    def set_state(self, state):
+        self.epoch = list(state["epoch"])
+        self.history = {name: list(values) for name, values in state["history"].items()}
+
+
+class EarlyStopping(keras.callbacks.EarlyStopping):
+    """Keras's early stopping, as part of checkpoints, the best weights included."""
+
+    REMEMBERED = ("wait", "best", "best_epoch", "stopped_epoch", "best_weights")
+
+    def get_state(self):
+        return {name: getattr(self, name) for name in self.REMEMBERED}
+
+    def set_state(self, state):
+        for name in self.REMEMBERED:
+            setattr(self, name, state[name])
+
+
+class Best(keras.callbacks.Callback):
+    """Keeps a checkpoint of the best weights, as they were evaluated.
 
     Args:
-        path: The CSV file, begun anew.
-        batch_size: Global batch size.
-        log_every: Updates per row.
-        metrics: Names of the objective's metrics beside the loss, e.g. `accuracy`; `val_` columns follow from them.
+        checkpoints: `Checkpoints` of the run.
+        monitor: Name in the logs; the largest is best.
     """
 
-    def __init__(self, path, *, batch_size, log_every, metrics=("accuracy",)):
+    def __init__(self, checkpoints, monitor="val_accuracy"):
         super().__init__()
-        self.path = pathlib.Path(path)
-        self.batch_size = batch_size
-        self.log_every = log_every
-        validation = [f"val_{name}" for name in ("loss", *metrics)]
-        self.columns = [*COLUMNS, *metrics, *validation, "seconds", "images_per_second"]
-
-    def on_train_begin(self, logs=None):
-        self._write("w", dict(zip(self.columns, self.columns, strict=True)))
-        self._begin = self._row_begin = time.perf_counter()
-        self._first = self._row_first = step_of(self.model)
-        self._sums: dict[str, float] = {}
-        self._row: dict[str, float] = {}
-        self._last = self._first
-
-    def on_train_batch_end(self, batch, logs=None):
-        step = step_of(self.model)
-        for name, value in (logs or {}).items():
-            self._sums[name] = self._sums.get(name, 0.0) + value * (step - self._last)
-        self._last = step
-        if step % self.log_every == 0:
-            self._close_row()
+        self.checkpoints = checkpoints
+        self.monitor = monitor
+        self.best = -math.inf
 
     def on_epoch_end(self, epoch, logs=None):
-        if self._last > self._row_first:
-            self._close_row()
-        self._row |= {name: value for name, value in (logs or {}).items() if name.startswith("val_")}
+        value = (logs or {}).get(self.monitor, -math.inf)
+        if value > self.best:
+            self.best = value
+            weights = {variable.path: np.array(variable.value.numpy()) for variable in self.model.weights}
+            self.checkpoints.save_best(step_of(self.model), {"weights": weights, self.monitor: value})
 
-    def on_train_end(self, logs=None):
-        self._flush_row()
+    def get_state(self):
+        return {"best": self.best}
 
-    def _close_row(self):
-        """A row waits for the next one to begin, so that an evaluation at its step can still join it."""
-        self._flush_row()
-        now, updates = time.perf_counter(), self._last - self._row_first
-        self._row = {name: total / updates for name, total in self._sums.items()}
-        self._row |= {
-            "step": self._last,
-            "examples": self._last * self.batch_size,
-            "learning_rate": learning_rate_of(self.model),
-            "seconds": round(now - self._begin, 3),
-            "images_per_second": round(updates * self.batch_size / (now - self._row_begin), 1),
-        }
-        self._sums, self._row_begin, self._row_first = {}, now, self._last
-
-    def _flush_row(self):
-        if self._row:
-            self._write("a", self._row)
-            self._row = {}
-
-    def _write(self, mode, row):
-        with self.path.open(mode, newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, self.columns, extrasaction="ignore").writerow(row)
+    def set_state(self, state):
+        self.best = state["best"]
 
 
 class Progress(keras.callbacks.Callback):

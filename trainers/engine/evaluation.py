@@ -1,11 +1,13 @@
 """Evaluation inside the graph: every example counted once, however batches and replicas divide them."""
 
 import math
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
 from trainers.engine.feeding import Feed, distribute
+from trainers.engine.steps import NotFinite
 from trainers.engine.totals import Totals, metric_names
 
 
@@ -27,14 +29,17 @@ class Evaluation:
         self._batches = distribute(feed, strategy, batch_size)
         self._totals = Totals(metric_names(model, objective, feed(0, 1, batch_size).element_spec), strategy)
 
-    def run(self, callbacks: keras.callbacks.CallbackList | None = None) -> dict[str, float]:
+    def run(
+        self, callbacks: keras.callbacks.CallbackList | None = None, after_batch: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
         """Means over the whole dataset, with the model's weights as they are.
 
         Args:
             callbacks: Told of the test's beginning, batches and end.
+            after_batch: Called after each batch.
 
         Raises:
-            FloatingPointError: if a mean is not finite.
+            NotFinite: if a mean is not finite.
         """
         callbacks = callbacks or keras.callbacks.CallbackList([], model=self.model)
         callbacks.on_test_begin()
@@ -42,9 +47,10 @@ class Evaluation:
             callbacks.on_test_batch_begin(number)
             self._measure(batch)
             callbacks.on_test_batch_end(number)
+            after_batch()
         means = self._totals.take_means()
         if not all(map(math.isfinite, means.values())):
-            raise FloatingPointError(f"The evaluation is not finite ({means}): training has diverged.")
+            raise NotFinite(f"The evaluation is not finite ({means}): training has diverged.")
         callbacks.on_test_end(means)
         return means
 

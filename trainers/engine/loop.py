@@ -1,13 +1,19 @@
 """The one training loop: n steps in the graph, everything else on the host between them."""
 
+import contextlib
 import dataclasses
+import time
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
+from trainers.engine.checkpoint import Checkpoints, Tree
 from trainers.engine.evaluation import Evaluation
 from trainers.engine.feeding import Feed, distribute
-from trainers.engine.steps import Steps
+from trainers.engine.preemption import Preempted, Preemption
+from trainers.engine.steps import NotFinite, Steps
+from trainers.engine.workers import Workers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,12 +25,14 @@ class Plan:
         evaluate_every: Length of what callbacks call an epoch.
         log_every: No call into the graph runs across a multiple of this.
         steps_per_call: Largest number of updates per call.
+        checkpoint_every: Between checkpoints; None for one after each evaluation.
     """
 
     total_steps: int
     evaluate_every: int
     log_every: int
     steps_per_call: int
+    checkpoint_every: int | None = None
 
     @property
     def epochs(self) -> int:
@@ -36,61 +44,224 @@ class Plan:
 
     def next_count(self, step: int) -> int:
         """Updates to run in the call that starts at `step`."""
-        to_log = self.log_every - step % self.log_every
-        to_evaluation = self.evaluate_every - step % self.evaluate_every
-        return min(self.steps_per_call, to_log, to_evaluation, self.total_steps - step)
+        rhythms = (self.log_every, self.evaluate_every, self.checkpoint_every or self.evaluate_every)
+        return min(self.steps_per_call, self.total_steps - step, *(every - step % every for every in rhythms))
+
+    def saves_at(self, step: int) -> bool:
+        """Whether a checkpoint is due after `step` updates."""
+        return step == self.total_steps or step % (self.checkpoint_every or self.evaluate_every) == 0
 
 
-def fit(
-    steps: Steps,
-    feed: Feed,
-    plan: Plan,
-    callbacks: Sequence[keras.callbacks.Callback],
-    evaluation: Evaluation | None = None,
-) -> None:
-    """Trains, driving callbacks in the order of `keras.Model.fit`.
+@dataclasses.dataclass
+class Progress:
+    """Where training stands, beside what variables hold. All of it is in checkpoints.
+
+    Args:
+        epoch: Evaluation intervals finished.
+        sums: Of the unfinished one: {metric: (sum, updates)}.
+        seconds: Spent training so far.
+        stopped: Whether a callback ended training.
+        callbacks: What callbacks remember, by class name.
+    """
+
+    epoch: int = 0
+    sums: dict[str, tuple[float, int]] = dataclasses.field(default_factory=dict)
+    seconds: float = 0.0
+    stopped: bool = False
+    callbacks: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Trainer:
+    """Drives callbacks in the order of `keras.Model.fit`.
 
     An epoch, to callbacks, is one evaluation interval. During evaluation and `on_epoch_end` the model holds the
     averaged weights where averages are kept, so that callbacks judge and save those; afterwards training goes on from
     the raw ones. At `on_train_end` the averages are in for good.
 
+    A callback with `get_state()` and `set_state(state)` is part of checkpoints, under the name of its class; the state
+    is a tree of plain values and NumPy arrays, and is handed back right after `on_train_begin`.
+
     Args:
         steps: Graph functions of the run.
-        feed: Of endless training batches, from the one of the current step on.
         plan: Length and rhythm.
-        callbacks: Any Keras callbacks.
+        callbacks: Any Keras callbacks, but for the few that contradict the engine.
         evaluation: Of the validation split, or None.
+        checkpoints: Where the chief saves; None for nowhere.
+        workers: The processes of the run, by default this one alone.
+
+    Raises:
+        ValueError: for a callback that contradicts the engine.
     """
-    model = steps.model
-    iterator = iter(distribute(feed, steps.strategy, steps.batch_size))
-    listed = keras.callbacks.CallbackList(
-        list(callbacks), model=model, epochs=plan.epochs, steps=plan.evaluate_every, verbose=0
-    )
-    model.stop_training = False
-    logs: dict[str, float] = {}
-    listed.on_train_begin()
-    for epoch in range(steps.step // plan.evaluate_every, plan.epochs):
-        listed.on_epoch_begin(epoch)
-        logs = _train_epoch(steps, iterator, plan, epoch, listed)
-        with steps.averaged():
-            if evaluation is not None:
-                logs |= {f"val_{name}": value for name, value in evaluation.run(listed).items()}
-            listed.on_epoch_end(epoch, logs)
-        if model.stop_training:
-            break
-    steps.use_averages()
-    listed.on_train_end(logs)
 
+    def __init__(
+        self,
+        steps: Steps,
+        plan: Plan,
+        callbacks: Sequence[keras.callbacks.Callback],
+        evaluation: Evaluation | None = None,
+        checkpoints: Checkpoints | None = None,
+        workers: Workers | None = None,
+    ):
+        check_callbacks(callbacks, steps.optimizer)
+        self.steps = steps
+        self.plan = plan
+        self.evaluation = evaluation
+        self.checkpoints = checkpoints
+        self.workers = workers or Workers(steps.strategy)
+        self.progress = Progress()
+        self._preemption = Preemption()
+        self._callbacks = list(callbacks)
+        self._listed = keras.callbacks.CallbackList(
+            self._callbacks, model=steps.model, epochs=plan.epochs, steps=plan.evaluate_every, verbose=0
+        )
 
-def _train_epoch(steps, iterator, plan, epoch, listed) -> dict[str, float]:
-    """One evaluation interval; returns the means over it."""
-    start, end = steps.step, plan.epoch_end(epoch)
-    sums: dict[str, float] = {}
-    while (step := steps.step) < end and not steps.model.stop_training:
-        count = plan.next_count(step)
-        listed.on_train_batch_begin(step - start)
-        logs = steps.train(iterator, count)
+    def restore(self, state: Tree) -> None:
+        """Goes on from a checkpoint's state.
+
+        Raises:
+            ValueError: if it belongs to another model or optimizer.
+        """
+        self.steps.restore(state["steps"])
+        self.progress = Progress(**state["progress"])
+
+    def fit(self, feed: Feed) -> None:
+        """Trains to the end.
+
+        Args:
+            feed: Of endless training batches, from the one of the current step on.
+
+        Raises:
+            Preempted: after a checkpoint, when a signal asked for it.
+            NotFinite: before an update whose gradients are not finite.
+            WorkerLost: when another process is gone.
+        """
+        iterator = iter(distribute(feed, self.steps.strategy, self.steps.batch_size))
+        self.steps.model.stop_training = False
+        self._begin = time.perf_counter() - self.progress.seconds
+        with self._preemption, self._telling_of_checkpoints():
+            self._listed.on_train_begin()
+            for name, callback in self._stateful().items():
+                if name in self.progress.callbacks:
+                    callback.set_state(self.progress.callbacks[name])
+            logs: dict[str, float] = {}
+            while self.progress.epoch < self.plan.epochs and not self.progress.stopped:
+                logs = self._epoch(iterator)
+            self.progress.seconds = time.perf_counter() - self._begin
+        self.steps.use_averages()
+        self._listed.on_train_end(logs)
+
+    def _epoch(self, iterator) -> dict[str, float]:
+        """One evaluation interval, or what is left of it; returns its logs."""
+        self._listed.on_epoch_begin(self.progress.epoch)
+        self._train(iterator, self.plan.epoch_end(self.progress.epoch))
+        logs = {name: total / count for name, (total, count) in self.progress.sums.items()}
+        try:
+            with self.steps.averaged():
+                logs |= self._evaluate()
+                self._listed.on_epoch_end(self.progress.epoch, logs)
+        except _EvaluationLeft:  # resumed, it begins again
+            self._leave_if_asked()
+        self.progress.epoch += 1
+        self.progress.sums = {}
+        self.progress.stopped = self.steps.model.stop_training
+        if self.plan.saves_at(self.steps.step) or self.progress.stopped:
+            self._save()
+        self._leave_if_asked()
+        return logs
+
+    def _evaluate(self) -> dict[str, float]:
+        if self.evaluation is None:
+            return {}
+        with self.workers.waiting("evaluation"):
+            means = self.evaluation.run(self._listed, self._after_evaluating_a_batch)
+        return {f"val_{name}": value for name, value in means.items()}
+
+    def _after_evaluating_a_batch(self) -> None:
+        self.workers.answered()
+        if self._preemption.requested and self.workers.count == 1:  # several could not agree without a word
+            raise _EvaluationLeft
+
+    def _train(self, iterator, end: int) -> None:
+        start = self.progress.epoch * self.plan.evaluate_every
+        while (step := self.steps.step) < end and not self.steps.model.stop_training:
+            count = self.plan.next_count(step)
+            self._listed.on_train_batch_begin(step - start)
+            with self.workers.waiting("training"):
+                logs = self.steps.train(iterator, count)
+            self._add(logs, count)
+            step = self.steps.step
+            self._listed.on_train_batch_end(step - start - 1, logs)
+            if step < end and self.plan.saves_at(step):
+                self._save()
+            self._leave_if_asked()
+
+    def _add(self, logs: dict[str, float], count: int) -> None:
+        """Adds means over `count` updates to the interval's sums; skipped updates have none."""
         for name, value in logs.items():
-            sums[name] = sums.get(name, 0.0) + value * count
-        listed.on_train_batch_end(steps.step - start - 1, logs)
-    return {name: total / max(steps.step - start, 1) for name, total in sums.items()}
+            if value == value:
+                total, updates = self.progress.sums.get(name, (0.0, 0))
+                self.progress.sums[name] = (total + value * count, updates + count)
+
+    def _leave_if_asked(self) -> None:
+        if not self.workers.any(self._preemption.requested):
+            return
+        self._save()
+        saved = self.checkpoints is None or self.checkpoints.wait()
+        self.workers.any(False)  # the others stay until the chief has written
+        if not saved:
+            raise OSError(f"Asked to stop after step {self.steps.step}, but no checkpoint of it could be written.")
+        raise Preempted(f"stopped after step {self.steps.step}; the same command goes on from there.")
+
+    def _save(self) -> None:
+        """Hands the state to the writer, on the chief."""
+        if self.checkpoints is None:
+            return
+        self.progress.seconds = time.perf_counter() - self._begin
+        self.progress.callbacks = {name: callback.get_state() for name, callback in self._stateful().items()}
+        state = {"steps": self.steps.state(), "progress": dataclasses.asdict(self.progress)}
+        self.checkpoints.save(self.steps.step, state)
+
+    def _stateful(self) -> dict[str, Any]:
+        return {type(callback).__name__: callback for callback in self._callbacks if hasattr(callback, "get_state")}
+
+    @contextlib.contextmanager
+    def _telling_of_checkpoints(self):
+        try:
+            yield
+        except NotFinite as error:
+            if self.checkpoints is None:
+                raise
+            self.checkpoints.wait()
+            last = self.checkpoints.newest_step
+            where = f"step {last} in {self.checkpoints.folder}" if last is not None else "none was written"
+            raise NotFinite(f"{error} Last good checkpoint: {where}.") from None
+
+
+class _EvaluationLeft(Exception):
+    """A signal came while evaluating."""
+
+
+def fit(steps, feed, plan, callbacks, evaluation=None) -> None:
+    """Trains without checkpoints; see `Trainer`."""
+    Trainer(steps, plan, callbacks, evaluation).fit(feed)
+
+
+def check_callbacks(callbacks: Sequence[keras.callbacks.Callback], optimizer) -> None:
+    """Raises ValueError, with the reason, for a callback that contradicts the engine."""
+    scheduled = isinstance(optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule)
+    for callback in callbacks:
+        for name, (needs_schedule, reason) in REFUSED.items():
+            if isinstance(callback, getattr(keras.callbacks, name)) and (scheduled or not needs_schedule):
+                raise ValueError(f"keras.callbacks.{name} cannot be used here: {reason}")
+
+
+# Keras callback: whether it is only refused beside a learning-rate schedule, and why.
+REFUSED = {
+    "SwapEMAWeights": (
+        False,
+        "it swaps by adding and subtracting, so that evaluating changes the weights; use --ema, which assigns.",
+    ),
+    "BackupAndRestore": (False, "it restores no more than the epoch; the engine's own checkpoints restore the run."),
+    "ReduceLROnPlateau": (True, "it assigns the learning rate, which a schedule computes; build without a schedule."),
+    "LearningRateScheduler": (True, "it assigns the learning rate, which a schedule computes; build without one."),
+}

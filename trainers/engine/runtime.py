@@ -1,11 +1,15 @@
 """What a run computes on: distribution strategy, precision, seed."""
 
 import dataclasses
-import json
-import os
 
 import keras
 import tensorflow as tf
+
+from trainers.engine import cluster
+from trainers.engine.tpu import connect_tpu, is_tpu_host
+
+# From compute capability 8.0, Ampere, on GPUs have bfloat16; before, back to P100 (6.0), they are fast in float16 only.
+BFLOAT16_SINCE = (8, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,23 +20,33 @@ class Runtime:
         strategy: Where variables live and how replicas reduce.
         reason: Why that strategy, in words.
         precision: Name of the dtype policy for models.
+        precision_reason: Why that precision, in words.
     """
 
     strategy: tf.distribute.Strategy
     reason: str
     precision: str
+    precision_reason: str
 
     @property
     def replicas(self) -> int:
         return self.strategy.num_replicas_in_sync
 
     @property
+    def workers(self) -> int:
+        """Processes that train together. On TPUs it is one, that drives all hosts."""
+        if not isinstance(self.strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            return 1
+        spec = self.strategy.cluster_resolver.cluster_spec()
+        return sum(spec.num_tasks(job) for job in spec.jobs)
+
+    @property
     def is_chief(self) -> bool:
         """Whether this process is the one that writes files and speaks to people."""
-        return is_chief(self.strategy.cluster_resolver)
+        return self.workers == 1 or is_chief(self.strategy.cluster_resolver)
 
 
-def start(distribution: str, precision: str, seed: int, logical_cpus: int | None = None) -> Runtime:
+def start(distribution: str, precision: str, seed: int, logical_cpus: int | None = None, tpu: str = "local") -> Runtime:
     """Chooses devices, and seeds Keras's initialisers; with them Python's, NumPy's and TensorFlow's global generators.
 
     Args:
@@ -40,9 +54,10 @@ def start(distribution: str, precision: str, seed: int, logical_cpus: int | None
         precision: Key of `PRECISIONS`.
         seed: Of the initialisers.
         logical_cpus: Splits the CPU into this many devices, so that replicas can be tried without accelerators.
+        tpu: `local` for that of this machine, or the name or grpc:// addresses of a Cloud TPU.
 
     Raises:
-        ValueError: if the backend is not TensorFlow, or the devices are not to be had.
+        ValueError: if the backend is not TensorFlow, the devices are not to be had, or they lack the precision.
     """
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
@@ -50,9 +65,10 @@ def start(distribution: str, precision: str, seed: int, logical_cpus: int | None
         )
     if logical_cpus:
         _split_cpu(logical_cpus)
-    strategy, reason = DISTRIBUTIONS[distribution]()
+    strategy, reason = DISTRIBUTIONS[distribution](tpu)
+    policy, policy_reason = _policy(precision, _kind(strategy.extended.worker_devices[0]))
     keras.utils.set_random_seed(seed)
-    return Runtime(strategy, reason, PRECISIONS[precision])
+    return Runtime(strategy, reason, policy, policy_reason)
 
 
 def check_batch_size(batch_size: int, replicas: int, accumulate: int) -> None:
@@ -71,11 +87,7 @@ def is_chief(resolver) -> bool:
     """Whether a cluster resolver's process is the chief: the job of that name, or else the first worker."""
     if resolver is None or not resolver.task_type or resolver.task_type == "chief":
         return True
-    return not _task(resolver) and "chief" not in resolver.cluster_spec().jobs
-
-
-def _task(resolver) -> int:
-    return resolver.task_id or 0
+    return not resolver.task_id and "chief" not in resolver.cluster_spec().jobs
 
 
 def _split_cpu(count: int) -> None:
@@ -95,46 +107,86 @@ def _devices() -> list[str]:
     return [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
 
 
-def _workers() -> int:
-    """Processes that TF_CONFIG names."""
-    try:
-        cluster = json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster", {})
-        jobs = dict(cluster)
-    except (json.JSONDecodeError, AttributeError, TypeError, ValueError) as error:
+def _kind(device: str) -> str:
+    return tf.DeviceSpec.from_string(device).device_type
+
+
+def _policy(precision: str, kind: str) -> tuple[str, str]:
+    """The dtype policy for a kind of device, and why."""
+    if kind not in PRECISIONS[precision]:
         raise ValueError(
-            f'TF_CONFIG must be JSON such as {{"cluster": {{"worker": ["host:port"]}}, "task": ...}}: {error}.'
-        ) from error
-    return sum(len(jobs.get(job, ())) for job in ("chief", "worker"))
+            f"--precision={precision} does not exist on a {kind}, which has bfloat16 instead; use "
+            "--precision=mixed_bfloat16, or auto."
+        )
+    return FASTEST[kind]() if precision == "auto" else (precision, "as asked")
 
 
-def _one_device():
+def _fastest_on_gpus() -> tuple[str, str]:
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.get_visible_devices("GPU")]
+    capabilities = [each.get("compute_capability") for each in details]
+    if None in capabilities:  # not NVIDIA's
+        return "float32", "auto: TensorFlow does not tell what these GPUs are fast in"
+    least = min(capabilities)
+    gpu = f"{details[capabilities.index(least)]['device_name']}, compute capability {least[0]}.{least[1]}"
+    if least >= BFLOAT16_SINCE:
+        return "mixed_bfloat16", f"auto: {gpu}, is fast in bfloat16"
+    return "mixed_float16", f"auto: {gpu}, is fast in float16 but not in bfloat16"
+
+
+def _one_device(_: str) -> tuple[tf.distribute.Strategy, str]:
     device = _devices()[0]
     return tf.distribute.OneDeviceStrategy(device), f"one device, {device}"
 
 
-def _mirrored():
+def _mirrored(_: str) -> tuple[tf.distribute.Strategy, str]:
     devices = _devices()
     return tf.distribute.MirroredStrategy(devices), f"mirrored on {', '.join(devices)}"
 
 
-def _multi_worker():
-    workers = _workers()
-    if not workers:
+def _multi_worker(_: str) -> tuple[tf.distribute.Strategy, str]:
+    found = cluster.find()
+    if not found:
         raise ValueError(
-            "--distribution=multi_worker needs TF_CONFIG in the environment, with the addresses of all workers and "
-            "this one's number, as in https://www.tensorflow.org/guide/distributed_training."
+            "--distribution=multi_worker needs several processes that know of each other: start them with srun, or "
+            "give each a TF_CONFIG, as in https://www.tensorflow.org/guide/distributed_training."
         )
-    strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    return strategy, f"{workers} workers, this is number {_task(strategy.cluster_resolver)}"
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=found.resolver())
+    return strategy, f"{found.source} names {found.size} workers, this is {found.job} {found.index}"
 
 
-def _auto():
-    if _workers() > 1:
-        return _multi_worker()
-    strategy, reason = _mirrored() if len(_devices()) > 1 else _one_device()
-    return strategy, f"{reason}; all there is"
+def _auto(tpu: str) -> tuple[tf.distribute.Strategy, str]:
+    if tpu != "local" or is_tpu_host():
+        strategy, reason = connect_tpu(tpu)
+        return strategy, f"{reason}; auto: " + ("this is its host" if tpu == "local" else "--tpu names it")
+    found = cluster.find()
+    if found and found.size > 1:
+        strategy, reason = _multi_worker(tpu)
+        return strategy, f"{reason}; auto: several processes"
+    strategy, reason = _mirrored(tpu) if len(_devices()) > 1 else _one_device(tpu)
+    gpus = tf.config.list_logical_devices("GPU")
+    return strategy, f"{reason}; auto: " + ("all GPUs there are" if gpus else "TensorFlow sees no GPU")
 
 
-DISTRIBUTIONS = {"auto": _auto, "one_device": _one_device, "mirrored": _mirrored, "multi_worker": _multi_worker}
+# Each is called with the name of the TPU, and gives the strategy and its reason.
+DISTRIBUTIONS = {
+    "auto": _auto,
+    "one_device": _one_device,
+    "mirrored": _mirrored,
+    "multi_worker": _multi_worker,
+    "tpu": connect_tpu,
+}
 
-PRECISIONS = {"float32": "float32", "mixed_bfloat16": "mixed_bfloat16"}
+# The kinds of device that have each.
+PRECISIONS = {
+    "auto": ("CPU", "GPU", "TPU"),
+    "float32": ("CPU", "GPU", "TPU"),
+    "mixed_bfloat16": ("CPU", "GPU", "TPU"),
+    "mixed_float16": ("CPU", "GPU"),
+}
+
+# What auto means on each kind of device, and why.
+FASTEST = {
+    "CPU": lambda: ("float32", "auto: CPUs are slower in less"),
+    "GPU": _fastest_on_gpus,
+    "TPU": lambda: ("mixed_bfloat16", "auto: TPUs multiply in bfloat16"),
+}

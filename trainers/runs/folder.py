@@ -1,108 +1,155 @@
-"""The folder of a run: what is in it, and how files get there whole or not at all."""
+"""The folder of a run: what is in it, and how files get there whole or not at all.
+
+It may be any path that tf.io.gfile understands, such as gs://bucket/run.
+"""
 
 import contextlib
 import importlib.metadata
 import json
 import os
-import pathlib
 import platform
-import shutil
+import sys
 import tempfile
+from collections.abc import Callable, Iterator
+
+import tensorflow as tf
 
 FLAGS, MODEL, METRICS, RESULTS, LOGS = "flags.cfg", "model.keras", "metrics.csv", "results.json", "logs"
-ALL = (FLAGS, MODEL, METRICS, LOGS, RESULTS)
-PREVIOUS = ".previous"
+CHECKPOINTS = "checkpoint"
+LOCK = ".lock"
 
 
 def check(path: str, overwrite: bool) -> None:
     """Raises ValueError if a folder holds a finished run and `overwrite` is false, or something that no run wrote."""
-    folder = pathlib.Path(path)
     try:
-        if folder.exists() and not folder.is_dir():
+        if tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path):
             raise ValueError(f"--run_dir={path} is a file; name a folder.")
-        if (folder / PREVIOUS).is_dir():  # a run that was to replace this one was killed
-            _bring_back(folder)
-        entries = folder.iterdir() if folder.exists() else ()
-        present = {entry.name for entry in entries if not entry.name.startswith(".")}
-    except OSError as error:
-        raise ValueError(f"--run_dir={path} cannot be read: {error.strerror}.") from error
+        names = tf.io.gfile.listdir(path) if tf.io.gfile.isdir(path) else []
+    except (OSError, tf.errors.OpError) as error:
+        raise ValueError(f"--run_dir={path} cannot be read: {reason(error)}.") from error
+    present = {name.rstrip("/") for name in names if not name.startswith(".")}
     if present and FLAGS not in present:
         raise ValueError(f"--run_dir={path} holds {', '.join(sorted(present)[:3])}, which no run wrote; name another.")
     if RESULTS in present and not overwrite:
         raise ValueError(f"--run_dir={path} holds a finished run; add --overwrite to replace it, or name another.")
 
 
+def unfinished(path: str) -> str | None:
+    """The flag file of the unfinished run in a folder, or None where there is none."""
+    if tf.io.gfile.exists(os.path.join(path, RESULTS)) or not tf.io.gfile.exists(os.path.join(path, FLAGS)):
+        return None
+    with tf.io.gfile.GFile(os.path.join(path, FLAGS), "r") as file:
+        return file.read()
+
+
+def previous(path: str) -> str:
+    """Where the finished run of a folder waits while another is replacing it."""
+    return f"{path.rstrip('/')}.previous"
+
+
 @contextlib.contextmanager
-def claimed(path: str, flagfile: str):
-    """A run's folder, for as long as the run lasts. A finished run in it is set aside; it comes back if this one fails.
+def claimed(path: str, flagfile: str, resumed: bool) -> Iterator[str]:
+    """A run's folder, for as long as the run lasts; nobody else may run in it meanwhile.
+
+    A finished run in it is moved to `previous(path)`, where it stays until this one has finished as well.
 
     Args:
         path: The folder, made if need be.
         flagfile: The flag file that repeats the run.
+        resumed: Whether the unfinished run that is there goes on; otherwise its files are removed.
 
     Raises:
-        ValueError: if the folder cannot be written.
+        ValueError: if the folder cannot be written, or a run is under way in it.
     """
-    folder = pathlib.Path(path)
+    with contextlib.ExitStack() as lock:
+        try:
+            if tf.io.gfile.exists(os.path.join(path, RESULTS)):
+                _remove(previous(path))
+                tf.io.gfile.rename(path, previous(path))
+            tf.io.gfile.makedirs(path)
+            lock.enter_context(_locked(path))
+            if not resumed:
+                for name in (CHECKPOINTS, MODEL, METRICS, LOGS):
+                    _remove(os.path.join(path, name))
+            write_text(os.path.join(path, FLAGS), flagfile)
+        except (OSError, tf.errors.OpError) as error:
+            raise ValueError(f"--run_dir={path} cannot be written: {reason(error)}.") from error
+        try:
+            yield path
+        except BaseException:
+            if tf.io.gfile.isdir(previous(path)):
+                print(f"The finished run that was in {path} is in {previous(path)}.", file=sys.stderr)
+            raise
+        _remove(previous(path))
+
+
+@contextlib.contextmanager
+def _locked(path: str) -> Iterator[None]:
+    """Holds a lock on a local folder. The system releases it when the process ends, however it does."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if (folder / RESULTS).exists():
-            (folder / PREVIOUS).mkdir()
-            _move(folder, folder / PREVIOUS)
-        write_text(folder / FLAGS, flagfile)
-        for name in (MODEL, METRICS, LOGS):  # of a run that never finished
-            _remove(folder / name)
-    except OSError as error:
-        raise ValueError(f"--run_dir={path} cannot be written: {error.strerror}.") from error
-    try:
-        yield folder
-    except BaseException:
-        if (folder / PREVIOUS).is_dir():
-            _bring_back(folder)
-        raise
-    _remove(folder / PREVIOUS)
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    if "://" in path:  # object stores have no locks
+        yield
+        return
+    with open(os.path.join(path, LOCK), "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"--run_dir={path}: another process is training there; name another folder.") from None
+        try:
+            yield
+        finally:
+            os.remove(os.path.join(path, LOCK))
 
 
-def _bring_back(folder: pathlib.Path) -> None:
-    for name in ALL:
-        _remove(folder / name)
-    _move(folder / PREVIOUS, folder)
-    _remove(folder / PREVIOUS)
+def _remove(path: str) -> None:
+    if tf.io.gfile.isdir(path):
+        tf.io.gfile.rmtree(path)
+    elif tf.io.gfile.exists(path):
+        tf.io.gfile.remove(path)
 
 
-def _move(source: pathlib.Path, target: pathlib.Path) -> None:
-    """Moves a run's files, the one that says it is finished last."""
-    for name in ALL:
-        if (source / name).exists():
-            os.replace(source / name, target / name)
-
-
-def _remove(path: pathlib.Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
+def write_text(path: str, text: str) -> None:
     """Writes a file whole or not at all."""
-    replace_with(path, lambda temporary: pathlib.Path(temporary).write_text(text, encoding="utf-8"))
+
+    def write(temporary):
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+
+    replace_with(path, write)
 
 
-def write_json(path: pathlib.Path, value: dict) -> None:
+def write_json(path: str, value: dict) -> None:
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
-def replace_with(path: pathlib.Path, write) -> None:
-    """Calls `write(temporary_path)`, then moves what it wrote into place in one step."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+def replace_with(path: str, write: Callable[[str], None]) -> None:
+    """Calls `write(local_path)`, then brings what it wrote into place in one step."""
+    folder, name = os.path.split(path)
+    stem, suffix = os.path.splitext(name)
+    remote = "://" in path
+    handle, temporary = tempfile.mkstemp(dir=None if remote else folder, prefix=f".{stem}-", suffix=suffix)
     os.close(handle)
     try:
         write(temporary)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        if remote:  # where an object appears when it is whole
+            _remove(path)
+            tf.io.gfile.copy(temporary, path)
+        else:
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
     finally:
-        pathlib.Path(temporary).unlink(missing_ok=True)
+        if os.path.exists(temporary):
+            os.remove(temporary)
+
+
+def reason(error: Exception) -> str:
+    """What a file system said, in one line."""
+    text = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
+    return str(text).partition("\n")[0]
 
 
 def versions() -> dict[str, str]:

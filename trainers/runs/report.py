@@ -1,13 +1,12 @@
 """A run in words and numbers: the plan before it, the results after."""
 
-import pathlib
 from typing import Any
 
 from keras_vit import variants
 from trainers.runs import folder
 
 
-def plan(settings, source, architecture, plan, where, validation: str | None, test: str | None) -> str:
+def plan(settings, source, architecture, plan, where, validation: str | None, test: str | None, start: int) -> str:
     """The plan of a training run.
 
     Args:
@@ -18,11 +17,15 @@ def plan(settings, source, architecture, plan, where, validation: str | None, te
         where: Runtime it will train on.
         validation: Split that is evaluated, or None.
         test: Split that is reported, or None.
+        start: Step from which an earlier run goes on, or 0.
     """
     rows, columns = architecture.grid
     train = source.split(settings.train_split).size
     examples = plan.total_steps * settings.batch_size
-    files = ", ".join((folder.FLAGS, folder.MODEL, folder.METRICS, folder.RESULTS, f"{folder.LOGS}/"))
+    files = ", ".join(
+        (folder.FLAGS, folder.MODEL, folder.METRICS, folder.RESULTS, f"{folder.CHECKPOINTS}/", f"{folder.LOGS}/")
+    )
+    rhythm = f"every {settings.checkpoint_every:,} steps" if settings.checkpoint_every else "at every evaluation"
     patience = f"after {settings.early_stopping} evaluations without better validation accuracy"
     return table(
         {
@@ -37,17 +40,20 @@ def plan(settings, source, architecture, plan, where, validation: str | None, te
             f"{where.replicas} replicas ({where.reason})",
             "training": f"{plan.total_steps:,} steps = {examples:,} examples = {examples / train:,.1f} epochs; "
             f"evaluation every {plan.evaluate_every:,} steps",
-            "loss": f"{settings.objective}, label smoothing {settings.label_smoothing:g}, in {settings.precision}",
+            "loss": f"{settings.objective}, label smoothing {settings.label_smoothing:g}, in {where.precision} "
+            f"({where.precision_reason})",
             "update": f"{settings.optimizer}, {settings.schedule} {settings.learning_rate:g} to "
             f"{settings.end_learning_rate:g} after {settings.warmup_steps:,} warm-up steps, decay "
             f"{settings.weight_decay:g}, clip {settings.clip_norm or 'off'}, averages {settings.ema or 'off'}",
+            "start": f"goes on from step {start:,}" if start else "from step 0",
+            "checkpoints": f"{rhythm}, the last {settings.keep} and the best are kept",
             "stopping": patience if settings.early_stopping else "at the end",
             "files": f"{settings.run_dir}/: {files}",
         }
     )
 
 
-def results(settings, plan, step: int, seconds: float, history) -> dict[str, Any]:
+def results(settings, plan, steps, seconds: float, history) -> dict[str, Any]:
     """What results.json says of training.
 
     `val_` numbers are those of the last evaluation, `best_` those of the best. With early stopping the saved model is
@@ -56,33 +62,38 @@ def results(settings, plan, step: int, seconds: float, history) -> dict[str, Any
     Args:
         settings: Of the command.
         plan: Length and rhythm of training.
-        step: Updates done.
-        seconds: They took.
+        steps: Graph functions of the run.
+        seconds: Spent training, without interruptions.
         history: Keras's History of the run.
     """
     metrics: dict[str, Any] = {name: values[-1] for name, values in history.history.items() if name.startswith("val_")}
     if "val_accuracy" in history.history:
         accuracies = history.history["val_accuracy"]
         best = max(range(len(accuracies)), key=accuracies.__getitem__)
-        metrics |= {"best_val_accuracy": accuracies[best], "best_step": min(plan.epoch_end(history.epoch[best]), step)}
-    examples = step * settings.batch_size
+        metrics |= {
+            "best_val_accuracy": accuracies[best],
+            "best_step": min(plan.epoch_end(history.epoch[best]), steps.step),
+        }
+    examples = steps.step * settings.batch_size
     return metrics | {
-        "step": step,
+        "step": steps.step,
         "examples": examples,
         "seconds": round(seconds, 2),
         "images_per_second": round(examples / seconds, 1),
+        "skipped": steps.skipped,
+        "precision": steps.model.dtype_policy.name,
         "seed": settings.seed,
         "versions": folder.versions(),
     }
 
 
-def closing(metrics: dict[str, Any], run_dir: pathlib.Path) -> str:
+def closing(metrics: dict[str, Any], run_dir: str) -> str:
     """The last line of a training run."""
     shown = {name: metrics[name] for name in ("best_val_accuracy", "test_accuracy") if name in metrics}
     accuracies = "".join(f", {name.replace('_', ' ')} {100 * value:.2f} %" for name, value in shown.items())
     return (
         f"done: {metrics['step']:,} steps in {metrics['seconds']:.0f} s "
-        f"({metrics['images_per_second']:,.0f} img/s){accuracies}; see {run_dir}/"
+        f"({metrics['images_per_second']:,.0f} img/s){accuracies}; see {run_dir.rstrip('/')}/"
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from trainers.settings import flags
 
-DONE, FAILED, BAD_INPUT, NOT_FINITE = 0, 1, 2, 3
+DONE, FAILED, BAD_INPUT, WORKER_LOST, PREEMPTED = 0, 1, 2, 4, 75
 
 
 def main(settings_class: type, run: Callable[[Any], Any], name: str, arguments: Sequence[str] | None = None) -> int:
@@ -38,9 +38,15 @@ def main(settings_class: type, run: Callable[[Any], Any], name: str, arguments: 
             raise
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD_INPUT
-    except FloatingPointError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return NOT_FINITE
+    except Exception as error:
+        # Ways for a run to end carry their own code: see NotFinite, WorkerLost and Preempted of trainers/engine.
+        if not hasattr(error, "exit_code"):
+            raise
+        print(f"{'preempted' if error.exit_code == PREEMPTED else 'error'}: {error}", file=sys.stderr, flush=True)
+        if error.exit_code == WORKER_LOST:
+            sys.stdout.flush()
+            os._exit(WORKER_LOST)  # an orderly end would wait for the lost worker
+        return error.exit_code
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return FAILED

@@ -9,16 +9,26 @@ from typing import Any
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def setting(default: Any, help: str, *, choices: tuple[str, ...] | None = None, recorded: bool = True) -> Any:
+def setting(
+    default: Any,
+    help: str,
+    *,
+    affects_result: bool,
+    choices: tuple[str, ...] | None = None,
+    recorded: bool = True,
+) -> Any:
     """A dataclass field that is also a flag.
 
     Args:
         default: Its value when the flag is not given; its type, or the annotation's, is the flag's type.
         help: One sentence for `--help`.
+        affects_result: Whether another value makes another result, so that a run may not be resumed with it. What only
+            changes rounding, such as the number of replicas, does not count.
         choices: The allowed values of a string.
         recorded: Whether the value belongs into the flag file that repeats a run.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "recorded": recorded})
+    metadata = {"help": help, "choices": choices, "recorded": recorded, "affects_result": affects_result}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @functools.cache

@@ -16,80 +16,134 @@ SCHEDULES = table_keys("keras_vit/optimization.py", "SCHEDULES")
 AUGMENTATIONS = table_keys("trainers/data/augment.py", "AUGMENTATIONS")
 DISTRIBUTIONS = table_keys("trainers/engine/runtime.py", "DISTRIBUTIONS")
 PRECISIONS = table_keys("trainers/engine/runtime.py", "PRECISIONS")
+ON_NONFINITE = ("stop", "skip")
+RESUME = ("auto", "never", "require")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelSettings:
     """Model."""
 
-    variant: str = setting("B/16", "Size and patch size, such as B/16; any patch size may follow the slash.")
-    image_size: int | tuple[int, int] = setting(224, "Input size in pixels: 224, or 224x160 for height x width.")
-    width: int | None = setting(None, "Model dimension, instead of the variant's.")
-    depth: int | None = setting(None, "Number of blocks, instead of the variant's.")
-    heads: int | None = setting(None, "Attention heads, instead of the variant's.")
-    mlp_width: int | None = setting(None, "Hidden width of the MLPs, instead of the variant's.")
-    position: str | None = setting(None, "Position embedding, instead of learned_1d.", choices=POSITIONS)
+    variant: str = setting(
+        "B/16", "Size and patch size, such as B/16; any patch size may follow the slash.", affects_result=True
+    )
+    image_size: int | tuple[int, int] = setting(
+        224, "Input size in pixels: 224, or 224x160 for height x width.", affects_result=True
+    )
+    width: int | None = setting(None, "Model dimension, instead of the variant's.", affects_result=True)
+    depth: int | None = setting(None, "Number of blocks, instead of the variant's.", affects_result=True)
+    heads: int | None = setting(None, "Attention heads, instead of the variant's.", affects_result=True)
+    mlp_width: int | None = setting(None, "Hidden width of the MLPs, instead of the variant's.", affects_result=True)
+    position: str | None = setting(
+        None, "Position embedding, instead of learned_1d.", choices=POSITIONS, affects_result=True
+    )
     position_site: str | None = setting(
         None,
         "Where positions are added: once at the stem, as usual; before every block; or there from one shared table.",
         choices=POSITION_SITES,
+        affects_result=True,
     )
-    pool: str | None = setting(None, "How tokens become one vector, instead of token.", choices=POOLINGS)
-    representation: int | None = setting(None, "Width of the tanh layer before the head; none if left out.")
-    gelu: str | None = setting(None, "Form of the GELU activation, instead of tanh.", choices=GELUS)
-    dropout: float | None = setting(None, "Dropout rate after positions, attention outputs and MLP layers.")
-    attention_dropout: float | None = setting(None, "Dropout rate on attention probabilities.")
+    pool: str | None = setting(
+        None, "How tokens become one vector, instead of token.", choices=POOLINGS, affects_result=True
+    )
+    representation: int | None = setting(
+        None, "Width of the tanh layer before the head; none if left out.", affects_result=True
+    )
+    gelu: str | None = setting(
+        None, "Form of the GELU activation, instead of tanh.", choices=GELUS, affects_result=True
+    )
+    dropout: float | None = setting(
+        None, "Dropout rate after positions, attention outputs and MLP layers.", affects_result=True
+    )
+    attention_dropout: float | None = setting(None, "Dropout rate on attention probabilities.", affects_result=True)
     stochastic_depth: float | None = setting(
-        None, "Rate at which the last block's branches drop; grows linearly to it."
+        None, "Rate at which the last block's branches drop; grows linearly to it.", affects_result=True
     )
-    head_bias: float | None = setting(None, "Initial bias of the head; -10 suits sigmoid training on ImageNet-21k.")
-    weights: str | None = setting(None, "Weight file to start from, head included (Google or big_vision .npz).")
+    head_bias: float | None = setting(
+        None, "Initial bias of the head; -10 suits sigmoid training on ImageNet-21k.", affects_result=True
+    )
+    weights: str | None = setting(
+        None, "Weight file to start from, head included (Google or big_vision .npz).", affects_result=True
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SourceSettings:
     """Source."""
 
-    source: str = setting("digits", "Where examples come from: digits, synthetic, or tfds:imagenet2012.")
-    data_dir: str | None = setting(None, "Where TensorFlow Datasets are kept; its own default if left out.")
-    batch_size: int = setting(128, "Examples per step over all devices.")
+    source: str = setting(
+        "digits", "Where examples come from: digits, synthetic, or tfds:imagenet2012.", affects_result=True
+    )
+    data_dir: str | None = setting(
+        None, "Where TensorFlow Datasets are kept; its own default if left out.", affects_result=False
+    )
+    batch_size: int = setting(128, "Examples per step over all devices.", affects_result=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataSettings:
     """Training data."""
 
-    train_split: str = setting("train", "What to train on, e.g. train or train[:99%].")
+    train_split: str = setting("train", "What to train on, e.g. train or train[:99%].", affects_result=True)
     validation_split: str | None = setting(
-        None, "What chooses between checkpoints; 'none' for nothing. The source's validation split if left out."
+        None,
+        "What chooses between checkpoints; 'none' for nothing. The source's validation split if left out.",
+        affects_result=True,
     )
     test_split: str | None = setting(
-        None, "What the finished model is reported on; 'none' for nothing. The source's test split if left out."
+        None,
+        "What the finished model is reported on; 'none' for nothing. The source's test split if left out.",
+        affects_result=True,
     )
-    augment: str = setting("none", "Random transformations of training images.", choices=AUGMENTATIONS)
-    shuffle: bool = setting(True, "Whether each epoch visits the examples in a new random order.")
+    augment: str = setting(
+        "none", "Random transformations of training images.", choices=AUGMENTATIONS, affects_result=True
+    )
+    shuffle: bool = setting(True, "Whether each epoch visits the examples in a new random order.", affects_result=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizationSettings:
     """Optimization."""
 
-    steps: int | None = setting(None, "Length of training in updates. Give exactly one of steps, epochs, examples.")
-    epochs: float | None = setting(None, "Length of training in passes over the training split.")
-    examples: int | None = setting(None, "Length of training in examples.")
-    objective: str = setting("softmax", "Loss.", choices=OBJECTIVES)
-    label_smoothing: float = setting(0.0, "Share of each target spread evenly over all classes.")
-    optimizer: str = setting("adamw", "Update rule.", choices=OPTIMIZERS)
-    learning_rate: float = setting(1e-3, "Peak learning rate, reached after warm-up.")
-    end_learning_rate: float = setting(0.0, "Learning rate at the end of a linear or cosine schedule.")
-    schedule: str = setting("cosine", "Decay of the learning rate after warm-up.", choices=SCHEDULES)
-    warmup_steps: int = setting(0, "Updates over which the learning rate rises linearly from 0.")
-    weight_decay: float = setting(0.0, "Decoupled decay of kernels, times the learning rate.")
-    clip_norm: float = setting(1.0, "Gradients are scaled down to this global norm; 0 for no clipping.")
-    accumulate: int = setting(1, "Micro-batches per update on each replica: less memory, the same result.")
-    ema: float | None = setting(None, "Decay of the running average of weights that is evaluated and saved.")
+    steps: int | None = setting(
+        None, "Length of training in updates. Give exactly one of steps, epochs, examples.", affects_result=True
+    )
+    epochs: float | None = setting(None, "Length of training in passes over the training split.", affects_result=True)
+    examples: int | None = setting(None, "Length of training in examples.", affects_result=True)
+    objective: str = setting("softmax", "Loss.", choices=OBJECTIVES, affects_result=True)
+    label_smoothing: float = setting(0.0, "Share of each target spread evenly over all classes.", affects_result=True)
+    optimizer: str = setting("adamw", "Update rule.", choices=OPTIMIZERS, affects_result=True)
+    learning_rate: float = setting(1e-3, "Peak learning rate, reached after warm-up.", affects_result=True)
+    end_learning_rate: float = setting(
+        0.0, "Learning rate at the end of a linear or cosine schedule.", affects_result=True
+    )
+    schedule: str = setting(
+        "cosine", "Decay of the learning rate after warm-up.", choices=SCHEDULES, affects_result=True
+    )
+    warmup_steps: int = setting(0, "Updates over which the learning rate rises linearly from 0.", affects_result=True)
+    weight_decay: float = setting(0.0, "Decoupled decay of kernels, times the learning rate.", affects_result=True)
+    clip_norm: float = setting(
+        1.0, "Gradients are scaled down to this global norm; 0 for no clipping.", affects_result=True
+    )
+    accumulate: int = setting(
+        1, "Micro-batches per update on each replica: less memory, the same result.", affects_result=False
+    )
+    remat: bool = setting(
+        False, "Whether blocks are computed again in the backward pass: less memory, more time.", affects_result=False
+    )
+    multipliers: str = setting(
+        "",
+        "Learning-rate multipliers by weight path, as REGEX=NUMBER;REGEX=NUMBER. The first that fits the whole path "
+        "counts, every weight needs one, and 0 freezes: patch_encoder/.*=0;.*=1.",
+        affects_result=True,
+    )
+    ema: float | None = setting(
+        None, "Decay of the running average of weights that is evaluated and saved.", affects_result=True
+    )
     early_stopping: int | None = setting(
-        None, "Stop after this many evaluations without better validation accuracy, and keep the best weights."
+        None,
+        "Stop after this many evaluations without better validation accuracy, and keep the best weights.",
+        affects_result=True,
     )
 
 
@@ -97,19 +151,57 @@ class OptimizationSettings:
 class RunSettings:
     """Run."""
 
-    run_dir: str = setting("", "Folder for what the run writes; saved_models/SOURCE_VARIANT if left out.")
-    overwrite: bool = setting(False, "Whether a finished run in that folder may be replaced.", recorded=False)
-    seed: int = setting(0, "Initial weights, order, augmentation and dropout all follow from it.")
-    evaluate_every: int | None = setting(None, "Updates between evaluations; once per epoch if left out.")
-    log_every: int = setting(50, "Updates between rows of metrics.csv.")
-    steps_per_call: int = setting(50, "Updates per call into the graph; callbacks run between calls.")
-    distribution: str = setting("auto", "How training is spread over devices.", choices=DISTRIBUTIONS)
-    logical_cpus: int | None = setting(
-        None, "Split the CPU into this many devices, to try replicas without accelerators."
+    run_dir: str = setting(
+        "", "Folder for what the run writes; saved_models/SOURCE_VARIANT if left out.", affects_result=False
     )
-    precision: str = setting("float32", "Compute precision; variables stay in float32.", choices=PRECISIONS)
-    xla: bool = setting(False, "Whether forward and backward pass are compiled with XLA.")
-    dry_run: bool = setting(False, "Print the plan and stop.", recorded=False)
+    overwrite: bool = setting(
+        False, "Whether a finished run in that folder may be replaced.", recorded=False, affects_result=False
+    )
+    seed: int = setting(0, "Initial weights, order, augmentation and dropout all follow from it.", affects_result=True)
+    evaluate_every: int | None = setting(
+        None, "Updates between evaluations; once per epoch if left out.", affects_result=True
+    )
+    log_every: int = setting(50, "Updates between rows of metrics.csv.", affects_result=False)
+    steps_per_call: int = setting(
+        50, "Updates per call into the graph; callbacks run between calls.", affects_result=False
+    )
+    distribution: str = setting(
+        "auto", "How training is spread over devices.", choices=DISTRIBUTIONS, affects_result=False
+    )
+    tpu: str = setting(
+        "local", "With --distribution=tpu: local on a TPU machine, or the name of a Cloud TPU.", affects_result=False
+    )
+    worker_timeout: int = setting(
+        600, "Seconds without an answer after which another worker counts as lost.", affects_result=False
+    )
+    logical_cpus: int | None = setting(
+        None, "Split the CPU into this many devices, to try replicas without accelerators.", affects_result=False
+    )
+    precision: str = setting(
+        "auto",
+        "Compute precision; variables stay in float32. auto takes what the device is fast in.",
+        choices=PRECISIONS,
+        affects_result=True,
+    )
+    xla: bool = setting(False, "Whether forward and backward pass are compiled with XLA.", affects_result=True)
+    on_nonfinite: str = setting(
+        "stop",
+        "What to do about gradients that are not finite: stop before the update, or skip the update and count it.",
+        choices=ON_NONFINITE,
+        affects_result=False,
+    )
+    checkpoint_every: int | None = setting(
+        None, "Updates between checkpoints; one at every evaluation if left out.", affects_result=False
+    )
+    keep: int = setting(2, "How many checkpoints to keep, beside the best.", affects_result=False)
+    resume: str = setting(
+        "auto",
+        "Whether an unfinished run in the folder goes on: auto if there is one, never (it is begun anew), or require.",
+        choices=RESUME,
+        affects_result=False,
+        recorded=False,
+    )
+    dry_run: bool = setting(False, "Print the plan and stop.", recorded=False, affects_result=False)
 
 
 def check_positive(settings: object, *names: str) -> None:
@@ -156,7 +248,8 @@ def check_optimization(settings: OptimizationSettings) -> None:
 
 def check_run(settings: RunSettings) -> None:
     """Raises UsageError for run settings out of range."""
-    check_positive(settings, "evaluate_every", "log_every", "steps_per_call", "logical_cpus")
+    counts = ("evaluate_every", "log_every", "steps_per_call", "logical_cpus", "checkpoint_every", "keep")
+    check_positive(settings, *counts, "worker_timeout")
     if settings.seed < 0 or settings.seed >= 2**31:
         raise UsageError(f"--seed must lie in [0, 2^31); got {settings.seed}.")
 

@@ -1,7 +1,8 @@
 """Trains the reference model under one distribution, once per case, and saves what comes out.
 
 Run as a process by test_matrix.py, because TensorFlow takes its devices and its cluster only once per process:
-`python matrix_run.py OUTPUT.npz DISTRIBUTION LOGICAL_CPUS CASE...` with cases like `adamw-xla-4`.
+`python matrix_run.py OUTPUT.npz DISTRIBUTION LOGICAL_CPUS CASE...` with cases like `adamw-xla-4`: an optimizer, or
+dropout for AdamW with dropout; xla or plain; micro-batches.
 """
 
 import functools
@@ -48,7 +49,7 @@ def train(case, where):
                 variable.assign(value)
         schedule = optimization.WarmupSchedule("cosine", 3e-3, STEPS, 3)
         optimizer = optimization.optimizer(
-            "sgd" if optimizer_name == "sgd" else "adamw",
+            "adamw" if optimizer_name == "dropout" else optimizer_name,
             model.trainable_variables,
             learning_rate=schedule,
             weight_decay=0.1,

@@ -1,0 +1,157 @@
+"""metrics.csv: what a run measured, one row per interval; TensorBoard gets the same numbers."""
+
+import csv
+import io
+import sys
+import time
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+
+from trainers.engine.callbacks import learning_rate_of, step_of
+
+
+class MetricsFile(keras.callbacks.Callback):
+    """Writes a row of means every `log_every` updates, and at evaluations.
+
+    Columns: step, examples, loss, learning_rate (of the last update), gradient_norm (before clipping), the metrics and
+    their `val_` counterparts, weight_norm, input_wait (share of time spent waiting for batches), skipped (share of
+    updates left out), loss_scale, memory_gib (peak of the fullest GPU, or else of this process), seconds since training
+    began, not counting interruptions, and images_per_second.
+
+    Args:
+        path: The CSV file; any that tf.io.gfile writes.
+        batch_size: Global batch size.
+        log_every: Updates per row.
+        metrics: Names of the objective's metrics beside the loss, e.g. `accuracy`.
+        summaries: Folder of TensorBoard event files, or None for none.
+    """
+
+    def __init__(self, path, *, batch_size, log_every, metrics=("accuracy",), summaries=None):
+        super().__init__()
+        self.path = str(path)
+        self.batch_size = batch_size
+        self.log_every = log_every
+        self.columns = [
+            *("step", "examples", "loss", "learning_rate", "gradient_norm", *metrics, "val_loss"),
+            *(f"val_{name}" for name in metrics),
+            *("weight_norm", "input_wait", "skipped", "loss_scale", "memory_gib", "seconds", "images_per_second"),
+        ]
+        self._behind = False
+        self._summaries = tf.summary.create_file_writer(str(summaries)) if summaries else None
+
+    def on_train_begin(self, logs=None):
+        self._lines = [self._line(dict(zip(self.columns, self.columns, strict=True)))]
+        self._write_all()
+        self._begin = self._row_begin = time.perf_counter()
+        self._last = self._row_first = step_of(self.model)
+        self._sums: dict[str, tuple[float, int]] = {}
+        self._row: dict[str, float] = {}
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = step_of(self.model)
+        for name, value in (logs or {}).items():
+            if value == value:  # updates that were left out have no loss
+                total, count = self._sums.get(name, (0.0, 0))
+                self._sums[name] = (total + value * (step - self._last), count + step - self._last)
+        self._last = step
+        if step % self.log_every == 0:
+            self._close_row()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self._last > self._row_first:
+            self._close_row()
+        self._row |= {name: value for name, value in (logs or {}).items() if name.startswith("val_")}
+
+    def on_train_end(self, logs=None):
+        self._flush_row()
+
+    def get_state(self):
+        now = time.perf_counter()
+        return {
+            "lines": list(self._lines),
+            "sums": dict(self._sums),
+            "row": dict(self._row),
+            "row_first": self._row_first,
+            "seconds": now - self._begin,
+            "row_seconds": now - self._row_begin,
+        }
+
+    def set_state(self, state):
+        """Cuts the file back to what it was at that state."""
+        now = time.perf_counter()
+        self._lines = state["lines"]
+        self._sums = {name: (total, count) for name, (total, count) in state["sums"].items()}
+        self._row = state["row"]
+        self._row_first = state["row_first"]
+        self._begin, self._row_begin = now - state["seconds"], now - state["row_seconds"]
+        self._write_all()
+
+    def _close_row(self):
+        """A row waits for the next one to begin, so that an evaluation at its step can still join it."""
+        self._flush_row()
+        now, updates = time.perf_counter(), self._last - self._row_first
+        self._row = {name: total / count for name, (total, count) in self._sums.items()}
+        self._row |= {
+            "step": self._last,
+            "examples": self._last * self.batch_size,
+            "learning_rate": learning_rate_of(self.model),
+            "weight_norm": weight_norm(self.model),
+            "memory_gib": round(peak_memory(), 3),
+            "seconds": round(now - self._begin, 3),
+            "images_per_second": round(updates * self.batch_size / (now - self._row_begin), 1),
+        }
+        self._sums, self._row_begin, self._row_first = {}, now, self._last
+
+    def _flush_row(self):
+        if not self._row:
+            return
+        self._lines.append(self._line(self._row))
+        try:
+            if self._behind:
+                self._write_all()
+            else:
+                with tf.io.gfile.GFile(self.path, "a") as file:
+                    file.write(self._lines[-1])
+            self._summarise()
+        except (OSError, tf.errors.OpError) as error:
+            self._behind = True  # nothing is lost: the next row brings all of them
+            print(f"warning: {self.path} cannot be written now: {error}", file=sys.stderr, flush=True)
+        self._row = {}
+
+    def _summarise(self):
+        if self._summaries:
+            with self._summaries.as_default(step=int(self._row["step"])):
+                for name, value in self._row.items():
+                    tf.summary.scalar(name, value)
+
+    def _line(self, row: Mapping) -> str:
+        text = io.StringIO()
+        csv.DictWriter(text, self.columns, extrasaction="ignore", lineterminator="\n").writerow(row)
+        return text.getvalue()
+
+    def _write_all(self):
+        if tf.io.gfile.exists(self.path):  # ram:// would append
+            tf.io.gfile.remove(self.path)
+        with tf.io.gfile.GFile(self.path, "w") as file:
+            file.write("".join(self._lines))
+        self._behind = False
+
+
+def weight_norm(model) -> float:
+    """Global norm of the trainable weights."""
+    return float(tf.linalg.global_norm([variable.value for variable in model.trainable_variables]).numpy())
+
+
+def peak_memory() -> float:
+    """GiB: the largest peak of a GPU, or, without one, of this process."""
+    gpus = [gpu.name.removeprefix("/device:") for gpu in tf.config.list_logical_devices("GPU")]
+    if gpus:
+        return max(tf.config.experimental.get_memory_info(gpu)["peak"] for gpu in gpus) / 2**30
+    if sys.platform == "win32":  # which has no module `resource`
+        return float("nan")
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

@@ -1,0 +1,196 @@
+"""What every training command does once it has a model: train in a run folder, resumably, and report."""
+
+import contextlib
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_vit import optimization
+from keras_vit.objectives.classification import OBJECTIVES
+from trainers.data import pipeline
+from trainers.engine import callbacks, loop
+from trainers.engine.checkpoint import Checkpoints
+from trainers.engine.evaluation import Evaluation
+from trainers.engine.metrics_file import MetricsFile
+from trainers.engine.steps import Steps
+from trainers.engine.workers import Workers
+from trainers.runs import folder, report, resumption
+from trainers.settings import flags
+
+
+class Result(NamedTuple):
+    """What a run returns: the trained model, Keras's history, the contents of results.json, and its folder."""
+
+    model: Any
+    history: Any
+    metrics: dict[str, Any]
+    run_dir: str | None
+
+
+def start_of(settings) -> int:
+    """The step from which a run will go on, 0 for a new one.
+
+    Raises:
+        ValueError: if the folder holds something that may not be replaced or resumed.
+    """
+    folder.check(settings.run_dir, settings.overwrite)
+    steps = checkpoints_of(settings).steps()
+    return steps[-1] if resumption.resumes(settings, bool(steps)) else 0
+
+
+def steps_for(settings, source, plan: loop.Plan, where, make_model: Callable[[], keras.Model]) -> Steps:
+    """Model, objective and optimizer, under the run's strategy.
+
+    Args:
+        settings: Of the command.
+        source: Opened source of the training data.
+        plan: Length and rhythm of training.
+        where: Runtime.
+        make_model: Called under the strategy.
+
+    Raises:
+        ValueError: if the learning-rate multipliers do not fit the model.
+    """
+    with where.strategy.scope():
+        model = make_model()
+        multipliers = optimization.freeze(model, settings.multipliers)
+        schedule = optimization.WarmupSchedule(
+            settings.schedule,
+            settings.learning_rate,
+            plan.total_steps,
+            settings.warmup_steps,
+            settings.end_learning_rate,
+        )
+        optimizer = optimization.optimizer(
+            settings.optimizer,
+            model.trainable_variables,
+            learning_rate=schedule,
+            weight_decay=settings.weight_decay,
+            multipliers=multipliers,
+        )
+        model.compile(optimizer=optimizer)  # standard callbacks look for it on the model
+    return Steps(
+        model,
+        OBJECTIVES[settings.objective](source.num_classes, settings.label_smoothing),
+        optimizer,
+        where.strategy,
+        pipeline.batches(source, settings).element_spec,
+        batch_size=settings.batch_size,
+        clip_norm=settings.clip_norm,
+        accumulate=settings.accumulate,
+        ema=settings.ema,
+        xla=settings.xla,
+        seed=settings.seed,
+        skip_nonfinite=settings.on_nonfinite == "skip",
+    )
+
+
+def evaluation_of(steps: Steps, source, split: str | None, settings) -> Evaluation | None:
+    """Evaluation of a split by the run's objective, its labels not smoothed; None without a split."""
+    if split is None:
+        return None
+    objective = dataclasses.replace(steps.objective, label_smoothing=0.0)
+    feed = functools.partial(pipeline.evaluation_batches, source, split, settings)
+    return Evaluation(steps.model, objective, feed, steps.strategy, settings.batch_size)
+
+
+def train(
+    settings,
+    source,
+    plan: loop.Plan,
+    where,
+    steps: Steps,
+    validation: str | None,
+    test: str | None,
+    further_callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> Result:
+    """Trains, or goes on training, in the run folder; only the chief writes there and speaks.
+
+    Args:
+        settings: Of the command.
+        source: Opened source.
+        plan: Length and rhythm.
+        where: Runtime.
+        steps: Graph functions.
+        validation: Split that chooses between checkpoints, or None.
+        test: Split that the finished model is reported on, or None.
+        further_callbacks: The user's.
+    """
+    workers = Workers(where.strategy, where.workers, where.is_chief, settings.worker_timeout)
+    with contextlib.ExitStack() as stack:
+        checkpoints, state = None, None
+        if where.is_chief:
+            resumed = start_of(settings) > 0
+            stack.enter_context(folder.claimed(settings.run_dir, flags.to_flagfile(settings), resumed))
+            checkpoints = checkpoints_of(settings)
+            stack.callback(checkpoints.wait)
+            state = checkpoints.newest() if resumed else None
+        history, ours = make_callbacks(settings, plan, checkpoints)
+        trainer = loop.Trainer(
+            steps,
+            plan,
+            [*ours, *further_callbacks],
+            evaluation_of(steps, source, validation, settings),
+            checkpoints,
+            workers,
+        )
+        state = workers.from_chief(state)
+        if state is not None:
+            trainer.restore(state)
+            if where.is_chief:
+                print(f"resumes from step {steps.step:,} of {plan.total_steps:,} in {settings.run_dir}/", flush=True)
+        trainer.fit(functools.partial(pipeline.batches, source, settings, steps.step))
+        metrics = report.results(settings, plan, steps, trainer.progress.seconds, history)
+        model = uncompiled(steps.model)
+        if where.is_chief:
+            folder.replace_with(os.path.join(settings.run_dir, folder.MODEL), model.save)
+        if (evaluation := evaluation_of(steps, source, test, settings)) is not None:
+            with workers.waiting("test"):
+                means = evaluation.run(after_batch=workers.answered)
+            metrics |= {f"test_{name}": value for name, value in means.items()}
+        if where.is_chief:
+            folder.write_json(os.path.join(settings.run_dir, folder.RESULTS), metrics)
+            print(report.closing(metrics, settings.run_dir))
+        workers.any(False)  # nobody leaves while another still needs it
+    return Result(model, history, metrics, settings.run_dir if where.is_chief else None)
+
+
+def checkpoints_of(settings) -> Checkpoints:
+    return Checkpoints(os.path.join(settings.run_dir, folder.CHECKPOINTS), settings.keep)
+
+
+def make_callbacks(settings, plan: loop.Plan, checkpoints: Checkpoints | None):
+    """Keras's history, and the callbacks of every run; those that write and speak only on the chief."""
+    history = callbacks.History()
+    ours: list[keras.callbacks.Callback] = [history]
+    if checkpoints is not None:
+        logs = os.path.join(settings.run_dir, folder.LOGS)
+        ours += [
+            MetricsFile(
+                os.path.join(settings.run_dir, folder.METRICS),
+                batch_size=settings.batch_size,
+                log_every=settings.log_every,
+                summaries=os.path.join(logs, "rows"),
+            ),
+            callbacks.Progress(plan.total_steps, settings.batch_size),
+            keras.callbacks.TensorBoard(logs, write_graph=False),
+            callbacks.Best(checkpoints),
+        ]
+    if settings.early_stopping:
+        ours.append(
+            callbacks.EarlyStopping(
+                "val_accuracy", mode="max", patience=settings.early_stopping, restore_best_weights=True
+            )
+        )
+    return history, ours
+
+
+def uncompiled(model):
+    """The model without its optimizer: what is worth saving."""
+    copy = type(model).from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    return copy
