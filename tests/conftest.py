@@ -9,7 +9,11 @@ import sys
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 TESTS = pathlib.Path(__file__).parent
-SHARED = {"reference": TESTS / "reference.py", "oracle": TESTS / "keras_vit" / "oracle.py"}
+SHARED = {
+    "reference": TESTS / "reference.py",
+    "processes": TESTS / "processes.py",
+    "oracle": TESTS / "keras_vit" / "oracle.py",
+}
 
 
 class SharedModules(importlib.abc.MetaPathFinder):

@@ -41,14 +41,18 @@ def states(layer):
     return [variable for variable in layer.non_trainable_variables if "seed_generator" in variable.path]
 
 
-def training_step(layer, seed=7):
+def in_training(layer, inputs):
+    return layer(inputs, training=True)
+
+
+def training_step(layer, seed=7, outputs=in_training):
     """A function of inputs to a loss and gradients, its random states set first, as the engine sets them."""
 
     def step(inputs):
         for site, state in enumerate(states(layer)):
             state.assign([site, seed])
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(tf.square(tf.cast(layer(inputs, training=True), "float32")))
+            loss = tf.reduce_sum(tf.square(tf.cast(outputs(layer, inputs), "float32")))
         weights = {path: weight.value for path, weight in oracle.weights(layer).items() if weight.trainable}
         gradients = tape.gradient(loss, weights)
         return loss, {path: tf.convert_to_tensor(gradient) for path, gradient in gradients.items()}
@@ -56,12 +60,12 @@ def training_step(layer, seed=7):
     return step
 
 
-def kept_and_recomputed(model, images, mode="eager", **arguments):
+def kept_and_recomputed(model, images, mode="eager"):
     """The step's answer without and with recomputation."""
     answers = []
     for enabled in (False, True):
         recompute(model, enabled)
-        answers.append(MODES[mode](training_step(model, **arguments))(images))
+        answers.append(MODES[mode](training_step(model))(images))
     return answers
 
 
@@ -121,15 +125,14 @@ def test_mask_and_weights_of_a_block():
     block(tokens)
     oracle.randomise(block)
 
-    def outputs(inputs, training):
-        answer, weights = block(inputs, mask=mask, return_weights=True, training=training)
+    def both_outputs(block, inputs):
+        answer, weights = block(inputs, mask=mask, return_weights=True, training=True)
         return tf.concat([answer[..., :7], weights[:, 0]], axis=-1)
 
-    outputs.non_trainable_variables, outputs.weights, outputs.name = block.non_trainable_variables, block.weights, ""
     answers = []
     for enabled in (False, True):
         block.recompute = enabled
-        answers.append(training_step(outputs)(tokens))
+        answers.append(training_step(block, outputs=both_outputs)(tokens))
     assert_same(*answers, 1e-6)
 
 
@@ -180,7 +183,7 @@ def test_body_runs_twice_in_training_and_once_otherwise(monkeypatch):
 
 def test_compiler_neither_merges_the_second_run_nor_its_masks():
     # Merged, they would be kept from the forward pass, and no memory saved.
-    model, images = made(attention_dropout=0.0)
+    model, images = made(depth=1, attention_dropout=0.0, stochastic_depth=0.0)
     products, random_bits = [], []
     for enabled in (False, True):
         recompute(model, enabled)
@@ -188,8 +191,8 @@ def test_compiler_neither_merges_the_second_run_nor_its_masks():
         compiled = step.experimental_get_compiler_ir(tf.constant(images))(stage="optimized_hlo")
         products.append(compiled.count(" dot("))
         random_bits.append(compiled.count(" xor("))
-    # Of a block's eight products the second run needs all but the last.
-    assert products[1] == products[0] + 2 * 7
+    # Of the block's eight products the second run needs all but the last.
+    assert products[1] == products[0] + 7
     # All random bits but those of the patch encoder.
     assert random_bits[1] > 1.5 * random_bits[0]
 
@@ -201,7 +204,7 @@ def test_fit_trains_to_the_same_weights():
         model, images = made()
         recompute(model, enabled)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(keras.optimizers.SGD(0.01), loss)
+        model.compile(keras.optimizers.SGD(0.01), loss, jit_compile=False)
         model.fit(images, np.arange(4) % 3, batch_size=2, epochs=2, verbose=0)
         trained.append(oracle.values(model))
     for path, weight in trained[0].items():
@@ -214,7 +217,8 @@ def test_saved_model_does_not_carry_it(tmp_path):
     recompute(model)
     assert model.get_config() == config
     assert model.get_layer("block_1").get_config() == block_config
-    model.compile(keras.optimizers.SGD(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.01), loss, jit_compile=False)
     model.fit(images, np.arange(4) % 3, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -247,8 +251,8 @@ from keras_vit.vit import recompute
 keras.utils.set_random_seed(0)
 
 def made():
-    sizes = {"image_size": 8, "patch_size": 4, "width": 8, "depth": 2, "heads": 2, "mlp_width": 12, "num_classes": 3}
-    rates = {"dropout": 0.3, "attention_dropout": 0.2, "stochastic_depth": 0.4}
+    sizes = {"image_size": 8, "patch_size": 4, "width": 8, "depth": 1, "heads": 2, "mlp_width": 12, "num_classes": 3}
+    rates = {"dropout": 0.3, "attention_dropout": 0.2}
     model = keras_vit.build(keras_vit.Architecture(**sizes, **rates))
     for weight in model.trainable_variables:
         weight.assign(np.random.normal(0, 0.4, weight.shape))
@@ -286,7 +290,8 @@ def answers(enabled, xla):
     def replica():
         context = tf.distribute.get_replica_context()
         for site, state in enumerate(states):
-            state.value.assign(tf.stack([tf.constant(site, tf.int64), tf.cast(context.replica_id_in_sync_group, tf.int64)]))
+            place = tf.stack([site, context.replica_id_in_sync_group])
+            state.value.assign(tf.cast(place, tf.int64))
         loss, parts = compiled()
         return loss, context.all_reduce("SUM", parts)
 
@@ -297,7 +302,8 @@ def answers(enabled, xla):
 facts = {}
 for name, xla in (("graph", False), ("xla", True)):
     (kept_losses, kept), (losses, again) = answers(False, xla), answers(True, xla)
-    facts[name] = {"kept": kept_losses, "losses": losses, "error": error(kept, again), "largest": error(kept, [0] * len(kept))}
+    facts[name] = {"kept": kept_losses, "losses": losses, "error": error(kept, again)}
+    facts[name]["largest"] = max(float(np.abs(part).max()) for part in kept)
 pathlib.Path(sys.argv[1]).write_text(json.dumps(facts))
 """
 )

@@ -164,7 +164,8 @@ def _npz_pair(path: str, arrays: dict[str, np.ndarray], images_name: str, labels
     """Images (N, H, W, C) from 0 to 255 and labels (N,) or (N, Y) of one split, checked."""
     for name in (images_name, labels_name):
         if name not in arrays:
-            raise ValueError(f"--source=npz:{path} has no array {name}; it has {', '.join(arrays) or 'none'}.")
+            first = ", ".join([*arrays][:6]) or "none"
+            raise ValueError(f"--source=npz:{path} has no array {name}; it has {first}{', ...' * (len(arrays) > 6)}.")
     images, labels = arrays[images_name], arrays[labels_name]
     leading = images.ndim - 3
     if images.dtype not in (np.uint8, np.float32) or leading not in (1, 2) or not images.size:

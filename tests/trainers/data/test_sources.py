@@ -86,8 +86,9 @@ def test_classes_are_counted_over_all_splits(opened):
 
 
 WRONG = {
-    "no images": ({"labels": LABELS}, ["no array images", "it has labels"]),
+    "no images": ({"labels": LABELS}, ["no array images; it has labels."]),
     "no labels": ({"images": IMAGES}, ["no array labels"]),
+    "weights": ({f"layer_{i}": LABELS for i in range(9)}, ["it has layer_0, layer_1, layer_2, ", "layer_5, ..."]),
     "half a split": ({"images": IMAGES, "labels": LABELS, "test_labels": LABELS}, ["no array test_images"]),
     "float64": ({"images": IMAGES / 255, "labels": LABELS}, ["uint8 or float32", "float64"]),
     "one image": ({"images": IMAGES[0], "labels": LABELS}, ["(N, H, W, C)", "(8, 10, 3)"]),

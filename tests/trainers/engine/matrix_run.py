@@ -71,7 +71,7 @@ def train(case, where):
     )
     evaluation = Evaluation(model, objective, functools.partial(feed, arrays, EXAMPLES), where.strategy, BATCH)
     history = keras.callbacks.History()
-    loop.fit(steps, training, loop.Plan(STEPS, 4, 2, 2), [history], evaluation)
+    loop.Trainer(steps, loop.Plan(STEPS, 4, 2, 2), [history], evaluation).fit(training)
     results = {variable.path: variable.numpy() for variable in model.trainable_variables}
     results |= {f"log/{name}": np.array(values) for name, values in history.history.items()}
     return results
