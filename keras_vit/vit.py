@@ -93,8 +93,8 @@ def recompute(model: keras.Model, enabled: bool = True) -> None:
     """Makes every block of a model recompute its activations in the backward pass, to save memory.
 
     Between forward and backward pass only each block's input is kept. A training step computes each block once more,
-    about a third more work. Losses stay bit for bit the same, dropout masks included, and gradients up to rounding.
-    Models saved, or rebuilt from their config, do not carry the setting.
+    about a third more work. Results stay the same, dropout masks included, up to how a compiler rounds. Models
+    saved, or rebuilt from their config, do not carry the setting.
 
     Args:
         model: A model that contains `TransformerBlock`s, such as `build` returns.

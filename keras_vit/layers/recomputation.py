@@ -10,8 +10,8 @@ def recomputed(function, seed_generators):
     """Wraps a function of tokens so that of its activations only the tokens are kept for the gradient.
 
     `keras.remat` alone runs the function twice and so draws every dropout mask twice: the gradient would be that of
-    another function. Here each generator advances once, at this call, to the very seed that it would have handed out
-    inside the function; there it hands out that seed in both runs. Losses are bit for bit those without recomputation.
+    another function. Here each generator advances once, at this call, and inside the function hands out in both runs
+    the seed that it would have handed out without recomputation: masks are the same with it and without.
 
     Args:
         function: Maps tokens (B, T, D) to a tensor or a tuple of tensors; may draw once from each generator.

@@ -12,12 +12,14 @@ import numpy as np
 import processes
 import pytest
 
+import keras_vit  # noqa: F401  makes its layers known to load_model
+
 FLAGS = {
     "source": "synthetic",
     "variant": "mu/16",
     "image_size": 32,
     "batch_size": 32,
-    "steps": 1500,
+    "steps": 800,
     "evaluate_every": 100,
     "checkpoint_every": 15,
     "log_every": 10,

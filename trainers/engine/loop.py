@@ -241,11 +241,6 @@ class _EvaluationLeft(Exception):
     """A signal came while evaluating."""
 
 
-def fit(steps, feed, plan, callbacks, evaluation=None) -> None:
-    """Trains without checkpoints; see `Trainer`."""
-    Trainer(steps, plan, callbacks, evaluation).fit(feed)
-
-
 def check_callbacks(callbacks: Sequence[keras.callbacks.Callback], optimizer) -> None:
     """Raises ValueError, with the reason, for a callback that contradicts the engine."""
     scheduled = isinstance(optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule)

@@ -9,7 +9,6 @@ all of them are set from (seed, step, replica, micro-batch); nothing of them nee
 """
 
 import contextlib
-import time
 
 import numpy as np
 import tensorflow as tf
@@ -108,7 +107,7 @@ class Steps:
             NotFinite: before an update whose gradients are not finite.
             RuntimeError: if the optimizer did not advance by `count`.
         """
-        before, skipped, begin = self.step, self.skipped, time.perf_counter()
+        before, skipped = self.step, self.skipped
         healthy, waited = self._train(iterator, tf.constant(count))
         if not healthy.numpy():
             loss = self._rejected.take_means()["loss"]
@@ -120,7 +119,7 @@ class Steps:
         if self.step != before + count:
             raise RuntimeError(f"The step counter went from {before} to {self.step}, not by {count}.")
         logs = self._totals.take_means() | {
-            "input_wait": min(float(waited) / (time.perf_counter() - begin), 1.0),
+            "input_wait": float(waited.numpy()),
             "skipped": (self.skipped - skipped) / count,
         }
         return logs | ({"loss_scale": float(self._scale.value.numpy())} if self._scale else {})
@@ -168,8 +167,9 @@ class Steps:
 
     @tf.function(reduce_retracing=True)
     def _train(self, iterator, count):
-        """Returns whether all updates were finite or may be left out, and seconds spent waiting for batches."""
-        healthy, waited, free = tf.constant(True), tf.constant(0.0, tf.float64), tf.timestamp()
+        """Returns whether no update had to stop training, and the share of time spent waiting for batches."""
+        begin = tf.timestamp()
+        healthy, waited, free = tf.constant(True), tf.constant(0.0, tf.float64), begin
         for _ in tf.range(count):
             batch = next(iterator)
             with tf.control_dependencies(tf.nest.flatten(self.strategy.experimental_local_results(batch))):
@@ -188,7 +188,7 @@ class Steps:
                 break
             with tf.control_dependencies([self.optimizer.iterations.value + 0]):
                 free = tf.timestamp()
-        return healthy, waited
+        return healthy, waited / tf.maximum(free - begin, 1e-9)
 
     def _reduced_gradients(self, batch):
         """On each replica: the global batch's gradients, their norm, and the metric sums of the replica's part."""

@@ -138,6 +138,7 @@ def train(
             checkpoints,
             workers,
         )
+        check_precision(steps.model.dtype_policy.name, workers)
         state = workers.from_chief(state)
         if state is not None:
             trainer.restore(state)
@@ -157,6 +158,13 @@ def train(
             print(report.closing(metrics, settings.run_dir))
         workers.any(False)  # nobody leaves while another still needs it
     return Result(model, history, metrics, settings.run_dir if where.is_chief else None)
+
+
+def check_precision(precision: str, workers: Workers) -> None:
+    """Raises ValueError if `--precision=auto` chose something else on the chief, whose device may be another."""
+    chiefs = workers.from_chief(precision)
+    if chiefs != precision:
+        raise ValueError(f"--precision=auto means {precision} here and {chiefs} at the chief; name one of them.")
 
 
 def checkpoints_of(settings) -> Checkpoints:

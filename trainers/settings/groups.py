@@ -72,7 +72,7 @@ class SourceSettings:
     """Source."""
 
     source: str = setting(
-        "digits", "Where examples come from: digits, synthetic, or tfds:imagenet2012.", affects_result=True
+        "digits", "Where examples come from: digits, synthetic, npz:FILE, or tfds:imagenet2012.", affects_result=True
     )
     data_dir: str | None = setting(
         None, "Where TensorFlow Datasets are kept; its own default if left out.", affects_result=False
@@ -169,7 +169,9 @@ class RunSettings:
         "auto", "How training is spread over devices.", choices=DISTRIBUTIONS, affects_result=False
     )
     tpu: str = setting(
-        "local", "With --distribution=tpu: local on a TPU machine, or the name of a Cloud TPU.", affects_result=False
+        "local",
+        "With --distribution=tpu or auto: local, the name of a Cloud TPU, or grpc://HOST:8470.",
+        affects_result=False,
     )
     worker_timeout: int = setting(
         600, "Seconds without an answer after which another worker counts as lost.", affects_result=False

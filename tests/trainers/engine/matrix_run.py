@@ -18,10 +18,12 @@ from keras_vit import optimization
 from keras_vit.objectives.classification import Softmax
 from trainers.engine import loop, runtime
 from trainers.engine.evaluation import Evaluation
+from trainers.engine.loss_scale import LossScale
 from trainers.engine.steps import Steps
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures"
 BATCH, STEPS, EXAMPLES = 16, 12, 37
+REBUILT = {"dropout": {"dropout": 0.2, "stochastic_depth": 0.1}, "float16": {"dtype": "mixed_float16"}}
 
 
 def feed(arrays, stop, share, shares, rows):
@@ -37,19 +39,19 @@ def feed(arrays, stop, share, shares, rows):
 
 
 def train(case, where):
-    optimizer_name, compiled, accumulate = case.split("-")
+    rule, compiled, accumulate = case.split("-")
     data = np.load(FIXTURES / "train_batches.npz")
     arrays = {name: data[name].reshape(-1, *data[name].shape[2:]) for name in ("images", "labels")}
     with where.strategy.scope():
         model = keras_vit.weights.load(FIXTURES / "train_init.npz")
-        if optimizer_name == "dropout":
+        if rule in REBUILT:
             arrays_of_model = model.get_weights()
-            model = keras_vit.build(model.architecture, dropout=0.2, stochastic_depth=0.1)
+            model = keras_vit.build(model.architecture, **REBUILT[rule])
             for variable, value in zip(model.trainable_variables, arrays_of_model, strict=True):
                 variable.assign(value)
         schedule = optimization.WarmupSchedule("cosine", 3e-3, STEPS, 3)
         optimizer = optimization.optimizer(
-            "adamw" if optimizer_name == "dropout" else optimizer_name,
+            {"dropout": "adamw", "float16": "sgd"}.get(rule, rule),
             model.trainable_variables,
             learning_rate=schedule,
             weight_decay=0.1,
@@ -69,11 +71,15 @@ def train(case, where):
         ema=0.9,
         xla=compiled == "xla",
     )
+    if steps._scale:
+        steps._scale.value.assign(LossScale.LARGEST)
     evaluation = Evaluation(model, objective, functools.partial(feed, arrays, EXAMPLES), where.strategy, BATCH)
     history = keras.callbacks.History()
     loop.Trainer(steps, loop.Plan(STEPS, 4, 2, 2), [history], evaluation).fit(training)
     results = {variable.path: variable.numpy() for variable in model.trainable_variables}
-    results |= {f"log/{name}": np.array(values) for name, values in history.history.items()}
+    logs = {name: values for name, values in history.history.items() if name != "input_wait"}
+    results |= {f"log/{name}": np.array(values) for name, values in logs.items()}
+    results["log/loss_scale"] = np.array(steps.state()["loss_scale"].get("value", 1.0))
     return results
 
 

@@ -1,4 +1,6 @@
-"""The loop: `fit`'s order of callbacks, its numbers, exact averages, exact evaluation."""
+"""The loop: `fit`'s order of callbacks, its numbers, exact averages, exact evaluation, what is not finite."""
+
+import time
 
 import keras
 import numpy as np
@@ -11,9 +13,11 @@ import keras_vit
 from keras_vit import optimization
 from keras_vit.objectives.classification import Softmax
 from trainers.engine import callbacks, loop
+from trainers.engine.checkpoint import Checkpoints
 from trainers.engine.evaluation import Evaluation
 from trainers.engine.feeding import distribute
-from trainers.engine.steps import Steps
+from trainers.engine.loss_scale import LossScale
+from trainers.engine.steps import NotFinite, Steps
 
 EVENTS = [
     f"on_{phase}_{edge}"
@@ -48,9 +52,9 @@ def feed(batches):
     return lambda share, shares, rows: batches.unbatch().batch(rows, drop_remainder=True)
 
 
-def small(**changes):
+def small(dtype="float32", **changes):
     keras.utils.set_random_seed(0)
-    model = keras_vit.build("mu/16", image_size=32, num_classes=3)
+    model = keras_vit.build("mu/16", image_size=32, num_classes=3, dtype=dtype)
     model.get_layer("head").kernel.assign(np.random.default_rng(1).normal(size=(32, 3)) * 0.1)
     optimizer = optimization.optimizer("adamw", model.trainable_variables, learning_rate=1e-2)
     model.compile(optimizer=optimizer)
@@ -66,7 +70,7 @@ def test_callbacks_are_called_in_the_order_of_fit():
     ours, theirs = Recorder(), Recorder()
     steps = small()
     evaluation = Evaluation(steps.model, steps.objective, feed(dataset(2)), steps.strategy, 8)
-    loop.fit(steps, feed(dataset()), loop.Plan(4, 2, 1, 1), [ours], evaluation)
+    loop.Trainer(steps, loop.Plan(4, 2, 1, 1), [ours], evaluation).fit(feed(dataset()))
 
     model = keras_vit.build("mu/16", image_size=32, num_classes=3)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -86,7 +90,7 @@ def test_losses_equal_those_of_fit():
     losses = {}
     steps = small()
     log = keras.callbacks.History()
-    loop.fit(steps, feed(dataset()), loop.Plan(4, 1, 1, 1), [log])
+    loop.Trainer(steps, loop.Plan(4, 1, 1, 1), [log]).fit(feed(dataset()))
     losses["ours"] = log.history["loss"]
 
     model = small().model
@@ -105,7 +109,7 @@ def test_steps_per_call_does_not_change_the_result():
     weights = []
     for steps_per_call in (1, 3):
         steps = small(clip_norm=0.1, ema=0.9)
-        loop.fit(steps, feed(dataset().repeat()), loop.Plan(7, 5, 100, steps_per_call), [])
+        loop.Trainer(steps, loop.Plan(7, 5, 100, steps_per_call), []).fit(feed(dataset().repeat()))
         weights.append(steps.model.get_weights())
     for one, other in zip(*weights, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -173,7 +177,7 @@ def test_stop_training_is_honoured_after_a_call():
             self.model.stop_training = True
 
     steps = small()
-    loop.fit(steps, feed(dataset().repeat()), loop.Plan(20, 5, 100, 2), [Stop()])
+    loop.Trainer(steps, loop.Plan(20, 5, 100, 2), [Stop()]).fit(feed(dataset().repeat()))
     assert steps.step == 2
 
 
@@ -191,7 +195,7 @@ def test_calls_cover_training_and_cross_no_boundary(total, evaluate, log, per_ca
 
 def test_progress_is_line_wise_away_from_a_terminal(capsys):
     steps = small()
-    loop.fit(steps, feed(dataset().repeat()), loop.Plan(4, 2, 2, 2), [callbacks.Progress(4, 8)])
+    loop.Trainer(steps, loop.Plan(4, 2, 2, 2), [callbacks.Progress(4, 8)]).fit(feed(dataset().repeat()))
     lines = capsys.readouterr().err.splitlines()
     assert [line.split("  ")[0] for line in lines] == ["step 2/4", "step 4/4"]
     assert all(word in lines[0] for word in ("loss", "accuracy", "lr", "img/s", "left"))
@@ -205,7 +209,7 @@ def test_progress_on_a_terminal_is_a_bar_with_the_time_left():
             return True
 
     terminal = Terminal()
-    loop.fit(small(), feed(dataset().repeat()), loop.Plan(4, 2, 2, 2), [callbacks.Progress(4, 8, terminal)])
+    loop.Trainer(small(), loop.Plan(4, 2, 2, 2), [callbacks.Progress(4, 8, terminal)]).fit(feed(dataset().repeat()))
     shown = terminal.getvalue()
     assert "4/4" in shown and "loss" in shown and "100%" in shown
 
@@ -223,3 +227,155 @@ def test_every_dropout_of_the_model_is_seeded():
     first = [tuple(variable.numpy()) for variable in steps._seeds]
     strategy.run(steps._set_seeds, args=(1,))
     assert len({*first, *(tuple(variable.numpy()) for variable in steps._seeds)}) == 22
+
+
+def training_data(value=None):
+    """Batches of which the second holds a value that ruins its gradients."""
+    batches = [{name: np.array(rows) for name, rows in batch.items()} for batch in dataset(4).as_numpy_iterator()]
+    if value is not None:
+        batches[1]["images"][0, 0, 0, 0] = value
+    stacked = {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
+    return tf.data.Dataset.from_tensor_slices(stacked)
+
+
+def test_a_step_that_is_not_finite_is_not_applied_and_said(tmp_path):
+    clean, ruined = small(), small()
+    clean.train(iter(distribute(feed(training_data()), clean.strategy, 8)), 1)
+    with pytest.raises(NotFinite, match=r"gradients of step 2 are not finite \(its loss: nan\)"):
+        ruined.train(iter(distribute(feed(training_data(np.nan)), ruined.strategy, 8)), 3)
+    assert ruined.step == 1 and NotFinite.exit_code == 3
+    for one, other in zip(clean.model.get_weights(), ruined.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_last_good_checkpoint_is_named(tmp_path):
+    steps = small()
+    checkpoints = Checkpoints(str(tmp_path))
+    trainer = loop.Trainer(steps, loop.Plan(4, 4, 1, 1, 1), [], checkpoints=checkpoints)
+    with pytest.raises(NotFinite, match=f"Last good checkpoint: step 1 in {tmp_path}"):
+        trainer.fit(feed(training_data(np.inf)))
+
+
+def test_a_skipped_step_counts_as_a_step_and_is_counted():
+    steps = small(skip_nonfinite=True, ema=0.9)
+    iterator = iter(distribute(feed(training_data(np.nan)), steps.strategy, 8))
+    first = steps.train(iterator, 1)
+    before = steps.model.get_weights()
+    second = steps.train(iterator, 1)
+    assert (first["skipped"], second["skipped"], steps.skipped, steps.step) == (0, 1, 1, 2)
+    assert np.isnan(second["loss"])
+    for one, other in zip(before, steps.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    rest = steps.train(iterator, 2)
+    assert np.isfinite(rest["loss"]) and steps.step == 4 and steps.skipped == 1
+
+
+def test_skipped_steps_do_not_spoil_the_means():
+    steps = small(skip_nonfinite=True)
+    history = callbacks.History()
+    loop.Trainer(steps, loop.Plan(4, 4, 1, 1), [history]).fit(feed(training_data(np.nan)))
+    assert history.history["skipped"] == [0.25] and np.isfinite(history.history["loss"][0])
+
+
+def test_the_loss_scale_halves_on_overflow_and_grows_after_a_while():
+    scale = LossScale(tf.distribute.get_strategy())
+    scale.update(tf.constant(False))
+    assert scale.value.numpy() == LossScale.INITIAL / 2
+    scale.finite_steps.assign(LossScale.GROWS_AFTER - 2)
+    scale.update(tf.constant(True))
+    assert scale.value.numpy() == LossScale.INITIAL / 2
+    scale.update(tf.constant(True))
+    assert (scale.value.numpy(), scale.finite_steps.numpy()) == (LossScale.INITIAL, 0)
+    for _ in range(40):
+        scale.update(tf.constant(False))
+    assert scale.value.numpy() == LossScale.SMALLEST and scale.exhausted
+
+
+def test_float16_scales_the_loss_and_leaves_overflowing_steps_out():
+    steps = small("mixed_float16")
+    steps._scale.value.assign(2.0**24)
+    iterator = iter(distribute(feed(dataset().repeat()), steps.strategy, 8))
+    logs = [steps.train(iterator, 1) for _ in range(30)]
+    assert logs[0]["skipped"] == 1 and logs[0]["loss_scale"] == 2.0**23
+    assert logs[-1]["skipped"] == 0 and logs[-1]["loss"] < 1.1 and 1 < logs[-1]["loss_scale"] < 2.0**23
+    assert steps.step == 30 and all(variable.dtype == "float32" for variable in steps.model.weights)
+
+
+def test_float16_stops_where_no_scale_helps():
+    steps = small("mixed_float16")
+    steps._scale.value.assign(4.0)
+    ruined = training_data(np.nan).skip(1).take(1).repeat()
+    with pytest.raises(NotFinite):
+        steps.train(iter(distribute(feed(ruined), steps.strategy, 8)), 10)
+    assert steps.skipped == 2 and steps.step == 2
+
+
+def test_scaled_gradients_are_those_of_the_loss():
+    """In float16 the scale keeps small gradients; reduced, divided by it, they have the norm of those in float32."""
+    norms = []
+    for dtype in ("float32", "mixed_float16"):
+        steps = small(dtype)
+        if steps._scale:
+            steps._scale.value.assign(2.0**10)
+        norms.append(steps.train(iter(distribute(feed(dataset()), steps.strategy, 8)), 1)["gradient_norm"])
+    assert norms[1] == pytest.approx(norms[0], rel=5e-3)
+
+
+def test_the_state_is_complete_and_another_models_is_refused():
+    one = small(ema=0.9)
+    one.train(iter(distribute(feed(dataset().repeat()), one.strategy, 8)), 3)
+    state = one.state()
+    other = small(ema=0.9)
+    other.restore(state)
+    results = []
+    for steps in (one, other):
+        batches = dataset().repeat().skip(3)
+        steps.train(iter(distribute(feed(batches), steps.strategy, 8)), 2)
+        results.append(steps.state())
+    for part in results[0]:
+        for name, value in results[0][part].items():
+            np.testing.assert_array_equal(value, results[1][part][name], err_msg=name)
+    with pytest.raises(ValueError, match="averages"):
+        small().restore({**state, "averages": state["averages"]} | {"weights": state["weights"]})
+    with pytest.raises(ValueError, match="weights"):
+        other.restore({**state, "weights": {}})
+
+
+def test_the_share_of_time_spent_waiting_for_input():
+    def slow(batch):
+        return tf.numpy_function(lambda: time.sleep(0.2) or np.float32(0), [], tf.float32) * 0 + batch
+
+    steps = small()
+    batches = dataset().repeat()
+    fast = iter(distribute(feed(batches.take(8).cache()), steps.strategy, 8))
+    steps.train(fast, 2)
+    slowed = (
+        batches.unbatch().batch(8, drop_remainder=True).map(lambda batch: {**batch, "weights": slow(batch["weights"])})
+    )
+    waits = steps.train(iter(distribute(lambda *_: slowed, steps.strategy, 8)), 4)["input_wait"]
+    assert 0.3 < waits <= 1.0001
+    assert 0 <= steps.train(fast, 4)["input_wait"] < waits
+
+
+@pytest.mark.parametrize(
+    ("callback", "reason"),
+    [
+        (lambda: keras.callbacks.SwapEMAWeights(), "--ema"),
+        (lambda: keras.callbacks.BackupAndRestore("folder"), "checkpoints"),
+        (lambda: keras.callbacks.ReduceLROnPlateau("loss"), "schedule"),
+        (lambda: keras.callbacks.LearningRateScheduler(lambda epoch: 0.1), "schedule"),
+    ],
+)
+def test_callbacks_that_contradict_the_engine_are_refused(callback, reason):
+    steps = small()
+    steps.optimizer._learning_rate = optimization.WarmupSchedule("cosine", 0.1, 10)
+    with pytest.raises(ValueError, match=reason):
+        loop.Trainer(steps, loop.Plan(4, 2, 2, 2), [callback()])
+
+
+def test_reduce_on_plateau_works_on_a_plain_rate():
+    steps = small()
+    before = float(steps.optimizer.learning_rate.numpy())
+    reduce = keras.callbacks.ReduceLROnPlateau("loss", mode="min", patience=1, min_delta=9.0, factor=0.5)
+    loop.Trainer(steps, loop.Plan(6, 1, 1, 1), [reduce]).fit(feed(dataset().repeat()))
+    assert float(steps.optimizer.learning_rate.numpy()) < before

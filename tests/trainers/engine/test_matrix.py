@@ -1,56 +1,32 @@
 """One device, several replicas and several processes train to the same weights: clipping active, averages and decay on,
 an uneven last evaluation batch. The runs are real processes; see matrix_run.py."""
 
-import json
-import os
 import pathlib
-import socket
 import subprocess
 import sys
 
 import numpy as np
+import processes
 import pytest
 
 SCRIPT = pathlib.Path(__file__).with_name("matrix_run.py")
-CASES = [f"{rule}-{compiled}-{parts}" for rule in ("adamw", "sgd") for compiled in ("plain", "xla") for parts in (1, 4)]
+RULES = ("adam", "adamw", "sgd")
+CASES = [f"{rule}-{compiled}-{parts}" for rule in RULES for compiled in ("plain", "xla") for parts in (1, 4)]
+FLOAT16 = [f"float16-{compiled}-{parts}" for compiled in ("plain", "xla") for parts in (1, 4)]
 # Each process takes its devices once, so it runs all its cases.
 RUNS = {
-    "one_device": ("one_device", 1, CASES),
-    "mirrored x2": ("mirrored", 2, [*CASES, "dropout-xla-1"]),
-    "mirrored x4": ("mirrored", 4, CASES),
-    "multi_worker x2": ("multi_worker", 1, [*CASES, "dropout-xla-1"]),
+    "one_device": ("one_device", 1, [*CASES, *FLOAT16]),
+    "mirrored x2": ("mirrored", 2, [*CASES, *FLOAT16, "dropout-xla-1"]),
+    "mirrored x4": ("mirrored", 4, [*CASES, *FLOAT16]),
+    "multi_worker x2": ("multi_worker", 1, [*CASES, *FLOAT16, "dropout-xla-1"]),
 }
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-def cluster(distribution):
-    """Environments of the processes that make up a run."""
-    if distribution != "multi_worker":
-        return [{}]
-    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
-    return [
-        {"TF_CONFIG": json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})}
-        for index in range(2)
-    ]
 
 
 def run(folder, distribution, logical_cpus, cases):
     output = folder / f"{distribution}{logical_cpus}.npz"
-    command = [sys.executable, str(SCRIPT), str(output), distribution, str(logical_cpus), *cases]
-    processes = [
-        subprocess.Popen(command, env={**os.environ, **extra}, stderr=subprocess.PIPE, text=True)
-        for extra in cluster(distribution)
-    ]
-    for process in processes:
+    environments = processes.cluster(2) if distribution == "multi_worker" else [{}]
+    started = [processes.start([SCRIPT, output, distribution, logical_cpus, *cases], each) for each in environments]
+    for process in started:
         _, errors = process.communicate(timeout=900)
         assert process.returncode == 0, errors[-2000:]
     with np.load(output) as results:
@@ -81,6 +57,20 @@ def test_replicas_train_to_the_weights_of_one_device(results, name, case):
             assert difference <= 3e-3 * 12, path
         else:
             assert difference <= 1e-5 * np.abs(expected).max(), path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", FLOAT16)
+@pytest.mark.parametrize("name", list(RUNS))
+def test_float16_leaves_the_same_steps_out_everywhere(results, name, case):
+    """Which updates overflow, and the scale in the end, are the same; sums in float16 agree to its 11 bits only."""
+    reference, ours = arrays_of(results["one_device"], "float16-plain-1"), arrays_of(results[name], case)
+    for log in ("log/skipped", "log/loss_scale"):
+        np.testing.assert_array_equal(ours[log], reference[log])
+    assert 0 < reference["log/skipped"].sum() < 3 and reference["log/loss_scale"] < 2**24
+    for path, expected in reference.items():
+        if not path.startswith("log/") and not path.endswith("key/bias"):
+            assert np.abs(ours[path] - expected).max() <= 5e-3 * np.abs(expected).max(), path
 
 
 @pytest.mark.slow

@@ -121,9 +121,12 @@ def test_no_tpu_is_one_line_with_advice(machine, name, fails_at, error, said):
         assert "--tpu=my-tpu" in message and "running Cloud TPU" in message
 
 
-def test_plain_tensorflow_itself_says_what_the_stand_ins_say():
-    with pytest.raises(ValueError, match=f"TensorFlow {tf.__version__} is installed without TPU support"):
+def test_tensorflow_itself_without_a_tpu():
+    """Plain TensorFlow and tensorflow-tpu fail differently; the stand-ins above repeat both."""
+    with pytest.raises(ValueError, match="found no TPU that it can use") as error:
         tpu.connect_tpu("local")
+    plain = "ConfigureDistributedTPU" in str(error.value.__cause__)
+    assert (f"TensorFlow {tf.__version__} is installed without TPU support" in str(error.value)) is plain
 
 
 def test_plain_tensorflow_on_a_tpus_host_is_not_sent_back_to_auto(machine, monkeypatch):

@@ -1,0 +1,141 @@
+"""The gradients of each model family under XLA, as a TPU needs them: compiled, of static shapes, equal to uncompiled.
+
+No TPU is at hand; XLA's CPU compiler takes the same graph. Of each family the smallest member and a deep narrow one.
+"""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vit import build, parse
+from keras_vit.objectives.classification import OBJECTIVES
+from keras_vit.variants import CHOICES
+from trainers.engine.steps import Steps
+
+SMALLEST = {"image_size": 32}
+DEEP = {"image_size": 32, "depth": 24, "width": 32, "heads": 2, "mlp_width": 64}
+# Relative to each array's largest entry; half precision is rounded elsewhere in compiled code.
+TOLERANCES = {"float32": 1e-5, "mixed_float16": 2e-2, "mixed_bfloat16": 1e-1}
+CLASSES, BATCH = 5, 4
+
+
+def made(precision="float32", **fields):
+    keras.utils.set_random_seed(0)
+    model = build(parse("mu/16", num_classes=CLASSES, **fields), dtype=precision)
+    # Behind a head or a class token of zeros, as new ones are, some gradients are zero.
+    for weight in model.trainable_variables:
+        weight.assign_add(keras.random.normal(weight.shape, stddev=0.1))
+    return model
+
+
+def batch_of(model):
+    return {
+        "images": tf.random.stateless_uniform((BATCH, *model.architecture.image_shape), (1, 2), -1, 1),
+        "labels": tf.constant([0, 1, 2, 3]),
+        "weights": tf.constant([1.0, 1.0, 1.0, 0.0]),
+    }
+
+
+def gradient_function(model, batch, xla, objective="softmax"):
+    """The engine's own."""
+    optimizer = keras.optimizers.SGD(0.1)
+    optimizer.build(model.trainable_variables)
+    spec = {name: tf.TensorSpec(rows.shape, rows.dtype) for name, rows in batch.items()}
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+    steps = Steps(model, OBJECTIVES[objective](CLASSES), optimizer, strategy, spec, batch_size=BATCH, xla=xla)
+    return steps._compiled_gradients
+
+
+def gradients_by_path(model, batch, **arguments):
+    gradients, sums = gradient_function(model, batch, **arguments)(batch)
+    paths = [variable.path for variable in model.trainable_variables]
+    return dict(zip(paths, [np.asarray(gradient) for gradient in gradients], strict=True)), sums
+
+
+def assert_finite(gradients, sums):
+    assert np.isfinite(float(sums["loss"][0]))
+    for path, gradient in gradients.items():
+        assert gradient.dtype == np.float32, path
+        assert np.all(np.isfinite(gradient)), path
+        assert path.endswith("key/bias") or np.any(gradient), path
+
+
+def assert_compiles_exactly(model, tolerance, objective="softmax"):
+    batch = batch_of(model)
+    compiled, sums = gradients_by_path(model, batch, xla=True, objective=objective)
+    expected, expected_sums = gradients_by_path(model, batch, xla=False, objective=objective)
+    assert_finite(compiled, sums)
+    np.testing.assert_allclose(sums["loss"][0], expected_sums["loss"][0], rtol=tolerance)
+    for path, gradient in expected.items():
+        if not path.endswith("key/bias"):  # no true gradient, only rounding
+            error = np.abs(compiled[path] - gradient).max()
+            assert error <= tolerance * np.abs(gradient).max(), path
+
+
+# Every kind of position, pooling and objective at least once.
+KINDS = [
+    (position, [*CHOICES["pool"]][number % len(CHOICES["pool"])], [*OBJECTIVES][number % len(OBJECTIVES)])
+    for number, position in enumerate(CHOICES["position"])
+]
+
+
+def test_kinds_are_all_there():
+    assert {position for position, _, _ in KINDS} == set(CHOICES["position"])
+    assert {pool for _, pool, _ in KINDS} == set(CHOICES["pool"])
+    assert {objective for _, _, objective in KINDS} == set(OBJECTIVES)
+
+
+@pytest.mark.parametrize("position, pool, objective", KINDS)
+def test_smallest_vit(position, pool, objective):
+    assert_compiles_exactly(made(**SMALLEST, position=position, pool=pool), TOLERANCES["float32"], objective)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_smallest_vit_in_half_precision(precision):
+    model = made(precision, **SMALLEST, position="relative", pool="map")
+    assert_compiles_exactly(model, TOLERANCES[precision])
+
+
+def test_deep_narrow_vit():
+    assert_compiles_exactly(made(**DEEP), TOLERANCES["float32"])
+
+
+def assert_compiles_with_masks(model, objective):
+    """Compiled masks are others than uncompiled ones, but for a random state always the same."""
+    batch = batch_of(model)
+    function = gradient_function(model, batch, xla=True, objective=objective)
+    states = [variable for variable in model.non_trainable_variables if "seed_generator" in variable.path]
+    answers = []
+    for place in (1, 1, 2):
+        for site, state in enumerate(states):
+            state.assign([site, place])
+        gradients, sums = function(batch)
+        answers.append(dict(zip([v.path for v in model.trainable_variables], map(np.asarray, gradients), strict=True)))
+        assert_finite(answers[-1], sums)
+    first, again, other = (answer["head/kernel"] for answer in answers)
+    np.testing.assert_array_equal(again, first)
+    assert not np.allclose(other, first)
+
+
+@pytest.mark.parametrize(
+    "sizes, precision, objective",
+    [(SMALLEST, "mixed_float16", "sigmoid"), (DEEP, "mixed_bfloat16", "softmax")],
+    ids=["smallest", "deep"],
+)
+def test_vit_with_dropout(sizes, precision, objective):
+    model = made(precision, **sizes, dropout=0.1, stochastic_depth=0.1)
+    assert_compiles_with_masks(model, objective)
+
+
+def bounded_dimensions(function, *arguments):
+    """How often a dimension has no more than an upper bound, as in f32[<=4]."""
+    return function.experimental_get_compiler_ir(*arguments)(stage="hlo").count("[<=")
+
+
+def test_shapes_are_static():
+    dynamic = tf.function(lambda rows: tf.boolean_mask(rows, rows > 0), jit_compile=True)
+    assert bounded_dimensions(dynamic, tf.constant([1.0, -1.0])) > 0
+    model = made(**SMALLEST, position="relative", pool="map", dropout=0.1, attention_dropout=0.1)
+    batch = batch_of(model)
+    assert bounded_dimensions(gradient_function(model, batch, xla=True), batch) == 0
