@@ -28,7 +28,7 @@ BATCH, UPDATES, EVALUATED = 16, 12, 37
 DECAY = 0.1
 # Gradients of the reference model have a global norm of 1 to 3, and half or a quarter of that per replica.
 CLIP = 0.5
-TIMEOUT_SECONDS = 180
+TIMEOUT_SECONDS = 300
 PARALLEL_RUNS = 2
 
 # Processes and replicas of each.

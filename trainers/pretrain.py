@@ -106,7 +106,7 @@ def splits_of(settings: Settings, source) -> tuple[str | None, str | None]:
     return found[0], found[1]
 
 
-def architecture_for(settings: Settings, source):
+def architecture_for(settings: groups.ModelSettings, source):
     """The architecture that the flags and the source make together."""
     from keras_vit import variants
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers import evaluate, pretrain
+from trainers import benchmark, evaluate, pretrain
 from trainers.settings import fields, flags, groups
 
-COMMANDS = {"pretrain": pretrain.Settings, "evaluate": evaluate.Settings}
+COMMANDS = {"pretrain": pretrain.Settings, "evaluate": evaluate.Settings, "benchmark": benchmark.Settings}
 
 
 def write(path, text):
