@@ -1,7 +1,7 @@
 """Compares Keras's own `model.fit` on several replicas with itself on one device: `python docs/model_fit.py`.
 
 Every cell of the matrix is a run of its own in fresh processes, as many as the distribution has workers, so that no
-failure spoils another. Prints versions and two Markdown tables; docs/model_fit.md explains them.
+failure spoils another. Prints versions, two Markdown tables and the errors; docs/model_fit.md explains them.
 """
 
 import concurrent.futures
@@ -293,30 +293,39 @@ def distance(ours, reference, prefix):
     Attention key biases are left out: their true gradient is zero, so that Adam steps on rounding noise.
     """
     names = [name for name in reference if name.startswith(prefix) and not name.endswith("key/bias")]
-    return max(np.abs(ours[name] - reference[name]).max() / np.abs(reference[name]).max() for name in names)
+    ratios = (np.abs(ours[name] - reference[name]).max() / np.abs(reference[name]).max() for name in names)
+    # Without a reference there is nothing to compare with.
+    return max(ratios, default=np.nan)
 
 
-def cell(result, reference):
+def number_errors(results):
+    """Numbers from 1 for the different errors, in the order of the runs."""
+    errors = dict.fromkeys(str(result["error"]) for result in results.values() if "error" in result)
+    return {error: number for number, error in enumerate(errors, 1)}
+
+
+def cell(result, reference, errors):
     if "error" in result:
-        return f"fails: {result['error']} | - | -"
+        return f"error {errors[str(result['error'])]} | - | -"
     distances = (distance(result, reference, prefix) for prefix in ("weights/", "averages/"))
     return " | ".join(f"{value:.0e}" for value in (*distances, result["evaluation"].item()))
 
 
-def matrix_table(results):
+def matrix_table(results, errors):
     """Markdown lines; each optimizer is compared with one device, XLA off, one micro-batch."""
     yield "| distribution | optimizer | XLA | micro-batches | weights | averages | evaluation |"
     yield "|---|---|---|---|---|---|---|"
     for row in MATRIX:
-        yield f"| {' | '.join(row)} | {cell(results[row], results['one_device', row[1], 'off', '1'])} |"
+        yield f"| {' | '.join(row)} | {cell(results[row], results['one_device', row[1], 'off', '1'], errors)} |"
 
 
-def facts_table(results):
-    yield "| | one_device | mirrored x2 |"
+def facts_table(results, errors):
+    yield f"| | {' | '.join(FACT_DISTRIBUTIONS)} |"
     yield "|---|---|---|"
     for fact in FACTS:
-        texts = [str(results[name, fact].get("text", results[name, fact].get("error"))) for name in FACT_DISTRIBUTIONS]
-        yield f"| {fact} | {' | '.join(texts)} |"
+        answers = [results[distribution, fact] for distribution in FACT_DISTRIBUTIONS]
+        texts = [f"error {errors[str(answer['error'])]}" if "error" in answer else answer["text"] for answer in answers]
+        yield f"| {fact} | {' | '.join(map(str, texts))} |"
 
 
 def main():
@@ -325,8 +334,9 @@ def main():
     print(f"TensorFlow {tf.__version__}, Keras {keras.__version__}, Python {platform.python_version()}", flush=True)
     with concurrent.futures.ThreadPoolExecutor(PARALLEL_RUNS) as pool:
         results = dict(zip(runs, pool.map(lambda row: run(*row), runs), strict=True))
-    print("\n" + "\n".join(matrix_table(results)))
-    print("\n" + "\n".join(facts_table(results)))
+    errors = number_errors(results)
+    print("", *matrix_table(results, errors), "", *facts_table(results, errors), "", sep="\n")
+    print(*(f"{number}. {error}" for error, number in errors.items()), sep="\n")
 
 
 if __name__ == "__main__":
