@@ -69,16 +69,18 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
     validation, test = splits_of(settings, source)
     where = runtime.start(settings.distribution, settings.precision, settings.seed, settings.logical_cpus, settings.tpu)
     runtime.check_batch_size(settings.batch_size, where.replicas, settings.accumulate)
+    workers = training.workers_of(settings, where)
+    start = workers.on_chief(lambda: training.start_of(settings))
     if where.is_chief:
-        start = training.start_of(settings)
         print(report.plan(settings, source, architecture, plan, where, validation, test, start), flush=True)
     if settings.dry_run:
         return training.Result(None, None, {}, None)
     source.ready()
-    steps = training.steps_for(
-        settings, source, plan, where, lambda: new_model(settings, source, architecture, where.precision)
-    )
-    return training.train(settings, source, plan, where, steps, validation, test, callbacks)
+    with workers.waiting("the set-up of the model"):
+        steps = training.steps_for(
+            settings, source, plan, where, lambda: new_model(settings, source, architecture, where.precision)
+        )
+    return training.train(settings, source, plan, steps, validation, test, workers, callbacks)
 
 
 def splits_of(settings: Settings, source) -> tuple[str | None, str | None]:

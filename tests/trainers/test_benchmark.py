@@ -21,5 +21,5 @@ def test_every_row_is_measured(capsys):
 
 @pytest.mark.parametrize("changes", [{"benchmarks": "engine,luck"}, {"rounds": 0}])
 def test_flags_are_checked(changes):
-    with pytest.raises(flags.UsageError, match="luck|rounds"):
+    with pytest.raises(flags.UsageError, match=r"luck|rounds"):
         benchmark.Settings(**changes)

@@ -25,28 +25,31 @@ def learning_rate_of(model) -> float:
     return float(ops.convert_to_numpy(rate))
 
 
-class History(keras.callbacks.History):
-    """Keras's history, as part of checkpoints."""
-
-    def get_state(self):
-        return {"epoch": list(self.epoch), "history": {name: list(values) for name, values in self.history.items()}}
-
-    def set_state(self, state):
-        self.epoch = list(state["epoch"])
-        self.history = {name: list(values) for name, values in state["history"].items()}
+def remembers(callback) -> bool:
+    """Whether checkpoints hold what a callback remembers."""
+    return hasattr(callback, "get_state") or _remembered(callback) is not None
 
 
-class EarlyStopping(keras.callbacks.EarlyStopping):
-    """Keras's early stopping, as part of checkpoints, the best weights included."""
+def state_of(callback):
+    """What a callback remembers, as a tree of plain values and NumPy arrays."""
+    if hasattr(callback, "get_state"):
+        return callback.get_state()
+    return {name: getattr(callback, name, None) for name in _remembered(callback)}
 
-    REMEMBERED = ("wait", "best", "best_epoch", "stopped_epoch", "best_weights")
 
-    def get_state(self):
-        return {name: getattr(self, name) for name in self.REMEMBERED}
+def give_back(callback, state) -> None:
+    """Lets a callback remember again what `state_of` said."""
+    if hasattr(callback, "set_state"):
+        callback.set_state(state)
+    else:
+        for name, value in state.items():
+            setattr(callback, name, value)
 
-    def set_state(self, state):
-        for name in self.REMEMBERED:
-            setattr(self, name, state[name])
+
+def _remembered(callback):
+    return next(
+        (names for kind, names in REMEMBERED.items() if isinstance(callback, getattr(keras.callbacks, kind))), None
+    )
 
 
 class Best(keras.callbacks.Callback):
@@ -61,11 +64,11 @@ class Best(keras.callbacks.Callback):
         super().__init__()
         self.checkpoints = checkpoints
         self.monitor = monitor
-        self.best = -math.inf
+        self.best = None
 
     def on_epoch_end(self, epoch, logs=None):
-        value = (logs or {}).get(self.monitor, -math.inf)
-        if value > self.best:
+        value = (logs or {}).get(self.monitor)
+        if value is not None and (self.best is None or value > self.best):
             self.best = value
             weights = {variable.path: np.array(variable.value.numpy()) for variable in self.model.weights}
             self.checkpoints.save_best(step_of(self.model), {"weights": weights, self.monitor: value})
@@ -136,3 +139,12 @@ class Progress(keras.callbacks.Callback):
         done = step - self._first
         seconds = (time.perf_counter() - self._begin) / done * (self.total_steps - step) if done else math.nan
         return f"{seconds:.0f} s left" if seconds < 600 else f"{seconds / 60:.0f} min left"
+
+
+# What Keras's own callbacks remember from one epoch to the next, beside their settings.
+REMEMBERED = {
+    "History": ("epoch", "history"),
+    "EarlyStopping": ("wait", "best", "best_epoch", "stopped_epoch", "best_weights"),
+    "ReduceLROnPlateau": ("wait", "best", "cooldown_counter"),
+    "ModelCheckpoint": ("best", "epochs_since_last_save"),
+}

@@ -29,22 +29,26 @@ class Damaged(ValueError):
 
 
 class Unwritable(OSError):
-    """A folder in which a checkpoint could not be written."""
+    """A file or folder that could not be written."""
+
+    exit_code = 1
 
 
-def write(folder: str, tree: Tree) -> None:
-    """Writes a checkpoint. Before the last byte there is none in the folder, not even one that was there.
+class Unreadable(OSError):
+    """A checkpoint that cannot be read at the moment; nothing is known of its contents."""
+
+    exit_code = 1
+
+
+def write(folder: str, state: bytes, arrays: list[np.ndarray]) -> None:
+    """Writes what `take_apart` returned. Until the last byte is there, there is no checkpoint in the folder.
 
     Raises:
         Unwritable: with the reason.
     """
     try:
-        if tf.io.gfile.exists(os.path.join(folder, MARKER)):
-            tf.io.gfile.remove(os.path.join(folder, MARKER))
-        if tf.io.gfile.isdir(folder):  # removed, because ram:// appends where others begin a file anew
-            tf.io.gfile.rmtree(folder)
+        _remove(folder)  # also because ram:// appends where others begin a file anew
         tf.io.gfile.makedirs(folder)
-        state, arrays = take_apart(tree)
         with _Hashed(os.path.join(folder, ARRAYS)) as arrays_file:
             for array in arrays:
                 np.lib.format.write_array(arrays_file, array, allow_pickle=False)
@@ -54,32 +58,33 @@ def write(folder: str, tree: Tree) -> None:
         with tf.io.gfile.GFile(os.path.join(folder, MARKER), "w") as file:
             file.write(json.dumps(marker, indent=1))
     except (OSError, tf.errors.OpError) as error:
-        raise Unwritable(f"{folder}: {_reason(error)}") from error
+        raise Unwritable(f"{folder}: {reason(error)}") from error
 
 
 def read(folder: str) -> Tree:
-    """Reads a checkpoint, comparing it with its checksums.
+    """Reads a checkpoint. Nothing of it is looked at before its checksums agree.
 
     Raises:
-        Damaged: if it is not whole.
+        Damaged: if it is not what was written.
+        Unreadable: if the file system refuses.
     """
     try:
         with tf.io.gfile.GFile(os.path.join(folder, MARKER), "r") as file:
             marker = json.loads(file.read())
-        with _Hashed(os.path.join(folder, STATE), "rb") as state_file:
-            state = state_file.read()
-        arrays = []
-        with _Hashed(os.path.join(folder, ARRAYS), "rb") as arrays_file:
-            for _ in array_specs(state):
-                arrays.append(np.lib.format.read_array(arrays_file, allow_pickle=False))
-            arrays_file.read()
-        found = {ARRAYS: arrays_file.fingerprint(), STATE: state_file.fingerprint()}
-        tree = put_together(state, arrays)
-    except (OSError, tf.errors.OpError, ValueError, KeyError, IndexError, TypeError, EOFError) as error:
-        raise Damaged(f"{folder} is damaged ({_reason(error)}).") from error
-    if found != marker:
-        raise Damaged(f"{folder} is damaged (its checksums do not agree).")
-    return tree
+        for name in (ARRAYS, STATE):
+            if fingerprint(os.path.join(folder, name)) != marker[name]:
+                raise Damaged(f"{folder} is damaged (the checksum of {name} does not agree).")
+        with tf.io.gfile.GFile(os.path.join(folder, STATE), "rb") as file:
+            state = file.read()
+        with tf.io.gfile.GFile(os.path.join(folder, ARRAYS), "rb") as file:
+            arrays = [np.lib.format.read_array(file, allow_pickle=False) for _ in array_specs(state)]
+        return put_together(state, arrays)
+    except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError, FileNotFoundError) as error:
+        raise Damaged(f"{folder} is damaged ({reason(error)}).") from error
+    except (tf.errors.NotFoundError, tf.errors.OutOfRangeError, tf.errors.DataLossError) as error:
+        raise Damaged(f"{folder} is damaged ({reason(error)}).") from error
+    except (OSError, tf.errors.OpError) as error:
+        raise Unreadable(f"{folder} cannot be read now: {reason(error)}.") from error
 
 
 class Checkpoints:
@@ -96,23 +101,26 @@ class Checkpoints:
     def __init__(self, folder: str, keep: int = 2):
         self.folder = folder
         self.keep = keep
-        self.newest_step: int | None = None
+        self.newest_step: int | None = None  # of those that this process has read or written
+        self._passed_over: set[int] = set()
         self._writer = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
-        self._pending: list[concurrent.futures.Future[bool]] = []
+        self._pending: list[tuple[int, concurrent.futures.Future[None]]] = []
 
     def save(self, step: int, tree: Tree) -> None:
-        """Begins to write the state after `step` updates, which nobody may change any more."""
-        self._submit("step", step, tree)
+        """Begins to write the state after `step` updates; one that is there already is left alone."""
+        if step != self.newest_step and step not in [pending for pending, _ in self._pending]:
+            self._pending.append((step, self._submit("step", step, tree)))
+            while len(self._pending) > 2:  # no more than that wait in memory
+                self._pending.pop(0)[1].result()
 
     def save_best(self, step: int, tree: Tree) -> None:
         """Begins to write what was best so far."""
         self._submit("best", step, tree)
 
-    def wait(self) -> bool:
-        """Until everything is written; returns whether all since the last call could be."""
-        done = [pending.result() for pending in self._pending]
+    def wait(self) -> None:
+        """Until everything is written that can be."""
+        self._writer.submit(lambda: None).result()
         self._pending.clear()
-        return all(done)
 
     def steps(self, kind: str = "step") -> list[int]:
         """Steps of the published checkpoints of a kind, oldest first."""
@@ -127,6 +135,7 @@ class Checkpoints:
 
         Raises:
             Damaged: if there are checkpoints, but not one is whole.
+            Unreadable: if the file system refuses.
         """
         steps = self.steps()
         for step in reversed(steps):
@@ -134,6 +143,7 @@ class Checkpoints:
                 tree = read(self._path("step", step))
             except Damaged as error:
                 print(f"warning: {error} The one before it is tried.", file=sys.stderr, flush=True)
+                self._passed_over.add(step)
                 continue
             self.newest_step = step
             return tree
@@ -144,31 +154,51 @@ class Checkpoints:
     def _path(self, kind: str, step: int) -> str:
         return os.path.join(self.folder, f"{kind}_{step:08d}")
 
-    def _submit(self, kind: str, step: int, tree: Tree) -> None:
-        if len(self._pending) > 1:  # the best and the newest may wait in memory, no more
-            self._pending[-2].result()
-        self._pending.append(self._writer.submit(self._write, kind, step, tree))
+    def _submit(self, kind: str, step: int, tree: Tree) -> concurrent.futures.Future[None]:
+        return self._writer.submit(self._write, kind, step, *take_apart(tree))
 
-    def _write(self, kind: str, step: int, tree: Tree) -> bool:
+    def _write(self, kind: str, step: int, state: bytes, arrays: list[np.ndarray]) -> None:
         try:
-            write(self._path(kind, step), tree)
-            if kind == "step":
-                self.newest_step = step
-                self._prune()
-        except (Unwritable, tf.errors.OpError) as error:
+            write(self._path(kind, step), state, arrays)
+        except Unwritable as error:
             valid = "there is none yet" if self.newest_step is None else f"the last is of step {self.newest_step}"
             print(f"warning: no checkpoint of step {step}: {error} ({valid}).", file=sys.stderr, flush=True)
-            return False
-        return True
+            return
+        if kind == "step":
+            self.newest_step = step
+            self._passed_over.discard(step)
+            self._prune()
 
     def _prune(self) -> None:
-        """Removes what is superseded, the marker first; a best one if that holds for every kept checkpoint."""
-        steps, best = self.steps(), self.steps("best")
-        kept = steps[-self.keep :]
-        superseded = [step for step, later in itertools.pairwise(best) if later <= kept[0]]
-        for kind, step in [("step", step) for step in steps[: -self.keep]] + [("best", step) for step in superseded]:
-            tf.io.gfile.remove(os.path.join(self._path(kind, step), MARKER))
-            tf.io.gfile.rmtree(self._path(kind, step))
+        """Removes what is superseded, and what was never finished. A best one stays while a kept one may need it."""
+        try:
+            steps, best = [step for step in self.steps() if step not in self._passed_over], self.steps("best")
+            kept = steps[-self.keep :]
+            superseded = [step for step, later in itertools.pairwise(best) if later <= kept[0]]
+            needed = {self._path("step", step) for step in {*kept, *self._passed_over}}
+            needed |= {self._path("best", step) for step in best if step not in superseded}
+            for name in tf.io.gfile.listdir(self.folder):
+                path = os.path.join(self.folder, name.rstrip("/"))
+                if re.fullmatch(r"(step|best)_\d+", name.rstrip("/")) and path not in needed:
+                    _remove(path)
+        except (OSError, tf.errors.OpError) as error:
+            print(f"warning: old checkpoints cannot be removed now ({reason(error)}).", file=sys.stderr, flush=True)
+
+
+def fingerprint(path: str) -> dict[str, Any]:
+    """Size and checksum of a file."""
+    with _Hashed(path, "rb") as file:
+        while file.read(2**20):
+            pass
+        return file.fingerprint()
+
+
+def _remove(folder: str) -> None:
+    """Removes a checkpoint, the marker first."""
+    if tf.io.gfile.exists(os.path.join(folder, MARKER)):
+        tf.io.gfile.remove(os.path.join(folder, MARKER))
+    if tf.io.gfile.isdir(folder):
+        tf.io.gfile.rmtree(folder)
 
 
 class _Hashed:
@@ -240,6 +270,7 @@ def _with_arrays(node: Any, arrays: list[np.ndarray]) -> Tree:
     return [_with_arrays(value, arrays) for value in node] if isinstance(node, list) else node
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What a file system or a parser said, in one line."""
     text = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
     return str(text).partition("\n")[0]

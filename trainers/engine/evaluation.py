@@ -26,7 +26,7 @@ class Evaluation:
         self.model = model
         self.objective = objective
         self.strategy = strategy
-        self._batches = distribute(feed, strategy, batch_size)
+        self._batches = distribute(feed, strategy, batch_size, autotune=False)
         self._totals = Totals(metric_names(model, objective, feed(0, 1, batch_size).element_spec), strategy)
 
     def run(

@@ -8,11 +8,13 @@ from typing import Any
 
 import keras
 
-from trainers.engine.checkpoint import Checkpoints, Tree
+from trainers.engine.callbacks import give_back, remembers, state_of
+from trainers.engine.checkpoint import Checkpoints, Tree, Unwritable
 from trainers.engine.evaluation import Evaluation
 from trainers.engine.feeding import Feed, distribute
 from trainers.engine.preemption import Preempted, Preemption
 from trainers.engine.steps import NotFinite, Steps
+from trainers.engine.totals import updates_behind
 from trainers.engine.workers import Workers
 
 
@@ -78,8 +80,8 @@ class Trainer:
     averaged weights where averages are kept, so that callbacks judge and save those; afterwards training goes on from
     the raw ones. At `on_train_end` the averages are in for good.
 
-    A callback with `get_state()` and `set_state(state)` is part of checkpoints, under the name of its class; the state
-    is a tree of plain values and NumPy arrays, and is handed back right after `on_train_begin`.
+    A callback with `get_state()` and `set_state(state)` is part of checkpoints; the state is a tree of plain values and
+    NumPy arrays, and is handed back right after `on_train_begin`. So are those of Keras in `REMEMBERED`.
 
     Args:
         steps: Graph functions of the run.
@@ -88,10 +90,14 @@ class Trainer:
         evaluation: Of the validation split, or None.
         checkpoints: Where the chief saves; None for nowhere.
         workers: The processes of the run, by default this one alone.
+        preemption: Told by signals to stop; by default one that nobody tells.
 
     Raises:
         ValueError: for a callback that contradicts the engine.
     """
+
+    # Batches between questions to the other workers, whether to leave an evaluation.
+    EVALUATION_ASKS_EVERY = 8
 
     def __init__(
         self,
@@ -101,6 +107,7 @@ class Trainer:
         evaluation: Evaluation | None = None,
         checkpoints: Checkpoints | None = None,
         workers: Workers | None = None,
+        preemption: Preemption | None = None,
     ):
         check_callbacks(callbacks, steps.optimizer)
         self.steps = steps
@@ -109,7 +116,8 @@ class Trainer:
         self.checkpoints = checkpoints
         self.workers = workers or Workers(steps.strategy)
         self.progress = Progress()
-        self._preemption = Preemption()
+        self._preemption = preemption or Preemption()
+        self._calls = self._evaluated = 0
         self._callbacks = list(callbacks)
         self._listed = keras.callbacks.CallbackList(
             self._callbacks, model=steps.model, epochs=plan.epochs, steps=plan.evaluate_every, verbose=0
@@ -119,8 +127,11 @@ class Trainer:
         """Goes on from a checkpoint's state.
 
         Raises:
-            ValueError: if it belongs to another model or optimizer.
+            ValueError: if it belongs to another model, optimizer or precision.
         """
+        ours, theirs = self.steps.model.dtype_policy.name, state["precision"]
+        if ours != theirs:
+            raise ValueError(f"The run was begun in {theirs} and would go on in {ours}; give --precision={theirs}.")
         self.steps.restore(state["steps"])
         self.progress = Progress(**state["progress"])
 
@@ -135,16 +146,18 @@ class Trainer:
             NotFinite: before an update whose gradients are not finite.
             WorkerLost: when another process is gone.
         """
-        iterator = iter(distribute(feed, self.steps.strategy, self.steps.batch_size))
-        self.steps.model.stop_training = False
+        with self.workers.waiting("the set-up of data"):
+            iterator = iter(distribute(feed, self.steps.strategy, self.steps.batch_size))
+        self.steps.model.stop_training = self.progress.stopped
         self._begin = time.perf_counter() - self.progress.seconds
-        with self._preemption, self._telling_of_checkpoints():
+        with self._telling_of_checkpoints():
             self._listed.on_train_begin()
             for name, callback in self._stateful().items():
                 if name in self.progress.callbacks:
-                    callback.set_state(self.progress.callbacks[name])
+                    give_back(callback, self.progress.callbacks[name])
             logs: dict[str, float] = {}
-            while self.progress.epoch < self.plan.epochs and not self.progress.stopped:
+            # Stopped within an interval, that interval is still evaluated.
+            while self.progress.epoch < self.plan.epochs and (self.progress.sums or not self.progress.stopped):
                 logs = self._epoch(iterator)
             self.progress.seconds = time.perf_counter() - self._begin
         self.steps.use_averages()
@@ -160,13 +173,14 @@ class Trainer:
                 logs |= self._evaluate()
                 self._listed.on_epoch_end(self.progress.epoch, logs)
         except _EvaluationLeft:  # resumed, it begins again
-            self._leave_if_asked()
+            self._leave()
         self.progress.epoch += 1
         self.progress.sums = {}
-        self.progress.stopped = self.steps.model.stop_training
+        leaves = self._agree()
         if self.plan.saves_at(self.steps.step) or self.progress.stopped:
             self._save()
-        self._leave_if_asked()
+        if leaves:
+            self._leave()
         return logs
 
     def _evaluate(self) -> dict[str, float]:
@@ -178,51 +192,78 @@ class Trainer:
 
     def _after_evaluating_a_batch(self) -> None:
         self.workers.answered()
-        if self._preemption.requested and self.workers.count == 1:  # several could not agree without a word
+        self._evaluated += 1
+        if self._evaluated % self.EVALUATION_ASKS_EVERY == 0 and any(self.workers.any(self._preemption.requested)):
             raise _EvaluationLeft
 
     def _train(self, iterator, end: int) -> None:
         start = self.progress.epoch * self.plan.evaluate_every
         while (step := self.steps.step) < end and not self.steps.model.stop_training:
-            count = self.plan.next_count(step)
+            count = self._next_count(step)
             self._listed.on_train_batch_begin(step - start)
-            with self.workers.waiting("training"):
+            with self.workers.waiting("training", count):
                 logs = self.steps.train(iterator, count)
             self._add(logs, count)
             step = self.steps.step
             self._listed.on_train_batch_end(step - start - 1, logs)
+            leaves = self._agree()
             if step < end and self.plan.saves_at(step):
                 self._save()
-            self._leave_if_asked()
+            if leaves:
+                self._leave()
+
+    def _next_count(self, step: int) -> int:
+        """Updates in the next call. Several workers begin with single ones, to learn how long one takes."""
+        self._calls += 1
+        return 1 if self.workers.count > 1 and self._calls <= 3 else self.plan.next_count(step)
 
     def _add(self, logs: dict[str, float], count: int) -> None:
-        """Adds means over `count` updates to the interval's sums; skipped updates have none."""
+        """Adds means over `count` updates to the interval's sums."""
         for name, value in logs.items():
-            if value == value:
-                total, updates = self.progress.sums.get(name, (0.0, 0))
-                self.progress.sums[name] = (total + value * count, updates + count)
+            if updates := updates_behind(name, logs, count):
+                total, so_far = self.progress.sums.get(name, (0.0, 0))
+                self.progress.sums[name] = (total + value * updates, so_far + updates)
 
-    def _leave_if_asked(self) -> None:
-        if not self.workers.any(self._preemption.requested):
-            return
+    def _agree(self) -> bool:
+        """Brings all workers to one mind on whether training stops; returns whether it is to leave off now."""
+        model = self.steps.model
+        leaves, model.stop_training = self.workers.any(self._preemption.requested, bool(model.stop_training))
+        self.progress.stopped = model.stop_training
+        return leaves
+
+    def _leave(self) -> None:
+        """Saves and raises Preempted, on all workers."""
+        step = self.steps.step
         self._save()
-        saved = self.checkpoints is None or self.checkpoints.wait()
-        self.workers.any(False)  # the others stay until the chief has written
-        if not saved:
-            raise OSError(f"Asked to stop after step {self.steps.step}, but no checkpoint of it could be written.")
-        raise Preempted(f"stopped after step {self.steps.step}; the same command goes on from there.")
+        if self.checkpoints is not None:
+            self.checkpoints.wait()
+        failed = self.checkpoints is not None and self.checkpoints.newest_step != step
+        (failed,) = self.workers.any(failed)  # the others stay until the chief has written
+        if failed:
+            raise Unwritable(f"Asked to stop after step {step}, but no checkpoint of it could be written.")
+        raise Preempted(f"stopped after step {step}; the same command goes on from there.")
 
     def _save(self) -> None:
         """Hands the state to the writer, on the chief."""
         if self.checkpoints is None:
             return
         self.progress.seconds = time.perf_counter() - self._begin
-        self.progress.callbacks = {name: callback.get_state() for name, callback in self._stateful().items()}
-        state = {"steps": self.steps.state(), "progress": dataclasses.asdict(self.progress)}
+        self.progress.callbacks = {name: state_of(callback) for name, callback in self._stateful().items()}
+        state = {
+            "steps": self.steps.state(),
+            "progress": dataclasses.asdict(self.progress),
+            "precision": self.steps.model.dtype_policy.name,
+        }
         self.checkpoints.save(self.steps.step, state)
 
-    def _stateful(self) -> dict[str, Any]:
-        return {type(callback).__name__: callback for callback in self._callbacks if hasattr(callback, "get_state")}
+    def _stateful(self) -> dict[str, keras.callbacks.Callback]:
+        """The callbacks that remember something, by class name and number among their likes."""
+        found: dict[str, keras.callbacks.Callback] = {}
+        for callback in self._callbacks:
+            if remembers(callback):
+                likes = sum(type(other) is type(callback) for other in found.values())
+                found[f"{type(callback).__module__}.{type(callback).__name__}.{likes}"] = callback
+        return found
 
     @contextlib.contextmanager
     def _telling_of_checkpoints(self):

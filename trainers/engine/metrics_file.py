@@ -10,6 +10,8 @@ import keras
 import tensorflow as tf
 
 from trainers.engine.callbacks import learning_rate_of, step_of
+from trainers.engine.checkpoint import reason
+from trainers.engine.totals import updates_behind
 
 
 class MetricsFile(keras.callbacks.Callback):
@@ -24,26 +26,27 @@ class MetricsFile(keras.callbacks.Callback):
         path: The CSV file; any that tf.io.gfile writes.
         batch_size: Global batch size.
         log_every: Updates per row.
-        metrics: Names of the objective's metrics beside the loss, e.g. `accuracy`.
+        metrics: Names of the objective's metrics, e.g. `loss` and `accuracy`.
         summaries: Folder of TensorBoard event files, or None for none.
     """
 
-    def __init__(self, path, *, batch_size, log_every, metrics=("accuracy",), summaries=None):
+    def __init__(self, path, *, batch_size, log_every, metrics, summaries=None):
         super().__init__()
         self.path = str(path)
         self.batch_size = batch_size
         self.log_every = log_every
+        others = [name for name in metrics if name != "loss"]
         self.columns = [
-            *("step", "examples", "loss", "learning_rate", "gradient_norm", *metrics, "val_loss"),
-            *(f"val_{name}" for name in metrics),
+            *("step", "examples", "loss", "learning_rate", "gradient_norm", *others, "val_loss"),
+            *(f"val_{name}" for name in others),
             *("weight_norm", "input_wait", "skipped", "loss_scale", "memory_gib", "seconds", "images_per_second"),
         ]
-        self._behind = False
         self._summaries = tf.summary.create_file_writer(str(summaries)) if summaries else None
 
     def on_train_begin(self, logs=None):
         self._lines = [self._line(dict(zip(self.columns, self.columns, strict=True)))]
-        self._write_all()
+        self._written = 0
+        self._write()
         self._begin = self._row_begin = time.perf_counter()
         self._last = self._row_first = step_of(self.model)
         self._sums: dict[str, tuple[float, int]] = {}
@@ -51,10 +54,11 @@ class MetricsFile(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         step = step_of(self.model)
-        for name, value in (logs or {}).items():
-            if value == value:  # updates that were left out have no loss
+        logs = logs or {}
+        for name, value in logs.items():
+            if updates := updates_behind(name, logs, step - self._last):
                 total, count = self._sums.get(name, (0.0, 0))
-                self._sums[name] = (total + value * (step - self._last), count + step - self._last)
+                self._sums[name] = (total + value * updates, count + updates)
         self._last = step
         if step % self.log_every == 0:
             self._close_row()
@@ -86,7 +90,8 @@ class MetricsFile(keras.callbacks.Callback):
         self._row = state["row"]
         self._row_first = state["row_first"]
         self._begin, self._row_begin = now - state["seconds"], now - state["row_seconds"]
-        self._write_all()
+        self._written = 0
+        self._write()
 
     def _close_row(self):
         """A row waits for the next one to begin, so that an evaluation at its step can still join it."""
@@ -105,38 +110,42 @@ class MetricsFile(keras.callbacks.Callback):
         self._sums, self._row_begin, self._row_first = {}, now, self._last
 
     def _flush_row(self):
-        if not self._row:
-            return
-        self._lines.append(self._line(self._row))
-        try:
-            if self._behind:
-                self._write_all()
-            else:
-                with tf.io.gfile.GFile(self.path, "a") as file:
-                    file.write(self._lines[-1])
+        if self._row:
+            self._lines.append(self._line(self._row))
+            self._write()
             self._summarise()
+            self._row = {}
+
+    def _write(self):
+        """Brings the file up to the lines, as soon as it can be written: checkpoints hold them too."""
+        try:
+            if self._written:
+                with tf.io.gfile.GFile(self.path, "a") as file:
+                    file.write("".join(self._lines[self._written :]))
+            else:
+                if tf.io.gfile.exists(self.path):  # ram:// would append
+                    tf.io.gfile.remove(self.path)
+                with tf.io.gfile.GFile(self.path, "w") as file:
+                    file.write("".join(self._lines))
+            self._written = len(self._lines)
         except (OSError, tf.errors.OpError) as error:
-            self._behind = True  # nothing is lost: the next row brings all of them
-            print(f"warning: {self.path} cannot be written now: {error}", file=sys.stderr, flush=True)
-        self._row = {}
+            self._written = 0  # nobody knows what is there; next time all of it
+            print(f"warning: {self.path} cannot be written now ({reason(error)}).", file=sys.stderr, flush=True)
 
     def _summarise(self):
-        if self._summaries:
+        if self._summaries is None:
+            return
+        try:
             with self._summaries.as_default(step=int(self._row["step"])):
                 for name, value in self._row.items():
                     tf.summary.scalar(name, value)
+        except tf.errors.OpError as error:
+            print(f"warning: TensorBoard's files cannot be written now ({reason(error)}).", file=sys.stderr, flush=True)
 
     def _line(self, row: Mapping) -> str:
         text = io.StringIO()
         csv.DictWriter(text, self.columns, extrasaction="ignore", lineterminator="\n").writerow(row)
         return text.getvalue()
-
-    def _write_all(self):
-        if tf.io.gfile.exists(self.path):  # ram:// would append
-            tf.io.gfile.remove(self.path)
-        with tf.io.gfile.GFile(self.path, "w") as file:
-            file.write("".join(self._lines))
-        self._behind = False
 
 
 def weight_norm(model) -> float:

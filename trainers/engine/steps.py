@@ -73,13 +73,13 @@ class Steps:
         self._variables = [variable.value for variable in model.trainable_variables]
         self._seeds = [variable for variable in model.non_trainable_variables if "seed_generator" in variable.path]
         self._compiled_gradients = tf.function(self._gradients, jit_compile=True) if xla else self._gradients
-        self._metrics = metric_names(model, objective, element_spec)
-        self._totals = Totals([*self._metrics, "gradient_norm"], strategy)
-        self._rejected = Totals(["loss"], strategy)
+        self.metrics = metric_names(model, objective, element_spec)
+        self._totals = Totals([*self.metrics, "gradient_norm"], strategy)
         self._averages = Averages(self._variables, ema, strategy) if ema else None
         self._scale = LossScale(strategy) if model.dtype_policy.name == "mixed_float16" else None
         with strategy.scope():
             self._skipped = tf.Variable(0, trainable=False, dtype=tf.int64, name="skipped")
+            self._bad_loss = tf.Variable(0.0, trainable=False, name="bad_loss")
         # The engine reduces gradients before it clips them; the optimizer's own reduction would do it again.
         optimizer._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
 
@@ -110,9 +110,9 @@ class Steps:
         before, skipped = self.step, self.skipped
         healthy, waited = self._train(iterator, tf.constant(count))
         if not healthy.numpy():
-            loss = self._rejected.take_means()["loss"]
+            loss = self._bad_loss.numpy()
             raise NotFinite(
-                f"The gradients of step {self.step + 1} are not finite (its loss: {loss}), so it was "
+                f"The gradients of step {self.step + 1} are not finite (its loss: {loss:g}), so it was "
                 "not applied. A lower learning rate, a longer warm-up or --precision=float32 may help, or "
                 "--on_nonfinite=skip to leave such updates out."
             )
@@ -154,13 +154,12 @@ class Steps:
                 variable.assign(state[name][path])
 
     def _state(self) -> dict:
-        averages = self._averages.values if self._averages else []
         scale = {"value": self._scale.value, "finite_steps": self._scale.finite_steps} if self._scale else {}
         paths = [variable.path for variable in self.model.trainable_variables]
         return {
             "weights": {variable.path: variable.value for variable in self.model.weights},
             "optimizer": {variable.path: variable.value for variable in self.optimizer.variables},
-            "averages": dict(zip(paths, averages, strict=False)),
+            "averages": dict(zip(paths, self._averages.values, strict=True)) if self._averages else {},
             "loss_scale": scale,
             "counts": {"skipped": self._skipped},
         }
@@ -206,10 +205,12 @@ class Steps:
 
     def _reject(self, sums):
         """Leaves an update out; returns whether training may go on. An overflow by the loss scale alone is no fault."""
-        self.strategy.run(lambda sums: self._rejected.add({"loss": sums["loss"]}), args=(sums,))
+        loss = self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums["loss"][0], axis=None)
+        self._bad_loss.assign(loss / self.batch_size)
         goes_on = tf.constant(self.skip_nonfinite)
         if self._scale:
-            goes_on = tf.logical_or(goes_on, tf.logical_not(self._scale.exhausted))
+            by_scale = tf.logical_and(tf.math.is_finite(loss), tf.logical_not(self._scale.exhausted))
+            goes_on = tf.logical_or(goes_on, by_scale)
         if goes_on:
             self._skipped.assign_add(1)
             self.optimizer.iterations.value.assign_add(1)
@@ -223,7 +224,7 @@ class Steps:
             return self._compiled_gradients(batch, scale)
         parts = {name: tf.reshape(rows, (self.accumulate, -1, *rows.shape[1:])) for name, rows in batch.items()}
         gradients = [tf.zeros_like(variable) for variable in self._variables]
-        sums = {name: (0.0, 0.0) for name in self._metrics}
+        sums = {name: (0.0, 0.0) for name in self.metrics}
         for number in tf.range(self.accumulate):
             self._set_seeds(number)
             more, more_sums = self._compiled_gradients({name: part[number] for name, part in parts.items()}, scale)
@@ -245,7 +246,7 @@ class Steps:
         for variable, state in zip(self._seeds, tf.unstack(states), strict=True):
             variable.value.assign(tf.cast(state, variable.value.dtype))
 
-    def _gradients(self, batch, scale=1.0):
+    def _gradients(self, batch, scale):
         with tf.GradientTape() as tape:
             losses_B, sums = self.objective(self.model, batch, training=True)
             loss = scale * tf.reduce_sum(losses_B * batch["weights"]) / self.batch_size

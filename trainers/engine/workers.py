@@ -1,25 +1,28 @@
 """Several processes as one run: what they agree on, and what happens when one of them is lost."""
 
 import contextlib
+import dataclasses
 import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from trainers.engine.checkpoint import Tree, array_specs, put_together, take_apart
 
-# What tf.distribute raises in the others when a worker is gone, depending on where they were.
+# What tf.distribute raises in the others when a worker is gone, depending on where they were: always one of the first,
+# or one of the second with one of these words. Without them it is a fault of this worker's own.
 LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
     tf.errors.CancelledError,
     tf.errors.DeadlineExceededError,
-    tf.errors.FailedPreconditionError,
-    tf.errors.InternalError,
 )
+MAYBE_LOST = (tf.errors.InternalError, tf.errors.FailedPreconditionError, tf.errors.UnknownError)
+WORDS = ("collective", "peer", "remote", "connection", "coordination", "heartbeat")
 
 
 class WorkerLost(RuntimeError):
@@ -28,8 +31,19 @@ class WorkerLost(RuntimeError):
     exit_code = 4
 
 
+@dataclasses.dataclass
+class _Wait:
+    """What this process is waiting in, and since when it has not heard of the others."""
+
+    what: str
+    units: int
+    begin: float = 0.0
+
+
 class Workers:
     """The processes of a run, of which this is one.
+
+    Everything that needs all of them goes through here, so that a lost one is noticed.
 
     Args:
         strategy: tf.distribute strategy.
@@ -47,17 +61,19 @@ class Workers:
         self.is_chief = is_chief
         self.timeout = timeout
         self._deadline = float("inf")
-        self._what = ""
-        self._known: set[str] = set()
+        self._patience = timeout
+        self._wait: _Wait | None = None
+        self._slowest: dict[str, float] = {}  # most seconds that a unit of each kind took, but for the first time
         if count > 1:
             threading.Thread(target=self._watch, daemon=True).start()
 
     @contextlib.contextmanager
-    def waiting(self, what: str):
+    def waiting(self, what: str, units: int = 1):
         """Around what needs all workers.
 
         Args:
             what: Kind of work, for the message.
+            units: How much of it, so that more may take longer.
 
         Raises:
             WorkerLost: instead of what tf.distribute raises when a worker is gone. Where one only does not answer,
@@ -66,29 +82,76 @@ class Workers:
         if self.count == 1:
             yield
             return
-        self._what = what
-        self.answered()
+        outer = self._wait
+        self._wait = _Wait(what, units)
+        self._set_deadline()
         try:
             yield
-        except LOST as error:
+            self.answered()
+        except (*LOST, *MAYBE_LOST) as error:
+            if isinstance(error, MAYBE_LOST) and not any(word in error.message.lower() for word in WORDS):
+                raise
             cause = str(error.message).partition("\n")[0][:200]
             raise WorkerLost(_advice(f"A worker was lost during {what} ({cause})")) from error
         finally:
-            self._deadline = float("inf")
-        self._known.add(what)
+            self._wait = outer
+            self._set_deadline()
 
     def answered(self) -> None:
         """Within `waiting`: the others were heard of."""
-        if self.count > 1:
-            patience = self.timeout if self._what in self._known else max(self.timeout, self.FIRST_CALL)
-            self._deadline = time.monotonic() + patience
+        if self._wait is not None:
+            what, seconds = self._wait.what, (time.monotonic() - self._wait.begin) / self._wait.units
+            # The first time, which traces and compiles, tells nothing.
+            self._slowest[what] = max(self._slowest[what], seconds) if what in self._slowest else 0.0
+            self._set_deadline()
 
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is true on any worker; all must ask."""
+    def _set_deadline(self) -> None:
+        if self._wait is None:
+            self._deadline = float("inf")
+            return
+        slowest = self._slowest.get(self._wait.what)
+        # Three times what it took before: a call of many slow updates is no hung worker.
+        self._patience = max(self.timeout, self.FIRST_CALL if slowest is None else 3 * slowest * self._wait.units)
+        self._wait.begin = time.monotonic()
+        self._deadline = self._wait.begin + self._patience
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """Of each flag, whether it is true on any worker; all must ask.
+
+        Raises:
+            WorkerLost: when another worker is gone.
+        """
         if self.count == 1:
-            return flag
+            return flags
         with self.waiting("agreement"):
-            return bool(self._sum(tf.constant(float(flag))).numpy() > 0)
+            return tuple((self._sum(tf.constant(flags, tf.float32)).numpy() > 0).tolist())
+
+    def on_chief(self, function: Callable[[], Tree]) -> Tree:
+        """What the function returns on the chief, where alone it is called; all must ask.
+
+        Raises:
+            ValueError: everywhere, with the same words, if the function raises one on the chief.
+            WorkerLost: when another worker is gone.
+        """
+        outcome: dict[str, Tree] = {}
+        if self.is_chief:
+            try:
+                outcome = {"value": function()}
+            except ValueError as error:
+                if self.count == 1:
+                    raise
+                outcome = {"error": str(error)}
+        outcome = self.from_chief(outcome)
+        if "error" in outcome:
+            raise ValueError(outcome["error"])
+        return outcome["value"]
+
+    def agree(self, what: str, value: str) -> None:
+        """Raises ValueError on all workers if the value is not the same on all."""
+        chiefs = self.from_chief(value)
+        (differ,) = self.any(value != chiefs)
+        if differ:
+            raise ValueError(f"Workers were started with different {what}; here: {value}; on the chief: {chiefs}.")
 
     def from_chief(self, tree: Tree) -> Tree:
         """The chief's tree of plain values and NumPy arrays; all must ask, the others with anything."""
@@ -123,7 +186,7 @@ class Workers:
         while True:
             time.sleep(0.2)
             if time.monotonic() > self._deadline:
-                message = _advice(f"No answer from another worker for {self.timeout:g} s during {self._what}")
+                message = _advice(f"No answer from another worker for {self._patience:.0f} s")
                 print(f"error: {message}", file=sys.stderr, flush=True)
                 os._exit(WorkerLost.exit_code)
 

@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
+from trainers.engine.checkpoint import Unwritable, reason
+
 FLAGS, MODEL, METRICS, RESULTS, LOGS = "flags.cfg", "model.keras", "metrics.csv", "results.json", "logs"
 CHECKPOINTS = "checkpoint"
-LOCK = ".lock"
+LOCK, SET_ASIDE = ".lock", ".set_aside"
 
 
 def check(path: str, overwrite: bool) -> None:
@@ -48,7 +50,7 @@ def previous(path: str) -> str:
 
 
 @contextlib.contextmanager
-def claimed(path: str, flagfile: str, resumed: bool) -> Iterator[str]:
+def claimed(path: str, flagfile: str, overwrite: bool, resumed: bool) -> Iterator[str]:
     """A run's folder, for as long as the run lasts; nobody else may run in it meanwhile.
 
     A finished run in it is moved to `previous(path)`, where it stays until this one has finished as well.
@@ -56,6 +58,7 @@ def claimed(path: str, flagfile: str, resumed: bool) -> Iterator[str]:
     Args:
         path: The folder, made if need be.
         flagfile: The flag file that repeats the run.
+        overwrite: Whether a finished run may be replaced.
         resumed: Whether the unfinished run that is there goes on; otherwise its files are removed.
 
     Raises:
@@ -63,24 +66,60 @@ def claimed(path: str, flagfile: str, resumed: bool) -> Iterator[str]:
     """
     with contextlib.ExitStack() as lock:
         try:
-            if tf.io.gfile.exists(os.path.join(path, RESULTS)):
-                _remove(previous(path))
-                tf.io.gfile.rename(path, previous(path))
             tf.io.gfile.makedirs(path)
             lock.enter_context(_locked(path))
+            check(path, overwrite)  # again, now that nobody else can finish a run there
+            if tf.io.gfile.exists(os.path.join(path, RESULTS)):
+                _set_aside(path)
             if not resumed:
                 for name in (CHECKPOINTS, MODEL, METRICS, LOGS):
                     _remove(os.path.join(path, name))
-            write_text(os.path.join(path, FLAGS), flagfile)
+            if not resumed or flagfile != unfinished(path):
+                write_text(os.path.join(path, FLAGS), flagfile)
         except (OSError, tf.errors.OpError) as error:
             raise ValueError(f"--run_dir={path} cannot be written: {reason(error)}.") from error
         try:
             yield path
         except BaseException:
-            if tf.io.gfile.isdir(previous(path)):
+            if _is_set_aside(path):
                 print(f"The finished run that was in {path} is in {previous(path)}.", file=sys.stderr)
             raise
-        _remove(previous(path))
+        if _is_set_aside(path):
+            _remove(previous(path))
+
+
+def _set_aside(path: str) -> None:
+    """Moves a finished run, what says that it is one last.
+
+    Raises:
+        ValueError: if something else is where it should go.
+    """
+    aside = previous(path)
+    if tf.io.gfile.exists(aside) and not _is_set_aside(path):
+        raise ValueError(f"{aside} is in the way: the run that is replaced would wait there. Move it or remove it.")
+    _remove(aside)
+    tf.io.gfile.makedirs(aside)
+    with tf.io.gfile.GFile(os.path.join(aside, SET_ASIDE), "w") as file:
+        file.write(f"The run that another is replacing in {path}; removed when that has finished.\n")
+    for name in (LOGS, CHECKPOINTS, METRICS, MODEL, FLAGS, RESULTS):
+        _move(os.path.join(path, name), os.path.join(aside, name))
+
+
+def _is_set_aside(path: str) -> bool:
+    """Whether what lies in `previous(path)` was put there by us."""
+    return tf.io.gfile.exists(os.path.join(previous(path), SET_ASIDE))
+
+
+def _move(source: str, target: str) -> None:
+    """Moves a file or folder. A file at a time where folders are none, but only parts of names."""
+    if not tf.io.gfile.isdir(source) or "://" not in source:
+        if tf.io.gfile.exists(source):
+            tf.io.gfile.rename(source, target)
+        return
+    tf.io.gfile.makedirs(target)
+    for name in tf.io.gfile.listdir(source):
+        _move(os.path.join(source, name.rstrip("/")), os.path.join(target, name.rstrip("/")))
+    tf.io.gfile.rmtree(source)
 
 
 @contextlib.contextmanager
@@ -99,6 +138,9 @@ def _locked(path: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(f"--run_dir={path}: another process is training there; name another folder.") from None
+        except OSError:  # a file system without locks, as some of clusters are
+            yield
+            return
         try:
             yield
         finally:
@@ -127,29 +169,31 @@ def write_json(path: str, value: dict) -> None:
 
 
 def replace_with(path: str, write: Callable[[str], None]) -> None:
-    """Calls `write(local_path)`, then brings what it wrote into place in one step."""
+    """Calls `write(local_path)`, then brings what it wrote into place in one step.
+
+    Raises:
+        Unwritable: with the reason; what was there is still there.
+    """
     folder, name = os.path.split(path)
     stem, suffix = os.path.splitext(name)
     remote = "://" in path
-    handle, temporary = tempfile.mkstemp(dir=None if remote else folder, prefix=f".{stem}-", suffix=suffix)
-    os.close(handle)
     try:
-        write(temporary)
-        if remote:  # where an object appears when it is whole
-            _remove(path)
-            tf.io.gfile.copy(temporary, path)
-        else:
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-
-
-def reason(error: Exception) -> str:
-    """What a file system said, in one line."""
-    text = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
-    return str(text).partition("\n")[0]
+        handle, temporary = tempfile.mkstemp(dir=None if remote else folder, prefix=f".{stem}-", suffix=suffix)
+        os.close(handle)
+        try:
+            write(temporary)
+            if path.startswith("ram://"):  # which would append
+                _remove(path)
+            if remote:  # where an object appears when it is whole
+                tf.io.gfile.copy(temporary, path, overwrite=True)
+            else:
+                os.chmod(temporary, 0o644)
+                os.replace(temporary, path)
+        finally:
+            if os.path.exists(temporary):
+                os.remove(temporary)
+    except (OSError, tf.errors.OpError) as error:
+        raise Unwritable(f"{path} cannot be written: {reason(error)}.") from error
 
 
 def versions() -> dict[str, str]:

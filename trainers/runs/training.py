@@ -16,6 +16,7 @@ from trainers.engine import callbacks, loop
 from trainers.engine.checkpoint import Checkpoints
 from trainers.engine.evaluation import Evaluation
 from trainers.engine.metrics_file import MetricsFile
+from trainers.engine.preemption import Preemption
 from trainers.engine.steps import Steps
 from trainers.engine.workers import Workers
 from trainers.runs import folder, report, resumption
@@ -29,6 +30,19 @@ class Result(NamedTuple):
     history: Any
     metrics: dict[str, Any]
     run_dir: str | None
+
+
+def workers_of(settings, where) -> Workers:
+    """The processes of the run.
+
+    Raises:
+        ValueError: if they were started with different flags, or chose different precisions.
+    """
+    workers = Workers(where.strategy, where.workers, where.is_chief, settings.worker_timeout)
+    here = ("--run_dir", "--data_dir")  # may differ between machines
+    workers.agree("flags", " ".join(line for line in flags.to_flagfile(settings).split() if not line.startswith(here)))
+    workers.agree("precisions; name one by --precision", where.precision)
+    return workers
 
 
 def start_of(settings) -> int:
@@ -102,10 +116,10 @@ def train(
     settings,
     source,
     plan: loop.Plan,
-    where,
     steps: Steps,
     validation: str | None,
     test: str | None,
+    workers: Workers,
     further_callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Result:
     """Trains, or goes on training, in the run folder; only the chief writes there and speaks.
@@ -114,66 +128,71 @@ def train(
         settings: Of the command.
         source: Opened source.
         plan: Length and rhythm.
-        where: Runtime.
         steps: Graph functions.
         validation: Split that chooses between checkpoints, or None.
         test: Split that the finished model is reported on, or None.
+        workers: The processes of the run.
         further_callbacks: The user's.
+
+    Raises:
+        ValueError: if the folder may not be used, or its checkpoints belong to another model.
+        Preempted: after a checkpoint, when a signal asked to stop.
+        NotFinite: before an update whose gradients are not finite.
+        WorkerLost: when another process of the run is gone.
+        Unwritable: if a file of the run cannot be written.
     """
-    workers = Workers(where.strategy, where.workers, where.is_chief, settings.worker_timeout)
-    with contextlib.ExitStack() as stack:
-        checkpoints, state = None, None
-        if where.is_chief:
-            resumed = start_of(settings) > 0
-            stack.enter_context(folder.claimed(settings.run_dir, flags.to_flagfile(settings), resumed))
-            checkpoints = checkpoints_of(settings)
-            stack.callback(checkpoints.wait)
-            state = checkpoints.newest() if resumed else None
-        history, ours = make_callbacks(settings, plan, checkpoints)
-        trainer = loop.Trainer(
-            steps,
-            plan,
-            [*ours, *further_callbacks],
-            evaluation_of(steps, source, validation, settings),
-            checkpoints,
-            workers,
-        )
-        check_precision(steps.model.dtype_policy.name, workers)
-        state = workers.from_chief(state)
+    with Preemption() as preemption, contextlib.ExitStack() as claims:
+        state = workers.on_chief(lambda: claim(settings, claims))
+        checkpoints = checkpoints_of(settings) if workers.is_chief else None
+        history, ours = make_callbacks(settings, plan, steps, checkpoints)
+        with workers.waiting("the set-up of evaluation"):
+            evaluation = evaluation_of(steps, source, validation, settings)
+        trainer = loop.Trainer(steps, plan, [*ours, *further_callbacks], evaluation, checkpoints, workers, preemption)
         if state is not None:
             trainer.restore(state)
-            if where.is_chief:
-                print(f"resumes from step {steps.step:,} of {plan.total_steps:,} in {settings.run_dir}/", flush=True)
+        if state is not None and workers.is_chief:
+            print(f"resumes from step {steps.step:,} of {plan.total_steps:,} in {settings.run_dir}/", flush=True)
         trainer.fit(functools.partial(pipeline.batches, source, settings, steps.step))
+        if checkpoints is not None:
+            checkpoints.wait()
         metrics = report.results(settings, plan, steps, trainer.progress.seconds, history)
-        model = uncompiled(steps.model)
-        if where.is_chief:
-            folder.replace_with(os.path.join(settings.run_dir, folder.MODEL), model.save)
-        if (evaluation := evaluation_of(steps, source, test, settings)) is not None:
-            with workers.waiting("test"):
-                means = evaluation.run(after_batch=workers.answered)
-            metrics |= {f"test_{name}": value for name, value in means.items()}
-        if where.is_chief:
-            folder.write_json(os.path.join(settings.run_dir, folder.RESULTS), metrics)
-            print(report.closing(metrics, settings.run_dir))
-        workers.any(False)  # nobody leaves while another still needs it
-    return Result(model, history, metrics, settings.run_dir if where.is_chief else None)
+        model = finish(settings, source, steps, test, workers, metrics)
+    return Result(model, history, metrics, settings.run_dir if workers.is_chief else None)
 
 
-def check_precision(precision: str, workers: Workers) -> None:
-    """Raises ValueError if `--precision=auto` chose something else on the chief, whose device may be another."""
-    chiefs = workers.from_chief(precision)
-    if chiefs != precision:
-        raise ValueError(f"--precision=auto means {precision} here and {chiefs} at the chief; name one of them.")
+def claim(settings, claims: contextlib.ExitStack):
+    """Takes the run folder for this process; returns the state to go on from, or None for a new run."""
+    resumed = start_of(settings) > 0
+    flagfile = flags.to_flagfile(settings)
+    claims.enter_context(folder.claimed(settings.run_dir, flagfile, settings.overwrite, resumed))
+    return checkpoints_of(settings).newest() if resumed else None
+
+
+def finish(settings, source, steps: Steps, test: str | None, workers: Workers, metrics: dict[str, Any]):
+    """Saves the trained model, adds what it does on the test split to the metrics, and writes those."""
+    model = uncompiled(steps.model)
+    if workers.is_chief:
+        folder.replace_with(os.path.join(settings.run_dir, folder.MODEL), model.save)
+    with workers.waiting("the set-up of the test"):
+        evaluation = evaluation_of(steps, source, test, settings)
+    if evaluation is not None:
+        with workers.waiting("the test"):
+            means = evaluation.run(after_batch=workers.answered)
+        metrics |= {f"test_{name}": value for name, value in means.items()}
+    if workers.is_chief:
+        folder.write_json(os.path.join(settings.run_dir, folder.RESULTS), metrics)
+        print(report.closing(metrics, settings.run_dir))
+    workers.any(False)  # nobody leaves while another still needs it
+    return model
 
 
 def checkpoints_of(settings) -> Checkpoints:
     return Checkpoints(os.path.join(settings.run_dir, folder.CHECKPOINTS), settings.keep)
 
 
-def make_callbacks(settings, plan: loop.Plan, checkpoints: Checkpoints | None):
+def make_callbacks(settings, plan: loop.Plan, steps: Steps, checkpoints: Checkpoints | None):
     """Keras's history, and the callbacks of every run; those that write and speak only on the chief."""
-    history = callbacks.History()
+    history = keras.callbacks.History()
     ours: list[keras.callbacks.Callback] = [history]
     if checkpoints is not None:
         logs = os.path.join(settings.run_dir, folder.LOGS)
@@ -182,6 +201,7 @@ def make_callbacks(settings, plan: loop.Plan, checkpoints: Checkpoints | None):
                 os.path.join(settings.run_dir, folder.METRICS),
                 batch_size=settings.batch_size,
                 log_every=settings.log_every,
+                metrics=steps.metrics,
                 summaries=os.path.join(logs, "rows"),
             ),
             callbacks.Progress(plan.total_steps, settings.batch_size),
@@ -190,7 +210,7 @@ def make_callbacks(settings, plan: loop.Plan, checkpoints: Checkpoints | None):
         ]
     if settings.early_stopping:
         ours.append(
-            callbacks.EarlyStopping(
+            keras.callbacks.EarlyStopping(
                 "val_accuracy", mode="max", patience=settings.early_stopping, restore_best_weights=True
             )
         )

@@ -272,9 +272,13 @@ def test_a_skipped_step_counts_as_a_step_and_is_counted():
 
 def test_skipped_steps_do_not_spoil_the_means():
     steps = small(skip_nonfinite=True)
-    history = callbacks.History()
+    history = keras.callbacks.History()
     loop.Trainer(steps, loop.Plan(4, 4, 1, 1), [history]).fit(feed(training_data(np.nan)))
     assert history.history["skipped"] == [0.25] and np.isfinite(history.history["loss"][0])
+    together = small(skip_nonfinite=True)
+    other = keras.callbacks.History()
+    loop.Trainer(together, loop.Plan(4, 4, 4, 4), [other]).fit(feed(training_data(np.nan)))
+    assert other.history["loss"][0] == pytest.approx(history.history["loss"][0], rel=1e-6)
 
 
 def test_the_loss_scale_halves_on_overflow_and_grows_after_a_while():
@@ -302,12 +306,20 @@ def test_float16_scales_the_loss_and_leaves_overflowing_steps_out():
 
 
 def test_float16_stops_where_no_scale_helps():
+    """Weights of the rows so large that gradients overflow under every scale, but not the loss, which is in float32."""
     steps = small("mixed_float16")
     steps._scale.value.assign(4.0)
-    ruined = training_data(np.nan).skip(1).take(1).repeat()
+    heavy = dataset().map(lambda batch: {**batch, "weights": batch["weights"] * 1e30}).repeat()
     with pytest.raises(NotFinite):
-        steps.train(iter(distribute(feed(ruined), steps.strategy, 8)), 10)
+        steps.train(iter(distribute(feed(heavy), steps.strategy, 8)), 10)
     assert steps.skipped == 2 and steps.step == 2
+
+
+def test_float16_stops_at_once_where_the_loss_itself_is_not_finite():
+    steps = small("mixed_float16")
+    with pytest.raises(NotFinite, match="its loss: nan"):
+        steps.train(iter(distribute(feed(training_data(np.nan).skip(1)), steps.strategy, 8)), 2)
+    assert steps.skipped == 0 and steps.step == 0
 
 
 def test_scaled_gradients_are_those_of_the_loss():
