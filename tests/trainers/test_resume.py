@@ -1,6 +1,7 @@
 """A run that was cut off ends like one that never was: same weights bit for bit, same metrics, same results."""
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainers import pretrain
+from trainers import evaluate, pretrain
 from trainers.engine import checkpoint
 from trainers.engine.preemption import Preempted
 from trainers.runs import resumption
@@ -130,6 +131,22 @@ def test_asked_to_stop_it_saves_and_leaves_with_75(step, event, tmp_path, whole,
     assert_same(pretrain.run(settings(tmp_path / "run")), whole)
 
 
+class Ruin(keras.callbacks.Callback):
+    """Forgets everything at the beginning of the last epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2:
+            self.model.set_weights([0 * weight for weight in self.model.get_weights()])
+
+
+def test_the_best_weights_are_kept_as_a_model(tmp_path):
+    result = pretrain.run(settings(tmp_path / "run", early_stopping=0, ema=0), callbacks=[Ruin()])
+    best = str(tmp_path / "run" / "checkpoint" / "best.keras")
+    again = evaluate.run(evaluate.Settings(model=best, source="synthetic", split="validation"))
+    assert again["vision transformer"] == pytest.approx(result.metrics["best_val_accuracy"], abs=1e-6)
+    assert result.metrics["best_step"] < 20 and result.metrics["val_accuracy"] < result.metrics["best_val_accuracy"]
+
+
 def test_a_second_interrupt_stops_at_once(tmp_path):
     def twice():
         signal.raise_signal(signal.SIGINT)
@@ -238,23 +255,33 @@ def test_the_run_folder_may_be_any_file_system(whole):
         pretrain.run(settings(folder))
 
 
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("[!.]*") if path.is_file()}
+
+
 def test_a_replacement_that_fails_leaves_the_finished_run_beside_it(tmp_path, capsys):
     short = {"steps": 2, "evaluate_every": 2, "warmup_steps": 0}
     first = pretrain.run(settings(tmp_path / "run", **short))
-    before = {path.name: path.read_bytes() for path in pathlib.Path(first.run_dir).iterdir() if path.is_file()}
+    before = contents(pathlib.Path(first.run_dir))
     with pytest.raises(SystemError):
         pretrain.run(settings(tmp_path / "run", overwrite=True, seed=1, **short), callbacks=[At(2, crash)])
     aside = tmp_path / "run.previous"
-    assert {path.name: path.read_bytes() for path in aside.iterdir() if path.is_file()} == before
+    assert contents(aside) == before
     assert f"is in {aside}" in capsys.readouterr().err
+    aside.joinpath(".set_aside").unlink()
+    with pytest.raises(ValueError, match="is in the way"):  # somebody's own folder of that name
+        settings_again = settings(first.run_dir, overwrite=True, **short)
+        finished = pathlib.Path(first.run_dir, "results.json")
+        finished.write_text("{}")
+        pretrain.run(settings_again)
+    finished.unlink()
+    aside.joinpath(".set_aside").write_text("")
     pretrain.run(settings(tmp_path / "run", overwrite=True, seed=1, **short))
     assert not aside.exists()
 
 
 @pytest.mark.parametrize("command", [pretrain])
 def test_every_field_says_whether_it_affects_the_result(command):
-    import dataclasses
-
     for field in dataclasses.fields(command.Settings):
         assert isinstance(field.metadata["affects_result"], bool), field.name
     harmless = {field.name for field in dataclasses.fields(command.Settings) if not field.metadata["affects_result"]}
@@ -264,7 +291,61 @@ def test_every_field_says_whether_it_affects_the_result(command):
     }
 
 
-def test_changes_are_found_in_every_field_that_counts():
-    one = settings("a")
-    other = settings("b", dropout=0.2, keep=9)
-    assert resumption.changes(one, other) == ["--dropout was 0.1, is 0.2"]
+@pytest.mark.parametrize("field", dataclasses.fields(pretrain.Settings), ids=lambda field: field.name)
+def test_a_changed_field_counts_if_it_says_so(field):
+    other = settings("run")
+    value = getattr(other, field.name)
+    object.__setattr__(other, field.name, "other" if value is None or isinstance(value, str) else not value)
+    found = resumption.changes(settings("run"), other)
+    assert len(found) == field.metadata["affects_result"] and all(
+        f"--{field.name} was {value}" in text for text in found
+    )
+
+
+def test_a_callbacks_wish_to_stop_survives(tmp_path):
+    """It comes in the middle of an interval, whose evaluation is then cut off."""
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.model.optimizer.iterations.numpy() == 6:
+                self.model.stop_training = True
+
+    whole = pretrain.run(settings(tmp_path / "whole"), callbacks=[Stop()])
+    with pytest.raises(SystemError):
+        pretrain.run(settings(tmp_path / "run"), callbacks=[Stop(), At(6, crash, "on_test_batch_end")])
+    result = pretrain.run(settings(tmp_path / "run"), callbacks=[Stop()])
+    assert result.metrics["step"] == 6
+    assert_same(result, whole)
+
+
+def test_keras_own_callbacks_are_remembered_even_two_of_a_kind(tmp_path):
+    def two():
+        return [
+            keras.callbacks.EarlyStopping("loss", mode="min", patience=2, min_delta=9.0),
+            keras.callbacks.EarlyStopping("val_loss", mode="min", patience=3, min_delta=9.0),
+        ]
+
+    often = {"evaluate_every": 3, "early_stopping": 9}
+    whole = pretrain.run(settings(tmp_path / "whole", **often), callbacks=two())
+    with pytest.raises(SystemError):
+        pretrain.run(settings(tmp_path / "run", **often), callbacks=[*two(), At(6, crash, "on_epoch_begin")])
+    result = pretrain.run(settings(tmp_path / "run", **often), callbacks=two())
+    assert result.metrics["step"] == whole.metrics["step"] < 20
+    assert_same(result, whole)
+
+
+def test_going_on_in_another_precision_is_refused(run_dir):
+    """`auto` may mean something else on another machine."""
+    flagfile = run_dir / "flags.cfg"
+    flagfile.write_text(flagfile.read_text() + "--precision=mixed_bfloat16\n")
+    with pytest.raises(ValueError, match=r"begun in float32 .* --precision=float32"):
+        pretrain.run(settings(run_dir, precision="mixed_bfloat16"))
+
+
+def test_a_finished_run_is_replaced_on_any_file_system():
+    short = {"steps": 2, "evaluate_every": 2, "warmup_steps": 0}
+    first = pretrain.run(settings("ram://replace/run", **short))
+    second = pretrain.run(settings("ram://replace/run", overwrite=True, seed=1, **short))
+    assert results("ram://replace/run")["seed"] == 1 and first.metrics["seed"] == 0
+    assert not tf.io.gfile.exists("ram://replace/run.previous/results.json")
+    assert second.run_dir == "ram://replace/run"

@@ -151,6 +151,15 @@ class Checkpoints:
             raise Damaged(f"Not one of {len(steps)} checkpoints in {self.folder} is whole; --resume=never begins anew.")
         return None
 
+    def best(self) -> Tree | None:
+        """What `save_best` wrote last, or None if there is nothing whole."""
+        for step in reversed(self.steps("best")):
+            try:
+                return read(self._path("best", step))
+            except Damaged as error:
+                print(f"warning: {error} The one before it is tried.", file=sys.stderr, flush=True)
+        return None
+
     def _path(self, kind: str, step: int) -> str:
         return os.path.join(self.folder, f"{kind}_{step:08d}")
 

@@ -193,7 +193,8 @@ class Trainer:
     def _after_evaluating_a_batch(self) -> None:
         self.workers.answered()
         self._evaluated += 1
-        if self._evaluated % self.EVALUATION_ASKS_EVERY == 0 and any(self.workers.any(self._preemption.requested)):
+        asks = self.workers.count == 1 or self._evaluated % self.EVALUATION_ASKS_EVERY == 0
+        if asks and any(self.workers.any(self._preemption.requested)):
             raise _EvaluationLeft
 
     def _train(self, iterator, end: int) -> None:

@@ -17,7 +17,7 @@ import tensorflow as tf
 from trainers.engine.checkpoint import Unwritable, reason
 
 FLAGS, MODEL, METRICS, RESULTS, LOGS = "flags.cfg", "model.keras", "metrics.csv", "results.json", "logs"
-CHECKPOINTS = "checkpoint"
+CHECKPOINTS, BEST = "checkpoint", "best.keras"  # the best lies in the folder of checkpoints
 LOCK, SET_ASIDE = ".lock", ".set_aside"
 
 

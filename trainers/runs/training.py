@@ -155,6 +155,7 @@ def train(
         trainer.fit(functools.partial(pipeline.batches, source, settings, steps.step))
         if checkpoints is not None:
             checkpoints.wait()
+            save_best(settings, steps.model, checkpoints)
         metrics = report.results(settings, plan, steps, trainer.progress.seconds, history)
         model = finish(settings, source, steps, test, workers, metrics)
     return Result(model, history, metrics, settings.run_dir if workers.is_chief else None)
@@ -166,6 +167,16 @@ def claim(settings, claims: contextlib.ExitStack):
     flagfile = flags.to_flagfile(settings)
     claims.enter_context(folder.claimed(settings.run_dir, flagfile, settings.overwrite, resumed))
     return checkpoints_of(settings).newest() if resumed else None
+
+
+def save_best(settings, model, checkpoints: Checkpoints) -> None:
+    """Writes the weights that did best on the validation split as a model, beside the checkpoints."""
+    best = checkpoints.best()
+    if best is not None:
+        copy = uncompiled(model)
+        for variable, trained in zip(copy.weights, model.weights, strict=True):
+            variable.assign(best["weights"][trained.path])
+        folder.replace_with(os.path.join(settings.run_dir, folder.CHECKPOINTS, folder.BEST), copy.save)
 
 
 def finish(settings, source, steps: Steps, test: str | None, workers: Workers, metrics: dict[str, Any]):

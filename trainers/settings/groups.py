@@ -126,7 +126,9 @@ class OptimizationSettings:
         1.0, "Gradients are scaled down to this global norm; 0 for no clipping.", affects_result=True
     )
     accumulate: int = setting(
-        1, "Micro-batches per update on each replica: less memory, the same result.", affects_result=False
+        1,
+        "Micro-batches per update on each replica: less memory; with dropout off, the same result.",
+        affects_result=False,
     )
     remat: bool = setting(
         False, "Whether blocks are computed again in the backward pass: less memory, more time.", affects_result=False
