@@ -51,7 +51,7 @@ def train(case, where):
                 variable.assign(value)
         schedule = optimization.WarmupSchedule("cosine", 3e-3, STEPS, 3)
         optimizer = optimization.optimizer(
-            {"dropout": "adamw", "float16": "sgd"}.get(rule, rule),
+            {"dropout": "adamw", "float16": "sgd", "wrong": "adamw"}.get(rule, rule),
             model.trainable_variables,
             learning_rate=schedule,
             weight_decay=0.1,
@@ -71,6 +71,8 @@ def train(case, where):
         ema=0.9,
         xla=compiled == "xla",
     )
+    if rule == "wrong":
+        clip_before_reduction(steps)
     if steps._scale:
         steps._scale.value.assign(LossScale.LARGEST)
     evaluation = Evaluation(model, objective, functools.partial(feed, arrays, EXAMPLES), where.strategy, BATCH)
@@ -81,6 +83,17 @@ def train(case, where):
     results |= {f"log/{name}": np.array(values) for name, values in logs.items()}
     results["log/loss_scale"] = np.array(steps.state()["loss_scale"].get("value", 1.0))
     return results
+
+
+def clip_before_reduction(steps):
+    """The order of Keras's `fit`: a mutation, so that the tests can see themselves notice it."""
+    micro_batches, share = steps._micro_batches, steps.clip_norm / steps.strategy.num_replicas_in_sync
+
+    def clipped(batch):
+        gradients, sums = micro_batches(batch)
+        return tf.clip_by_global_norm(gradients, share)[0], sums
+
+    steps._micro_batches = clipped
 
 
 def main(output, distribution, logical_cpus, *cases):

@@ -16,7 +16,7 @@ FLOAT16 = [f"float16-{compiled}-{parts}" for compiled in ("plain", "xla") for pa
 # Each process takes its devices once, so it runs all its cases.
 RUNS = {
     "one_device": ("one_device", 1, [*CASES, *FLOAT16]),
-    "mirrored x2": ("mirrored", 2, [*CASES, *FLOAT16, "dropout-xla-1"]),
+    "mirrored x2": ("mirrored", 2, [*CASES, *FLOAT16, "dropout-xla-1", "wrong-plain-1"]),
     "mirrored x4": ("mirrored", 4, [*CASES, *FLOAT16]),
     "multi_worker x2": ("multi_worker", 1, [*CASES, *FLOAT16, "dropout-xla-1"]),
 }
@@ -71,6 +71,16 @@ def test_float16_leaves_the_same_steps_out_everywhere(results, name, case):
     for path, expected in reference.items():
         if not path.startswith("log/") and not path.endswith("key/bias"):
             assert np.abs(ours[path] - expected).max() <= 5e-3 * np.abs(expected).max(), path
+
+
+@pytest.mark.slow
+def test_clipping_before_the_reduction_would_be_noticed(results):
+    reference, wrong = (
+        arrays_of(results["one_device"], "adamw-plain-1"),
+        arrays_of(results["mirrored x2"], "wrong-plain-1"),
+    )
+    weights = [path for path in reference if "log/" not in path and not path.endswith("key/bias")]
+    assert max(np.abs(wrong[path] - reference[path]).max() / np.abs(reference[path]).max() for path in weights) > 1e-3
 
 
 @pytest.mark.slow
