@@ -63,14 +63,15 @@ def test_replicas_train_to_the_weights_of_one_device(results, name, case):
 @pytest.mark.parametrize("case", FLOAT16)
 @pytest.mark.parametrize("name", list(RUNS))
 def test_float16_leaves_the_same_steps_out_everywhere(results, name, case):
-    """Which updates overflow, and the scale in the end, are the same; sums in float16 agree to its 11 bits only."""
+    """One row of the third batch overflows, on one replica: all leave that update out. Else sums agree to 11 bits."""
     reference, ours = arrays_of(results["one_device"], "float16-plain-1"), arrays_of(results[name], case)
     for log in ("log/skipped", "log/loss_scale"):
         np.testing.assert_array_equal(ours[log], reference[log])
-    assert 0 < reference["log/skipped"].sum() < 3 and reference["log/loss_scale"] < 2**24
+    np.testing.assert_allclose(ours["log/val_loss"], reference["log/val_loss"], rtol=1e-3)
+    assert reference["log/skipped"].tolist() == [0.25, 0, 0] and reference["log/loss_scale"] == 2**11
     for path, expected in reference.items():
         if not path.startswith("log/") and not path.endswith("key/bias"):
-            assert np.abs(ours[path] - expected).max() <= 5e-3 * np.abs(expected).max(), path
+            assert np.abs(ours[path] - expected).max() <= 1e-3 * np.abs(expected).max(), path
 
 
 @pytest.mark.slow
