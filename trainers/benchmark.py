@@ -1,7 +1,7 @@
 """Measures speed, in ratios of rows that alternate in one run.
 
 Rows come from --benchmarks: `engine` sets this engine beside Keras's `fit` on one device, on the same model and
-batches; `checkpoint` measures what a checkpoint costs training. Each number is the best of --rounds.
+batches; `checkpoint` measures what a checkpoint costs training. All numbers are medians over --rounds.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ class Settings(groups.SourceSettings, groups.ModelSettings):
     benchmarks: str = setting(
         "engine,checkpoint", "What to measure, separated by commas: engine, checkpoint.", affects_result=True
     )
-    updates: int = setting(50, "Updates per measurement.", affects_result=True)
+    updates: int = setting(30, "Updates per measurement.", affects_result=True)
     rounds: int = setting(5, "Measurements of each row; rows take turns.", affects_result=True)
     seed: int = setting(0, "Of the weights and of the order of examples.", affects_result=True)
 
@@ -58,7 +58,7 @@ def engine(settings: Settings, where) -> dict[str, float]:
         rows[f"fit{suffix}"] = fit_row(settings, xla, 1)
         rows[f"fit{suffix}, {settings.updates} steps per execution"] = fit_row(settings, xla, settings.updates)
     seconds = in_turns(rows, settings.rounds)
-    speeds = {name: settings.updates / min(times) for name, times in seconds.items()}
+    speeds = {name: settings.updates / statistics.median(times) for name, times in seconds.items()}
     fastest = max(speed for name, speed in speeds.items() if name.startswith("fit"))
     print(f"\nUpdates per second, {settings.variant} on {settings.image_size} px, batch {settings.batch_size}")
     for name, speed in speeds.items():
@@ -160,7 +160,7 @@ def checkpoint(settings: Settings, where) -> dict[str, float]:
             checkpoints.wait()
 
         rows = {"with a checkpoint": with_one, "without": lambda: steps.train(iterator, settings.updates)}
-        seconds = {name: min(times) for name, times in in_turns(rows, settings.rounds).items()}
+        seconds = {name: statistics.median(times) for name, times in in_turns(rows, settings.rounds).items()}
         newest = os.path.join(checkpoints.folder, f"step_{checkpoints.steps()[-1]:08d}")
         size = sum(os.path.getsize(os.path.join(newest, name)) for name in os.listdir(newest))
     cost = seconds["with a checkpoint"] - seconds["without"]
