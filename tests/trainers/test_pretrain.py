@@ -215,7 +215,7 @@ def test_any_keras_callback_can_be_passed(tmp_path):
 
 def test_an_unfinished_run_without_checkpoints_is_begun_again_a_finished_one_is_kept(tmp_path):
     settings = pretrain.Settings(**SMALL, run_dir=str(tmp_path / "run"))
-    with pytest.raises(RuntimeError), folder.claimed(settings.run_dir, "--steps=1\n", resumed=False):
+    with pytest.raises(RuntimeError), folder.claimed(settings.run_dir, "--steps=1\n", overwrite=False, resumed=False):
         raise RuntimeError
     pretrain.run(settings)
     with pytest.raises(ValueError, match="finished run"):
