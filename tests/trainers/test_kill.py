@@ -99,11 +99,11 @@ def test_a_limit_on_file_size_leaves_the_last_checkpoint_valid(tmp_path):
         "sys.argv = sys.argv[1:]\n"
         "import trainers.engine.checkpoint as checkpoint\n"
         "write, count = checkpoint.write, [0]\n"
-        "def limited(folder, tree):\n"
+        "def limited(folder, *contents):\n"
         "    count[0] += 1\n"
         "    limit = 100_000 if count[0] == 2 else resource.RLIM_INFINITY\n"
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))\n"
-        "    write(folder, tree)\n"
+        "    write(folder, *contents)\n"
         "checkpoint.write = limited\n"
         "runpy.run_module('trainers.pretrain', run_name='__main__')\n"
     )
