@@ -28,7 +28,7 @@ class Settings(groups.SourceSettings):
 
     def __post_init__(self):
         flags.check_values(self)
-        groups.check_positive(self, "batch_size")
+        groups.check_source(self)
         if not self.model:
             raise flags.UsageError("--model is needed: a .keras file, or the folder of a run.")
         unknown = sorted(set(self.evaluations.split(",")) - set(EVALUATIONS))

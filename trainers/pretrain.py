@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainers.runs.training import Result
 
-from trainers.settings import command_line, flags, groups
+from trainers.settings import command_line, flags, groups, splits
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,8 @@ class Settings(
 
     def __post_init__(self):
         flags.check_values(self)
-        groups.check_positive(self, "batch_size")
+        groups.check_source(self)
+        groups.check_data(self)
         groups.check_optimization(self)
         groups.check_run(self)
         if self.early_stopping and self.validation_split == "none":
@@ -91,10 +92,9 @@ def splits_of(settings: Settings, source) -> tuple[str | None, str | None]:
     """
     found = []
     for given, usual in ((settings.validation_split, "validation"), (settings.test_split, "test")):
-        name = given or (usual if usual in source.splits else "none")
+        name = given or (usual if usual in source.names else "none")
         if name != "none":
-            source.split(name)
-            if groups.overlap(name, settings.train_split):
+            if splits.overlap(source.intervals(name), source.intervals(settings.train_split)):
                 raise flags.UsageError(
                     f"--{usual}_split={name} holds examples of --train_split={settings.train_split}, so it would not "
                     "tell how well the model does on new ones."

@@ -1,8 +1,8 @@
 """The groups of settings that commands share. A command's `Settings` inherits the groups it needs, and only fields."""
 
 import dataclasses
-import re
 
+from trainers.settings import splits
 from trainers.settings.fields import setting, table_keys
 from trainers.settings.flags import UsageError
 
@@ -14,10 +14,14 @@ OBJECTIVES = table_keys("keras_vit/objectives/classification.py", "OBJECTIVES")
 OPTIMIZERS = table_keys("keras_vit/optimization.py", "OPTIMIZERS")
 SCHEDULES = table_keys("keras_vit/optimization.py", "SCHEDULES")
 AUGMENTATIONS = table_keys("trainers/data/augment.py", "AUGMENTATIONS")
+RESIZES = table_keys("keras_vit/export/preprocessing.py", "KERNELS")
 DISTRIBUTIONS = table_keys("trainers/engine/runtime.py", "DISTRIBUTIONS")
 PRECISIONS = table_keys("trainers/engine/runtime.py", "PRECISIONS")
 ON_NONFINITE = ("stop", "skip")
 RESUME = ("auto", "never", "require")
+ON_BAD_IMAGE = ("fail", "skip")
+CACHES = table_keys("trainers/data/cache.py", "CACHES")
+SAMPLINGS = table_keys("trainers/data/order.py", "SAMPLINGS")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,12 +76,34 @@ class SourceSettings:
     """Source."""
 
     source: str = setting(
-        "digits", "Where examples come from: digits, synthetic, npz:FILE, or tfds:imagenet2012.", affects_result=True
+        "digits",
+        "Where examples come from: folder:DIR, csv:FILE, jsonl:FILE, tfrecord:GLOB, tfds:NAME, vtab:TASK, npz:FILE, "
+        "synset_archives:DIR, digits or synthetic; see docs/data.md.",
+        affects_result=True,
     )
     data_dir: str | None = setting(
         None, "Where TensorFlow Datasets are kept; its own default if left out.", affects_result=False
     )
+    image_feature: str = setting("image", "Name of the encoded image in tfrecord files.", affects_result=True)
+    label_feature: str = setting("label", "Name of the label, or labels, in tfrecord files.", affects_result=True)
     batch_size: int = setting(128, "Examples per step over all devices.", affects_result=True)
+    on_bad_image: str = setting(
+        "fail",
+        "What to do about images that cannot be read: fail, or skip, which gives them weight 0 and lists them in "
+        "bad_images.csv.",
+        choices=ON_BAD_IMAGE,
+        affects_result=False,
+    )
+    max_bad_share: float = setting(
+        0.01, "With --on_bad_image=skip, the share of a split beyond which the run stops all the same.",
+        affects_result=False,
+    )
+    cache: str = setting(
+        "auto",
+        "Where encoded images are kept between epochs: auto is memory for a split of up to 1 GiB, else none.",
+        choices=CACHES,
+        affects_result=False,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,10 +121,54 @@ class DataSettings:
         "What the finished model is reported on; 'none' for nothing. The source's test split if left out.",
         affects_result=True,
     )
+    subset: int | None = setting(
+        None,
+        "Train on so many examples of the training split, chosen at random; a smaller choice is part of a larger.",
+        affects_result=True,
+    )
     augment: str = setting(
-        "none", "Random transformations of training images.", choices=AUGMENTATIONS, affects_result=True
+        "none",
+        "How training images are cropped or distorted; none is the test-time transform.",
+        choices=AUGMENTATIONS,
+        affects_result=True,
+    )
+    flip: bool = setting(False, "Whether half of the training images are mirrored.", affects_result=True)
+    crop_area: float = setting(
+        0.05, "With --augment=inception, least share of an image's area in a crop.", affects_result=True
+    )
+    train_crop: float = setting(
+        0.875,
+        "With --augment=small_crop and resize_crop, side of the crop in shares of the resized image's.",
+        affects_result=True,
+    )
+    crop_padding: float = setting(
+        0.125, "With --augment=pad_crop, width of the black border in shares of the image's side.", affects_result=True
+    )
+    resize: str = setting(
+        "bilinear", "Kernel of resizing, in training and at test time.", choices=RESIZES, affects_result=True
+    )
+    antialias: bool = setting(
+        False, "Whether the kernel widens when an image shrinks, so that every pixel counts.", affects_result=True
+    )
+    test_crop: float | None = setting(
+        None,
+        "At test time, side of the central crop in shares of the image's shorter side once resized, e.g. 0.875 for "
+        "224 of 256; the whole image is resized if left out.",
+        affects_result=True,
     )
     shuffle: bool = setting(True, "Whether each epoch visits the examples in a new random order.", affects_result=True)
+    sampling: str = setting(
+        "natural",
+        "natural visits every example once per epoch; balanced visits every class equally often.",
+        choices=SAMPLINGS,
+        affects_result=True,
+    )
+    class_weights: str = setting(
+        "none",
+        "Factors of the losses by class: none, balanced (rarer classes count more, all alike in sum), or "
+        "NAME=NUMBER;NAME=NUMBER with 1 for the others.",
+        affects_result=True,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -258,20 +328,20 @@ def check_run(settings: RunSettings) -> None:
         raise UsageError(f"--seed must lie in [0, 2^31); got {settings.seed}.")
 
 
-def overlap(one: str, other: str) -> bool:
-    """Whether two splits share examples."""
-    (base, start, stop), (other_base, other_start, other_stop) = split_percent(one), split_percent(other)
-    return base == other_base and start < other_stop and other_start < stop
+def check_source(settings: SourceSettings) -> None:
+    """Raises UsageError for source settings out of range."""
+    check_positive(settings, "batch_size")
+    if not 0 <= settings.max_bad_share < 1:
+        raise UsageError(f"--max_bad_share must lie in [0, 1); got {settings.max_bad_share}.")
 
 
-def split_percent(split: str) -> tuple[str, float, float]:
-    """`train[10%:98%]` as (name, 0.10, 0.98).
-
-    Raises:
-        UsageError: if it is not NAME or NAME[FROM%:TO%].
-    """
-    match = re.fullmatch(r"(\w+)(?:\[(?:(\d+(?:\.\d+)?)%)?:(?:(\d+(?:\.\d+)?)%)?\])?", split)
-    start, stop = (float(match[2] or 0), float(match[3] or 100)) if match else (0.0, 0.0)
-    if match is None or not 0 <= start < stop <= 100:
-        raise UsageError(f"Unknown split {split!r}; expected a name such as train, or a part such as train[:99%].")
-    return match[1], start / 100, stop / 100
+def check_data(settings: DataSettings) -> None:
+    """Raises UsageError for training-data settings out of range."""
+    for name in ("train_split", "validation_split", "test_split"):
+        if getattr(settings, name) not in (None, "none"):
+            splits.parse(getattr(settings, name))
+    check_positive(settings, "subset")
+    for name in ("crop_area", "train_crop", "crop_padding", "test_crop"):
+        value = getattr(settings, name)
+        if value is not None and not 0 < value <= 1:
+            raise UsageError(f"--{name} must lie in (0, 1]; got {value}.")

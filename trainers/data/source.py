@@ -1,0 +1,165 @@
+"""What a source is: splits whose examples are read by number, and what is known of them before anything is decoded."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from trainers.settings import splits
+from trainers.settings.splits import Interval
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Examples of a source, in the source's own order.
+
+    Args:
+        size: Number of examples.
+        read: From an int64 index tensor in [0, size) to (image, label) inside a tf.data graph. The image is a string
+            (encoded), or (H, W, C) of uint8, or of float32 from 0 to 255; the label an int32 or int64 scalar, or
+            float32 (Y,): shares of classes that sum to 1, or 0 and 1 where an example may have several.
+        positives: All pairs of an example and a class it belongs to, as two int64 arrays (M,), examples in ascending
+            order. May take a while: not asked for where nothing depends on it.
+        locate: Where an example is to be found, in words that a person can use: a path, or a file and a number.
+        encoded_bytes: Size of all encoded images together; None where nobody knows.
+    """
+
+    size: int
+    read: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+    positives: Callable[[], tuple[np.ndarray, np.ndarray]]
+    locate: Callable[[int], str]
+    encoded_bytes: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A named dataset.
+
+    Args:
+        name: What the user called it.
+        channels: Channels of its images.
+        num_classes: Y.
+        class_names: One name per class, in label order; None where nobody knows them yet.
+        splits: Name of each of its own splits -> `Split`.
+        views: Further names, each for an expression over the own splits; where there are any, only they are shown.
+        several_labels: Whether an example may belong to several classes, its label being 0 and 1 for each.
+        fingerprint: The same for the same examples in the same order, so that a change is noticed.
+        ready: Raises ValueError if the data itself is not there. Plans are made from sizes alone, without it.
+    """
+
+    name: str
+    channels: int
+    num_classes: int
+    class_names: tuple[str, ...] | None
+    splits: dict[str, Split]
+    views: dict[str, str] = dataclasses.field(default_factory=dict)
+    several_labels: bool = False
+    fingerprint: str = ""
+    ready: Callable[[], None] = lambda: None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The splits that a user may name."""
+        return tuple(self.views or self.splits)
+
+    def intervals(self, expression: str) -> tuple[Interval, ...]:
+        """What an expression such as `train[:99%]+validation` means.
+
+        Raises:
+            UsageError: if there is no such split, or the part is empty.
+        """
+        sizes = {name: split.size for name, split in self.splits.items()}
+        return splits.resolve(expression, sizes, self.views, self.name)
+
+    def split(self, expression: str) -> Split:
+        """A split, part of one, or several one after the other.
+
+        Raises:
+            UsageError: if there is no such split, or the part is empty.
+        """
+        parts = [_part(self.splits[base], first, last) for base, first, last in self.intervals(expression)]
+        return parts[0] if len(parts) == 1 else _joined(parts)
+
+
+def subset(split: Split, size: int) -> Split:
+    """`size` examples chosen at random; a smaller choice is part of every larger one.
+
+    Raises:
+        ValueError: if there are not so many.
+    """
+    if size > split.size:
+        raise ValueError(f"--subset={size:,} is more than the {split.size:,} examples there are to choose from.")
+    # Not the run's seed: what a run on 9 million examples sees must be part of what one on 30 million sees.
+    seed = tf.constant([9, 30], tf.uint32)
+    return rearranged(split, size, lambda index: tf.random.experimental.index_shuffle(index, seed, split.size - 1))
+
+
+def rearranged(split: Split, size: int, index_of: Callable[[tf.Tensor], tf.Tensor]) -> Split:
+    """Some of a split's examples in another order.
+
+    Args:
+        split: The examples.
+        size: How many of them.
+        index_of: From int64 indices in [0, size), of any shape, to the examples' indices in `split`, no two the same.
+    """
+
+    def positives():
+        examples, classes = split.positives()
+        new = np.full(split.size, -1, "int64")
+        new[index_of(tf.range(size, dtype=tf.int64)).numpy()] = np.arange(size)
+        kept = new[examples] >= 0
+        order = np.argsort(new[examples][kept], kind="stable")
+        return new[examples][kept][order], classes[kept][order]
+
+    return Split(
+        size,
+        lambda index: split.read(index_of(index)),
+        positives,
+        lambda index: split.locate(int(index_of(tf.constant(index, tf.int64)))),
+        None if split.encoded_bytes is None else round(split.encoded_bytes * size / max(split.size, 1)),
+    )
+
+
+def _part(split: Split, first: int, last: int) -> Split:
+    if (first, last) == (0, split.size):
+        return split
+
+    def positives():
+        examples, classes = split.positives()
+        inside = slice(*np.searchsorted(examples, [first, last]))
+        return examples[inside] - first, classes[inside]
+
+    return Split(
+        last - first,
+        lambda index: split.read(index + first),
+        positives,
+        lambda index: split.locate(index + first),
+        None if split.encoded_bytes is None else round(split.encoded_bytes * (last - first) / split.size),
+    )
+
+
+def _joined(parts: list[Split]) -> Split:
+    """Splits one after the other."""
+    begins = np.cumsum([0, *(part.size for part in parts)])
+
+    def read(index):
+        number = tf.searchsorted(tf.constant(begins[1:]), index[None], side="right")[0]
+        branches = [
+            lambda part=part, begin=int(begin): part.read(index - begin)
+            for part, begin in zip(parts, begins[:-1], strict=True)
+        ]
+        return tf.switch_case(number, branches)
+
+    def positives():
+        pairs = [part.positives() for part in parts]
+        examples = [pair[0] + begin for pair, begin in zip(pairs, begins[:-1], strict=True)]
+        return np.concatenate(examples), np.concatenate([pair[1] for pair in pairs])
+
+    def locate(index):
+        number = int(np.searchsorted(begins[1:], index, side="right"))
+        return parts[number].locate(index - int(begins[number]))
+
+    sizes = [part.encoded_bytes for part in parts]
+    total = None if None in sizes else sum(size for size in sizes if size is not None)
+    return Split(int(begins[-1]), read, positives, locate, total)
