@@ -7,12 +7,10 @@ failure spoils another. Prints versions, two Markdown tables and the errors; doc
 import concurrent.futures
 import functools
 import itertools
-import json
 import os
 import pathlib
 import platform
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -237,23 +235,12 @@ def measure(output, distribution, *what):
     np.savez(output, **result)
 
 
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 def environments(count):
     """Of `count` processes that work together."""
-    if count == 1:
-        return [dict(os.environ)]
-    workers = [f"127.0.0.1:{port}" for port in free_ports(count)]
-    tasks = [{"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}} for index in range(count)]
-    return [{**os.environ, "TF_CONFIG": json.dumps(task)} for task in tasks]
+    sys.path.append(str(FIXTURES.parent))
+    import processes
+
+    return [{**os.environ, **each} for each in (processes.cluster(count) if count > 1 else [{}])]
 
 
 def run(distribution, *what):

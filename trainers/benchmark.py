@@ -26,11 +26,12 @@ class Settings(groups.SourceSettings, groups.ModelSettings):
     )
     updates: int = setting(30, "Updates per measurement.", affects_result=True)
     rounds: int = setting(5, "Measurements of each row; rows take turns.", affects_result=True)
-    seed: int = setting(0, "Of the weights and of the order of examples.", affects_result=True)
+    seed: int = setting(0, "Of the weights.", affects_result=True)
 
     def __post_init__(self):
         flags.check_values(self)
-        groups.check_positive(self, "batch_size", "updates", "rounds")
+        groups.check_source(self)
+        groups.check_positive(self, "updates", "rounds")
         unknown = sorted(set(self.benchmarks.split(",")) - set(BENCHMARKS))
         if unknown:
             raise flags.UsageError(f"Unknown --benchmarks {unknown[0]!r}; choose among {', '.join(BENCHMARKS)}.")
@@ -126,18 +127,14 @@ def opened(settings: Settings):
 
 def batches_of(settings: Settings):
     """A feed that repeats a few batches from memory: what is measured is not the input."""
+    from keras_vit.preprocessing import Preprocessing
     from trainers.data import pipeline
+    from trainers.pretrain import architecture_for
 
-    @dataclasses.dataclass(frozen=True)
-    class Data:
-        image_size: Any = settings.image_size
-        batch_size: int = settings.batch_size
-        seed: int = settings.seed
-        train_split: str = "train"
-        augment: str = "none"
-        shuffle: bool = True
-
-    batches = pipeline.batches(opened(settings), Data()).take(4).cache().repeat()
+    source = opened(settings)
+    size = architecture_for(settings, source).image_size
+    data = pipeline.EvaluationData(source, "train", settings.batch_size, Preprocessing(size=size))
+    batches = data.batches().take(4).cache().repeat()
     return lambda share, shares, rows: batches
 
 

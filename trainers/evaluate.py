@@ -5,7 +5,6 @@ classical methods trained on the pixels of the same split, for small data.
 """
 
 import dataclasses
-import functools
 import pathlib
 import sys
 import zipfile
@@ -83,18 +82,38 @@ def accuracy(settings: Settings, model, source, where, callbacks=()) -> dict[str
     from trainers.data import pipeline
     from trainers.engine.evaluation import Evaluation
 
-    architecture = model.architecture
+    check_classes(settings, model, source)
+    data = pipeline.EvaluationData(source, settings.split, settings.batch_size, model.preprocessing)
+    evaluation = Evaluation(model, Softmax(source.num_classes), data.batches, where.strategy, settings.batch_size)
+    listed = keras.callbacks.CallbackList(list(callbacks), model=model)
+    means = evaluation.run(listed, after_batch=source.bad.check)
+    report_bad(source)
+    return {"vision transformer": means["accuracy"]}
+
+
+def report_bad(source) -> None:
+    """Says which images were left out."""
+    for split, places in source.bad.found.items():
+        print(f"left out of {split}, because they cannot be read: {len(places):,} images")
+        for place, reason in sorted(places.items()):
+            print(f"  {place}: {reason}")
+
+
+def check_classes(settings: Settings, model, source) -> None:
+    """Raises ValueError if model and source do not mean the same by their outputs and labels."""
+    architecture, ours, theirs = model.architecture, model.class_names, source.class_names
     if (architecture.num_classes, architecture.channels) != (source.num_classes, source.channels):
         raise ValueError(
             f"--model={settings.model} is for {architecture.num_classes} classes and {architecture.channels} channels; "
             f"--source={settings.source} has {source.num_classes} and {source.channels}."
         )
-    feed = functools.partial(
-        pipeline.evaluation_batches, source, settings.split, settings, preprocessing=model.preprocessing
-    )
-    evaluation = Evaluation(model, Softmax(source.num_classes), feed, where.strategy, settings.batch_size)
-    listed = keras.callbacks.CallbackList(list(callbacks), model=model)
-    return {"vision transformer": evaluation.run(listed)["accuracy"]}
+    differ = [pair for pair in enumerate(zip(ours or (), theirs or (), strict=False)) if len(set(pair[1])) > 1]
+    if differ:
+        number, (our, their) = differ[0]
+        raise ValueError(
+            f"--model={settings.model} calls class {number} {our!r}, --source={settings.source} calls it {their!r}: "
+            "their labels do not mean the same."
+        )
 
 
 def baselines(settings: Settings, model, source, where, callbacks=()) -> dict[str, float]:

@@ -59,18 +59,20 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
         Preempted: after a checkpoint, when a signal asked to stop.
         NotFinite: before an update whose gradients are not finite.
         WorkerLost: when another process of the run is gone.
+        BadImage: for the first image that cannot be read, or too many of them.
     """
-    from trainers.data import sources
+    from trainers.data import pipeline, sources
     from trainers.engine import runtime
     from trainers.runs import report, training
 
     source = sources.open_source(settings)
+    check_labels(settings, source)
     architecture = architecture_for(settings, source)
-    plan = plan_for(settings, source.split(settings.train_split).size)
+    plan = plan_for(settings, pipeline.training_size(source, settings))
     validation, test = splits_of(settings, source)
     where = runtime.start(settings.distribution, settings.precision, settings.seed, settings.logical_cpus, settings.tpu)
     runtime.check_batch_size(settings.batch_size, where.replicas, settings.accumulate)
-    workers = training.workers_of(settings, where)
+    workers = training.workers_of(settings, source, where)
     start = workers.on_chief(lambda: training.start_of(settings))
     if where.is_chief:
         print(report.plan(settings, source, architecture, plan, where, validation, test, start), flush=True)
@@ -78,10 +80,11 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
         return training.Result(None, None, {}, None)
     source.ready()
     with workers.waiting("the set-up of the model"):
+        data = pipeline.TrainingData(source, settings)
         steps = training.steps_for(
-            settings, source, plan, where, lambda: new_model(settings, source, architecture, where.precision)
+            settings, source, data, plan, where, lambda: new_model(settings, source, architecture, where.precision)
         )
-    return training.train(settings, source, plan, steps, validation, test, workers, callbacks)
+    return training.train(settings, source, data, plan, steps, validation, test, workers, callbacks)
 
 
 def splits_of(settings: Settings, source) -> tuple[str | None, str | None]:
@@ -93,12 +96,11 @@ def splits_of(settings: Settings, source) -> tuple[str | None, str | None]:
     found = []
     for given, usual in ((settings.validation_split, "validation"), (settings.test_split, "test")):
         name = given or (usual if usual in source.names else "none")
-        if name != "none":
-            if splits.overlap(source.intervals(name), source.intervals(settings.train_split)):
-                raise flags.UsageError(
-                    f"--{usual}_split={name} holds examples of --train_split={settings.train_split}, so it would not "
-                    "tell how well the model does on new ones."
-                )
+        if name != "none" and splits.overlap(source.intervals(name), source.intervals(settings.train_split)):
+            raise flags.UsageError(
+                f"--{usual}_split={name} holds examples of --train_split={settings.train_split}, so it would not "
+                "tell how well the model does on new ones."
+            )
         found.append(None if name == "none" else name)
     if settings.early_stopping and found[0] is None:
         raise flags.UsageError(
@@ -106,6 +108,15 @@ def splits_of(settings: Settings, source) -> tuple[str | None, str | None]:
             "name a part of another, e.g. --train_split=train[:99%] --validation_split=train[99%:]."
         )
     return found[0], found[1]
+
+
+def check_labels(settings: Settings, source) -> None:
+    """Raises UsageError where the objective cannot express the source's labels."""
+    if source.several_labels and settings.objective == "softmax":
+        raise flags.UsageError(
+            f"The examples of {source.name} may belong to several classes, but --objective=softmax means exactly one; "
+            "use --objective=sigmoid, with --head_bias=-10 where classes are many."
+        )
 
 
 def architecture_for(settings: groups.ModelSettings, source):

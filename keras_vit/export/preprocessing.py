@@ -28,14 +28,30 @@ def resize(image, preprocessing: Preprocessing):
     if preprocessing.crop is None:
         resized = resize_to(image, preprocessing.size, preprocessing.resize, preprocessing.antialias)
     else:
-        source = tf.cast(tf.shape(image)[:2], tf.float32)
-        # The factor at which the image just covers the enlarged frame; the other side follows the aspect.
-        factor = tf.reduce_max(tf.constant([height, width], tf.float32) / preprocessing.crop / source)
-        target = tf.maximum(tf.cast(tf.round(source * factor), tf.int32), [height, width])
-        resized = resize_to(image, target, preprocessing.resize, preprocessing.antialias)
-        top, left = (target[0] - height) // 2, (target[1] - width) // 2
-        resized = resized[top : top + height, left : left + width]
+        target = covering(tf.shape(image)[:2], preprocessing.size, preprocessing.crop)
+        window = ((target[0] - height) // 2, (target[1] - width) // 2, height, width)
+        resized = resize_to(image, target, preprocessing.resize, preprocessing.antialias, window)
     return tf.ensure_shape(resized, (height, width, image.shape[-1]))
+
+
+def covering(source, size: tuple[int, int], crop: float):
+    """int32 (2,): height and width at which an image, its aspect kept, just covers `enlarged(size, crop)`.
+
+    For squares: the shorter side is so long, the other in proportion and rounded (big_vision resize_small).
+
+    Args:
+        source: int32 (2,): height and width of the image.
+        size: (height, width) of the window that is to be cut out.
+        crop: Share of the enlarged size that the window is.
+    """
+    source = tf.cast(source, tf.float32)
+    factor = tf.reduce_max(tf.constant(enlarged(size, crop), tf.float32) / source)
+    return tf.maximum(tf.cast(tf.round(source * factor), tf.int32), size)
+
+
+def enlarged(size: tuple[int, int], crop: float) -> tuple[int, int]:
+    """Whole (height, width) of which `size` is the share `crop`: 256 for 224 and 0.875, 448 for 384 and 0.857."""
+    return round(size[0] / crop), round(size[1] / crop)
 
 
 def scale(image, preprocessing: Preprocessing):
@@ -45,14 +61,15 @@ def scale(image, preprocessing: Preprocessing):
     return (tf.cast(image, tf.float32) - mean) / std
 
 
-def resize_to(image, size, kernel="bilinear", antialias=False):
-    """(H, W, C) to float32 (size[0], size[1], C).
+def resize_to(image, size, kernel="bilinear", antialias=False, window=None):
+    """(H, W, C) to float32 (size[0], size[1], C), or to a window of that.
 
     Args:
         image: (H, W, C), any dtype.
         size: Target (height, width); ints or an int tensor.
         kernel: Key of `KERNELS`.
         antialias: Whether the kernel widens when the image shrinks. `area` does so by nature.
+        window: Top, left, height and width of the only part wanted; no work is done for the rest.
 
     Raises:
         ValueError: if the kernel is unknown.
@@ -61,19 +78,20 @@ def resize_to(image, size, kernel="bilinear", antialias=False):
         raise ValueError(f"Unknown resize {kernel!r}; choose one of {', '.join(KERNELS)}.")
     shape = tf.shape(image)
     image = tf.cast(image, tf.float32)
-    rows = resize_matrix(shape[0], size[0], kernel, antialias)
-    columns = resize_matrix(shape[1], size[1], kernel, antialias)
+    top, left, height, width = window or (0, 0, size[0], size[1])
+    rows = resize_matrix(shape[0], size[0], kernel, antialias, top, height)
+    columns = resize_matrix(shape[1], size[1], kernel, antialias, left, width)
     image = tf.einsum("oh,hwc->owc", rows, image)
     return tf.einsum("pw,owc->opc", columns, image)
 
 
-def resize_matrix(source, target, kernel, antialias):
-    """(target, source) float32 matrix of the weights with which source pixels make up target pixels.
+def resize_matrix(source, target, kernel, antialias, first, count):
+    """(count, source) float32 matrix of the weights with which source pixels make up target pixels from `first` on.
 
     Pixel centres lie at half-integers; weights that fall outside the image are shared out among those inside.
     """
     step = tf.cast(source, tf.float32) / tf.cast(target, tf.float32)
-    centres = (tf.range(tf.cast(target, tf.float32)) + 0.5) * step
+    centres = (tf.cast(tf.range(first, first + count), tf.float32) + 0.5) * step
     offsets = tf.range(tf.cast(source, tf.float32))[None, :] + 0.5 - centres[:, None]
     weights = KERNELS[kernel](offsets, step, tf.maximum(step, 1.0) if antialias else 1.0)
     return weights / tf.reduce_sum(weights, axis=1, keepdims=True)

@@ -1,8 +1,8 @@
 """Random transformations of training images, as stateless functions.
 
-Each is `f(image, seed, channels, preprocessing)`: a source's image (encoded string, or uint8 (H, W, C)) and a seed
-(2,) of ints to float32 (h, w, C), scaled for the model. The same image and seed give the same result on any host, at
-any parallelism.
+Each row of `AUGMENTATIONS` is `f(image, seed, channels, preprocessing, settings)`: a source's image (encoded string, or
+pixels (H, W, C) from 0 to 255) and an int64 seed (2,) to float32 (h, w, C), values still 0 to 255, of the size in
+`preprocessing`. The same image and seed give the same result on any host, at any parallelism.
 """
 
 import math
@@ -12,33 +12,86 @@ import tensorflow as tf
 from keras_vit.export import preprocessing as test_time
 from trainers.data import images
 
-
-def none(image, seed, channels, preprocessing):
-    """The test-time transform: nothing random."""
-    return test_time.transform(images.decode(image, channels), preprocessing)
+# The sampler's default in the official code, which writes none of its own.
+ASPECTS = (0.75, 1.33)
 
 
-def inception(image, seed, channels, preprocessing):
-    """A random window of 5 to 100 % of the area and aspect 3/4 to 4/3, resized; then a random mirror (the paper's)."""
-    window_seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
-    start, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
-        images.shape(image, channels),
-        tf.zeros((1, 0, 4)),
-        window_seed,
-        min_object_covered=0.0,
-        area_range=(0.05, 1.0),
-        aspect_ratio_range=(0.75, 1.33),
-        use_image_if_no_bounding_boxes=True,
-    )
-    image = images.decode_crop(image, tf.concat([start[:2], extent[:2]], axis=0), channels)
-    # TensorFlow's own resize equals the test-time one, and is several times faster where nothing is exported.
-    image = tf.image.resize(image, preprocessing.size, preprocessing.resize, antialias=preprocessing.antialias)
-    image = tf.ensure_shape(image, (*preprocessing.size, channels))
-    image = tf.image.stateless_random_flip_left_right(image, flip_seed)
+def augment(image, seed, channels, preprocessing, settings):
+    """A training image as the model wants it.
+
+    Args:
+        image: As a source gives it: encoded string, or pixels (H, W, C) from 0 to 255.
+        seed: int64 (2,); everything random follows from it.
+        channels: C.
+        preprocessing: The model's `Preprocessing`: size, kernel and scale.
+        settings: Needs augment, flip and what the row of `AUGMENTATIONS` reads.
+
+    Returns:
+        float32 (h, w, C).
+    """
+    seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
+    image = AUGMENTATIONS[settings.augment](image, seed, channels, preprocessing, settings)
+    if settings.flip:
+        image = tf.image.stateless_random_flip_left_right(image, flip_seed)
     return test_time.scale(image, preprocessing)
 
 
-def affine(image, seed, channels, preprocessing):
+def none(image, seed, channels, preprocessing, settings):
+    """The test-time transform: nothing random."""
+    return test_time.resize(images.decode(image, channels), preprocessing)
+
+
+def inception(image, seed, channels, preprocessing, settings):
+    """A random window of some share of the area and of aspect 3/4 to 4/3, resized (the paper's; Szegedy et al. 2015).
+
+    The share lies between `settings.crop_area` and 1. Images too long for any such window are taken whole.
+    """
+    start, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
+        images.shape(image, channels),
+        tf.zeros((1, 0, 4)),
+        seed,
+        min_object_covered=0.0,
+        area_range=(settings.crop_area, 1.0),
+        aspect_ratio_range=ASPECTS,
+        use_image_if_no_bounding_boxes=True,
+    )
+    window = tf.concat([start[:2], extent[:2]], axis=0)
+    return _resized(images.decode_crop(image, window, channels), preprocessing.size, channels, preprocessing)
+
+
+def small_crop(image, seed, channels, preprocessing, settings):
+    """A random window of the image resized to just cover size / `settings.train_crop`, its aspect kept.
+
+    What big_vision calls resmall_crop.
+    """
+    image = images.decode(image, channels)
+    target = test_time.covering(tf.shape(image)[:2], preprocessing.size, settings.train_crop)
+    return _window_of_resized(image, target, seed, channels, preprocessing)
+
+
+def resize_crop(image, seed, channels, preprocessing, settings):
+    """A random window of the image resized to size / `settings.train_crop`, its aspect not kept."""
+    image = images.decode(image, channels)
+    target = tf.constant(test_time.enlarged(preprocessing.size, settings.train_crop))
+    return _window_of_resized(image, target, seed, channels, preprocessing)
+
+
+def pad_crop(image, seed, channels, preprocessing, settings):
+    """A random window, as large as the image, of the image in a black border; then resized.
+
+    The border is `settings.crop_padding` of height and width. With 0.125 it is 4 pixels of 32, usual for CIFAR (He et
+    al. 2016, section 4.2).
+    """
+    image = images.decode(image, channels)
+    size = tf.shape(image)[:2]
+    border = tf.cast(tf.round(tf.cast(size, tf.float32) * settings.crop_padding), tf.int32)
+    padded = tf.pad(image, tf.stack([[border[0], border[0]], [border[1], border[1]], [0, 0]]))
+    top, left = tf.unstack(_corner(seed, size + 2 * border, size))
+    window = padded[top : top + size[0], left : left + size[1]]
+    return _resized(window, preprocessing.size, channels, preprocessing)
+
+
+def affine(image, seed, channels, preprocessing, settings):
     """Rotation to 15 degrees, zoom and shear to 12 %, shift to 1/16 of the side: for drawings that may not be mirrored.
 
     What comes in from outside the image is black.
@@ -63,7 +116,42 @@ def affine(image, seed, channels, preprocessing):
         interpolation="BILINEAR",
         fill_mode="CONSTANT",
     )[0]
-    return test_time.scale(tf.ensure_shape(image, (height, width, channels)), preprocessing)
+    return tf.ensure_shape(image, (height, width, channels))
 
 
-AUGMENTATIONS = {"none": none, "inception": inception, "affine": affine}
+def _corner(seed, whole, size):
+    """int32 (2,): top and left of a window of `size` somewhere in `whole`, every place as likely."""
+    draw = tf.random.stateless_uniform((2,), seed, None, None, tf.uint32)
+    return tf.cast(draw % tf.cast(whole - size + 1, tf.uint32), tf.int32)
+
+
+def _window_of_resized(image, target, seed, channels, preprocessing):
+    """A random window of the model's size, of the image resized to `target`."""
+    height, width = preprocessing.size
+    top, left = tf.unstack(_corner(seed, target, preprocessing.size))
+    window = tf.cond(
+        # What covers the window of an image 1,000 times as long as wide is enormous.
+        tf.reduce_prod(tf.cast(target, tf.int64)) > 2**24,
+        lambda: test_time.resize_to(
+            image, target, preprocessing.resize, preprocessing.antialias, (top, left, height, width)
+        ),
+        lambda: _resized(image, target, channels, preprocessing)[top : top + height, left : left + width],
+    )
+    return tf.ensure_shape(window, (height, width, channels))
+
+
+def _resized(image, size, channels, preprocessing):
+    """float32 (size[0], size[1], C) by the kernel of `preprocessing`."""
+    # TensorFlow's own resize equals the test-time one, and is several times faster where nothing is exported.
+    image = tf.image.resize(image, size, preprocessing.resize, antialias=preprocessing.antialias)
+    return tf.ensure_shape(image, (*(size if isinstance(size, tuple) else (None, None)), channels))
+
+
+AUGMENTATIONS = {
+    "none": none,
+    "inception": inception,
+    "small_crop": small_crop,
+    "resize_crop": resize_crop,
+    "pad_crop": pad_crop,
+    "affine": affine,
+}

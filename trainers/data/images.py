@@ -1,34 +1,36 @@
-"""From what a source holds to pixels."""
+"""From what a source holds, an encoded string or pixels (H, W, C), to pixels."""
 
 import tensorflow as tf
 
+from keras_vit.export import decoding
+
 
 def decode(image, channels: int):
-    """uint8 (H, W, C) from an encoded string, or from pixels as they are."""
-    if image.dtype != tf.string:
-        return image
-    image = tf.io.decode_image(image, channels=channels, expand_animations=False)
-    image.set_shape((None, None, channels))
-    return image
+    """uint8 (H, W, C) from an encoded string; pixels as they are.
+
+    Raises:
+        tf.errors.InvalidArgumentError: in the graph, if the string cannot be decoded; see `decoding`.
+    """
+    return decoding.decode(image, channels) if image.dtype == tf.string else image
 
 
 def decode_crop(image, window, channels: int):
-    """Decodes only the window (top, left, height, width) of an encoded JPEG; of other images, cuts it out."""
-    if image.dtype != tf.string:
-        return image[window[0] : window[0] + window[2], window[1] : window[1] + window[3]]
-    return tf.cond(
-        tf.io.is_jpeg(image),
-        lambda: tf.io.decode_and_crop_jpeg(image, window, channels=channels),
-        lambda: tf.image.crop_to_bounding_box(decode(image, channels), *tf.unstack(window)),
-    )
+    """The window (top, left, height, width) of an image; of an encoded JPEG no more is decoded.
+
+    Raises:
+        tf.errors.InvalidArgumentError: in the graph, as `decode`, or if the window is not inside the image.
+    """
+    if image.dtype == tf.string:
+        return decoding.decode_crop(image, window, channels)
+    return tf.image.crop_to_bounding_box(image, *tf.unstack(window))
 
 
 def shape(image, channels: int):
-    """(3,) int32 height, width, channels; of a JPEG without decoding it."""
-    if image.dtype != tf.string:
-        return tf.shape(image)
-    return tf.cond(
-        tf.io.is_jpeg(image),
-        lambda: tf.io.extract_jpeg_shape(image),
-        lambda: tf.shape(decode(image, channels)),
-    )
+    """int32 (3,): height, width, channels; an encoded image is not decoded for it.
+
+    Raises:
+        tf.errors.InvalidArgumentError: in the graph, if the string is no image.
+    """
+    if image.dtype == tf.string:
+        return tf.concat([decoding.dimensions(image), [channels]], axis=0)
+    return tf.shape(image)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from trainers.data.bad_images import BadImages
 from trainers.settings import splits
 from trainers.settings.splits import Interval
 
@@ -46,6 +47,7 @@ class Source:
         several_labels: Whether an example may belong to several classes, its label being 0 and 1 for each.
         fingerprint: The same for the same examples in the same order, so that a change is noticed.
         ready: Raises ValueError if the data itself is not there. Plans are made from sizes alone, without it.
+        bad: What could not be read so far.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Source:
     several_labels: bool = False
     fingerprint: str = ""
     ready: Callable[[], None] = lambda: None
+    bad: BadImages = dataclasses.field(default_factory=BadImages)
 
     @property
     def names(self) -> tuple[str, ...]:

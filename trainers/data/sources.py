@@ -1,6 +1,9 @@
 """The sources there are."""
 
-from trainers.data import arrays
+import dataclasses
+
+from trainers.data import arrays, files, synset_archives, tables, tfds_source, tfrecord_source
+from trainers.data.bad_images import BadImages
 from trainers.data.source import Source
 from trainers.settings.groups import SourceSettings
 
@@ -14,12 +17,20 @@ def open_source(settings: SourceSettings) -> Source:
     kind, _, value = settings.source.partition(":")
     if kind not in SOURCES:
         raise ValueError(f"Unknown source {settings.source!r}; its kind must be one of {', '.join(SOURCES)}.")
-    return SOURCES[kind](value, settings)
+    bad = BadImages(settings.on_bad_image, settings.max_bad_share)
+    return dataclasses.replace(SOURCES[kind](value, settings), bad=bad)
 
 
 # Each is called with what follows the kind and its colon, and the settings.
 SOURCES = {
+    "folder": files.folder,
+    "csv": tables.csv_table,
+    "jsonl": tables.jsonl_table,
+    "tfrecord": tfrecord_source.tfrecord,
+    "tfds": tfds_source.tensorflow_datasets,
+    "vtab": tfds_source.vtab,
+    "synset_archives": synset_archives.synset_archives,
+    "npz": arrays.npz,
     "digits": arrays.digits,
     "synthetic": arrays.synthetic,
-    "npz": arrays.npz,
 }

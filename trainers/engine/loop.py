@@ -9,12 +9,13 @@ from typing import Any
 import keras
 
 from trainers.engine.callbacks import give_back, remembers, state_of
-from trainers.engine.checkpoint import Checkpoints, Tree, Unwritable
+from trainers.engine.checkpoint import Checkpoints, Unwritable
 from trainers.engine.evaluation import Evaluation
 from trainers.engine.feeding import Feed, distribute
 from trainers.engine.preemption import Preempted, Preemption
 from trainers.engine.steps import NotFinite, Steps
 from trainers.engine.totals import updates_behind
+from trainers.engine.trees import Tree
 from trainers.engine.workers import Workers
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from trainers.engine.checkpoint import Tree, array_specs, put_together, take_apart
+from trainers.engine.trees import Tree, array_specs, put_together, take_apart
 
 # What tf.distribute raises in the others when a worker is gone, depending on where they were: always one of the first,
 # or one of the second with one of these words. Without them it is a fault of this worker's own.
@@ -155,22 +155,30 @@ class Workers:
 
     def from_chief(self, tree: Tree) -> Tree:
         """The chief's tree of plain values and NumPy arrays; all must ask, the others with anything."""
+        return self._from(0, tree)
+
+    def gather(self, tree: Tree) -> list[Tree]:
+        """Every worker's tree of plain values and NumPy arrays, the chief's first; all must ask."""
+        return [self._from(number, tree) for number in range(self.count)]
+
+    def _from(self, worker: int, tree: Tree) -> Tree:
         if self.count == 1:
             return tree
         state, arrays = take_apart(tree)
         with self.waiting("broadcast"):
-            length = self._broadcast(np.array(len(state), "int64"))
+            length = self._broadcast(worker, np.array(len(state), "int64"))
             numbers = np.resize(np.frombuffer(state, "uint8").astype("int32"), length)
-            state = self._broadcast(numbers).astype("uint8").tobytes()
-            if not self.is_chief:
-                arrays = [np.zeros(shape, dtype) for dtype, shape in array_specs(state)]
-            return put_together(state, [self._broadcast(array) for array in arrays])
+            shared = self._broadcast(worker, numbers).astype("uint8").tobytes()
+            if shared != state:  # this worker's arrays are of other shapes
+                arrays = [np.zeros(shape, dtype) for dtype, shape in array_specs(shared)]
+            return put_together(shared, [self._broadcast(worker, array) for array in arrays])
 
-    def _broadcast(self, array: np.ndarray) -> np.ndarray:
-        """A sum to which only the chief's first replica adds something."""
+    def _broadcast(self, worker: int, array: np.ndarray) -> np.ndarray:
+        """A sum to which only the first replica of one worker adds something."""
+        first = worker * self.strategy.num_replicas_in_sync // self.count
 
         def part():
-            is_first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
+            is_first = tf.distribute.get_replica_context().replica_id_in_sync_group == first
             return tf.constant(array) if is_first else tf.zeros(array.shape, array.dtype)
 
         total = tf.function(

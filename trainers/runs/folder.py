@@ -17,6 +17,7 @@ import tensorflow as tf
 from trainers.engine.checkpoint import Unwritable, reason
 
 FLAGS, MODEL, METRICS, RESULTS, LOGS = "flags.cfg", "model.keras", "metrics.csv", "results.json", "logs"
+BAD_IMAGES = "bad_images.csv"
 CHECKPOINTS, BEST = "checkpoint", "best.keras"  # the best lies in the folder of checkpoints
 LOCK, SET_ASIDE = ".lock", ".set_aside"
 
@@ -72,7 +73,7 @@ def claimed(path: str, flagfile: str, overwrite: bool, resumed: bool) -> Iterato
             if tf.io.gfile.exists(os.path.join(path, RESULTS)):
                 _set_aside(path)
             if not resumed:
-                for name in (CHECKPOINTS, MODEL, METRICS, LOGS):
+                for name in (CHECKPOINTS, MODEL, METRICS, LOGS, BAD_IMAGES):
                     _remove(os.path.join(path, name))
             if not resumed or flagfile != unfinished(path):
                 write_text(os.path.join(path, FLAGS), flagfile)
@@ -101,7 +102,7 @@ def _set_aside(path: str) -> None:
     tf.io.gfile.makedirs(aside)
     with tf.io.gfile.GFile(os.path.join(aside, SET_ASIDE), "w") as file:
         file.write(f"The run that another is replacing in {path}; removed when that has finished.\n")
-    for name in (LOGS, CHECKPOINTS, METRICS, MODEL, FLAGS, RESULTS):
+    for name in (LOGS, CHECKPOINTS, METRICS, BAD_IMAGES, MODEL, FLAGS, RESULTS):
         _move(os.path.join(path, name), os.path.join(aside, name))
 
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_vit import optimization
+from keras_vit import multipliers, optimization
 from keras_vit.objectives.classification import OBJECTIVES
-from trainers.data import pipeline
+from trainers.data.pipeline import EvaluationData, TrainingData, preprocessing_for
 from trainers.engine import callbacks, loop
 from trainers.engine.checkpoint import Checkpoints
 from trainers.engine.evaluation import Evaluation
@@ -20,6 +20,7 @@ from trainers.engine.preemption import Preemption
 from trainers.engine.steps import Steps
 from trainers.engine.workers import Workers
 from trainers.runs import folder, report, resumption
+from trainers.runs.data_watch import DataWatch
 from trainers.settings import flags
 
 
@@ -32,16 +33,17 @@ class Result(NamedTuple):
     run_dir: str | None
 
 
-def workers_of(settings, where) -> Workers:
+def workers_of(settings, source, where) -> Workers:
     """The processes of the run.
 
     Raises:
-        ValueError: if they were started with different flags, or chose different precisions.
+        ValueError: if they were started with different flags or data, or chose different precisions.
     """
     workers = Workers(where.strategy, where.workers, where.is_chief, settings.worker_timeout)
     here = ("--run_dir", "--data_dir")  # may differ between machines
     workers.agree("flags", " ".join(line for line in flags.to_flagfile(settings).split() if not line.startswith(here)))
     workers.agree("precisions; name one by --precision", where.precision)
+    workers.agree(f"examples in --source={settings.source}", source.fingerprint)
     return workers
 
 
@@ -56,12 +58,15 @@ def start_of(settings) -> int:
     return steps[-1] if resumption.resumes(settings, bool(steps)) else 0
 
 
-def steps_for(settings, source, plan: loop.Plan, where, make_model: Callable[[], keras.Model]) -> Steps:
+def steps_for(
+    settings, source, data: TrainingData, plan: loop.Plan, where, make_model: Callable[[], keras.Model]
+) -> Steps:
     """Model, objective and optimizer, under the run's strategy.
 
     Args:
         settings: Of the command.
         source: Opened source of the training data.
+        data: What is trained on.
         plan: Length and rhythm of training.
         where: Runtime.
         make_model: Called under the strategy.
@@ -71,7 +76,7 @@ def steps_for(settings, source, plan: loop.Plan, where, make_model: Callable[[],
     """
     with where.strategy.scope():
         model = make_model()
-        multipliers = optimization.freeze(model, settings.multipliers)
+        factors = multipliers.freeze(model, settings.multipliers)
         schedule = optimization.WarmupSchedule(
             settings.schedule,
             settings.learning_rate,
@@ -84,7 +89,7 @@ def steps_for(settings, source, plan: loop.Plan, where, make_model: Callable[[],
             model.trainable_variables,
             learning_rate=schedule,
             weight_decay=settings.weight_decay,
-            multipliers=multipliers,
+            multipliers=factors,
         )
         model.compile(optimizer=optimizer)  # standard callbacks look for it on the model
     return Steps(
@@ -92,7 +97,7 @@ def steps_for(settings, source, plan: loop.Plan, where, make_model: Callable[[],
         OBJECTIVES[settings.objective](source.num_classes, settings.label_smoothing),
         optimizer,
         where.strategy,
-        pipeline.batches(source, settings).element_spec,
+        data.element_spec,
         batch_size=settings.batch_size,
         clip_norm=settings.clip_norm,
         accumulate=settings.accumulate,
@@ -103,18 +108,19 @@ def steps_for(settings, source, plan: loop.Plan, where, make_model: Callable[[],
     )
 
 
-def evaluation_of(steps: Steps, source, split: str | None, settings) -> Evaluation | None:
+def evaluation_of(steps: Steps, source, split: str | None, settings, keep: str = "none") -> Evaluation | None:
     """Evaluation of a split by the run's objective, its labels not smoothed; None without a split."""
     if split is None:
         return None
     objective = dataclasses.replace(steps.objective, label_smoothing=0.0)
-    feed = functools.partial(pipeline.evaluation_batches, source, split, settings)
-    return Evaluation(steps.model, objective, feed, steps.strategy, settings.batch_size)
+    data = EvaluationData(source, split, settings.batch_size, preprocessing_for(settings), keep)
+    return Evaluation(steps.model, objective, data.batches, steps.strategy, settings.batch_size)
 
 
 def train(
     settings,
     source,
+    data: TrainingData,
     plan: loop.Plan,
     steps: Steps,
     validation: str | None,
@@ -127,6 +133,7 @@ def train(
     Args:
         settings: Of the command.
         source: Opened source.
+        data: What is trained on.
         plan: Length and rhythm.
         steps: Graph functions.
         validation: Split that chooses between checkpoints, or None.
@@ -140,24 +147,28 @@ def train(
         NotFinite: before an update whose gradients are not finite.
         WorkerLost: when another process of the run is gone.
         Unwritable: if a file of the run cannot be written.
+        BadImage: for the first image that cannot be read, or too many of them.
     """
     with Preemption() as preemption, contextlib.ExitStack() as claims:
         state = workers.on_chief(lambda: claim(settings, claims))
         checkpoints = checkpoints_of(settings) if workers.is_chief else None
+        listing = os.path.join(settings.run_dir, folder.BAD_IMAGES) if workers.is_chief else None
+        watch = DataWatch(source, listing, workers)
         history, ours = make_callbacks(settings, plan, steps, checkpoints)
         with workers.waiting("the set-up of evaluation"):
-            evaluation = evaluation_of(steps, source, validation, settings)
-        trainer = loop.Trainer(steps, plan, [*ours, *further_callbacks], evaluation, checkpoints, workers, preemption)
+            evaluation = evaluation_of(steps, source, validation, settings, settings.cache)
+        everybody = [watch, *ours, *further_callbacks]
+        trainer = loop.Trainer(steps, plan, everybody, evaluation, checkpoints, workers, preemption)
         if state is not None:
             trainer.restore(state)
         if state is not None and workers.is_chief:
             print(f"resumes from step {steps.step:,} of {plan.total_steps:,} in {settings.run_dir}/", flush=True)
-        trainer.fit(functools.partial(pipeline.batches, source, settings, steps.step))
+        trainer.fit(functools.partial(data.batches, steps.step))
         if checkpoints is not None:
             checkpoints.wait()
             save_best(settings, steps.model, checkpoints)
         metrics = report.results(settings, plan, steps, trainer.progress.seconds, history)
-        model = finish(settings, source, steps, test, workers, metrics)
+        model = finish(settings, steps, test, watch, metrics)
     return Result(model, history, metrics, settings.run_dir if workers.is_chief else None)
 
 
@@ -179,8 +190,9 @@ def save_best(settings, model, checkpoints: Checkpoints) -> None:
         folder.replace_with(os.path.join(settings.run_dir, folder.CHECKPOINTS, folder.BEST), copy.save)
 
 
-def finish(settings, source, steps: Steps, test: str | None, workers: Workers, metrics: dict[str, Any]):
+def finish(settings, steps: Steps, test: str | None, watch: DataWatch, metrics: dict[str, Any]):
     """Saves the trained model, adds what it does on the test split to the metrics, and writes those."""
+    source, workers = watch.source, watch.workers
     model = uncompiled(steps.model)
     if workers.is_chief:
         folder.replace_with(os.path.join(settings.run_dir, folder.MODEL), model.save)
@@ -189,6 +201,7 @@ def finish(settings, source, steps: Steps, test: str | None, workers: Workers, m
     if evaluation is not None:
         with workers.waiting("the test"):
             means = evaluation.run(after_batch=workers.answered)
+        watch.exchange()
         metrics |= {f"test_{name}": value for name, value in means.items()}
     if workers.is_chief:
         folder.write_json(os.path.join(settings.run_dir, folder.RESULTS), metrics)

@@ -95,7 +95,8 @@ class SourceSettings:
         affects_result=False,
     )
     max_bad_share: float = setting(
-        0.01, "With --on_bad_image=skip, the share of a split beyond which the run stops all the same.",
+        0.01,
+        "With --on_bad_image=skip, the share of a split beyond which the run stops all the same.",
         affects_result=False,
     )
     cache: str = setting(
@@ -341,6 +342,8 @@ def check_data(settings: DataSettings) -> None:
         if getattr(settings, name) not in (None, "none"):
             splits.parse(getattr(settings, name))
     check_positive(settings, "subset")
+    if settings.sampling != "natural" and not settings.shuffle:
+        raise UsageError(f"--sampling={settings.sampling} is an order of its own; it contradicts --noshuffle.")
     for name in ("crop_area", "train_crop", "crop_padding", "test_crop"):
         value = getattr(settings, name)
         if value is not None and not 0 < value <= 1:

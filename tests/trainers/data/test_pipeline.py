@@ -5,9 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from keras_vit.preprocessing import Preprocessing
 from trainers import pretrain
 from trainers.data import pipeline, sources
 
@@ -23,7 +22,7 @@ def settings_for(**changes):
 
 
 def take(opened, count, start_step=0, **changes):
-    dataset = pipeline.batches(opened, settings_for(**changes), start_step)
+    dataset = pipeline.TrainingData(opened, settings_for(**changes)).batches(start_step)
     return [{name: value.numpy() for name, value in batch.items()} for batch in dataset.take(count)]
 
 
@@ -50,7 +49,7 @@ def test_starting_at_a_step_gives_what_an_unbroken_run_gives(digits):
 
 
 def test_parallelism_does_not_change_a_batch(digits):
-    dataset = pipeline.batches(digits, settings_for())
+    dataset = pipeline.TrainingData(digits, settings_for()).batches()
     serial = tf.data.Options()
     serial.threading.private_threadpool_size = 1
     serial.threading.max_intra_op_parallelism = 1
@@ -81,17 +80,9 @@ def test_without_shuffling_and_augmenting_the_source_is_read_in_order(digits):
     assert list(batch["ids"]) == list(range(32))
 
 
-@settings(max_examples=30, deadline=None)
-@given(size=st.integers(1, 300), seed=st.integers(0, 2**31 - 1), epoch=st.integers(0, 5))
-def test_every_epoch_is_a_permutation(size, seed, epoch):
-    positions = tf.range(epoch * size, (epoch + 1) * size, dtype=tf.int64)
-    order = [int(pipeline.example_index(position, size, seed)) for position in positions]
-    assert sorted(order) == list(range(size))
-
-
 @pytest.mark.parametrize("batch_size", [1, 7, 360, 500])
 def test_evaluation_counts_every_example_once(digits, batch_size):
-    rows = list(pipeline.evaluation_batches(digits, "test", settings_for(batch_size=batch_size)))
+    rows = list(pipeline.EvaluationData(digits, "test", batch_size, Preprocessing(size=(16, 16))).batches())
     assert {batch["images"].shape[0] for batch in rows} == {batch_size}
     weights = np.concatenate([batch["weights"].numpy() for batch in rows])
     ids = np.concatenate([batch["ids"].numpy() for batch in rows])
@@ -111,51 +102,47 @@ def test_the_digits_are_split_once_and_for_all(digits):
 FIRST_TEST_LABELS = [7, 6, 3, 7, 7, 3, 2, 8]
 
 
-def test_parts_of_a_split(digits):
-    first, rest = digits.split("train[:98%]"), digits.split("train[98%:]")
-    assert first.size + rest.size == 1293
-    whole = digits.split("train")
-    image, _ = rest.read(tf.constant(0, tf.int64))
-    expected, _ = whole.read(tf.constant(first.size, tf.int64))
-    assert np.array_equal(image, expected)
-    with pytest.raises(ValueError, match="empty"):
-        digits.split("test[:0.1%]")
-
-
-def test_a_prepared_tfds_dataset_is_read_by_number(tmp_path, monkeypatch):
-    import tensorflow_datasets as tfds
-
-    images = np.random.default_rng(0).integers(0, 255, (6, 20, 30, 3)).astype("uint8")
-
-    def rows():
-        return tf.data.Dataset.from_tensor_slices({"image": images, "label": np.arange(6) % 2})
-
-    tfds.dataset_builders.store_as_tfds_dataset(
-        name="tiny",
-        version="1.0.0",
-        data_dir=tmp_path,
-        features=tfds.features.FeaturesDict(
-            {"image": tfds.features.Image(encoding_format="png"), "label": tfds.features.ClassLabel(num_classes=2)}
-        ),
-        split_datasets={"train": rows()},
-        file_format="array_record",
-    )
-    monkeypatch.setitem(sources.TFDS_SIZES, "tiny", (2, {"train": 6}))
-    changes = {"source": "tfds:tiny", "data_dir": str(tmp_path), "batch_size": 6, "image_size": 16}
-    opened = sources.open_source(settings_for(**changes))
-    opened.ready()
-    (batch,) = take(opened, 1, augment="inception", **changes)
-    assert batch["images"].shape == (6, 16, 16, 3) and sorted(batch["labels"]) == [0, 0, 0, 1, 1, 1]
-    (again,) = take(opened, 1, augment="inception", **changes)
-    assert same(batch, again)
-
-
-def test_an_unprepared_tfds_dataset_says_what_to_do(tmp_path):
-    opened = sources.open_source(settings_for(source="tfds:imagenet2012", data_dir=str(tmp_path)))
-    assert opened.split("train[:99%]").size == 1268355
-    with pytest.raises(ValueError, match="download_and_prepare"):
-        opened.ready()
-
-
 def test_settings_have_no_random_state_of_their_own():
     assert {field.name for field in dataclasses.fields(pretrain.Settings)} >= {"seed", "shuffle", "augment"}
+
+
+def test_hosts_take_slices_of_the_same_global_batch(digits):
+    whole = take(digits, 3)
+    data = pipeline.TrainingData(digits, settings_for())
+    parts = [list(data.batches(0, share, 4, 8).take(3)) for share in range(4)]
+    for step, batch in enumerate(whole):
+        joined = {name: np.concatenate([part[step][name] for part in parts]) for name in batch}
+        assert same(joined, batch)
+
+
+@pytest.mark.parametrize(("rows", "shares"), [(32, 2), (16, 2), (8, 4), (12, 3)])
+def test_each_example_is_read_by_exactly_one_host_in_an_epoch(digits, rows, shares):
+    batch_size = rows * shares
+    data = pipeline.TrainingData(digits, settings_for(batch_size=batch_size))
+    steps = -(-1293 // batch_size)
+    ids = [
+        [int(i) for batch in data.batches(0, share, shares, rows).take(steps) for i in batch["ids"]]
+        for share in range(shares)
+    ]
+    # In the order of training: each global batch is made of the hosts' rows, one host after the other.
+    sequence = [i for step in range(steps) for host in ids for i in host[step * rows : (step + 1) * rows]]
+    assert sorted(sequence[:1293]) == list(range(1293))
+
+
+@pytest.mark.parametrize("subset", [100, 1000])
+def test_a_subset_is_all_that_is_seen(digits, subset):
+    batches = take(digits, subset // 50 * 2, subset=subset, batch_size=50)
+    labels = np.concatenate([batch["labels"] for batch in batches])
+    images = {
+        batch["images"][i].tobytes()
+        for batch in take(digits, 26, subset=subset, batch_size=50, augment="none")
+        for i in range(50)
+    }
+    assert len(labels) == 2 * subset and len(images) <= subset
+    assert pipeline.training_size(digits, settings_for(subset=subset)) == subset
+
+
+def test_class_weights_are_the_rows_weights(digits):
+    (batch,) = take(digits, 1, class_weights="3=2;8=0.5")
+    expected = np.where(batch["labels"] == 3, 2.0, np.where(batch["labels"] == 8, 0.5, 1.0))
+    assert (batch["weights"] == expected).all() and {2.0, 0.5, 1.0} <= set(batch["weights"])

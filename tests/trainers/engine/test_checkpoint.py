@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from trainers.engine import checkpoint
+from trainers.engine import checkpoint, trees
 from trainers.engine.checkpoint import Checkpoints, Damaged, Unwritable
 
 FILES = (checkpoint.ARRAYS, checkpoint.STATE, checkpoint.MARKER)
@@ -28,7 +28,7 @@ def folder(request, tmp_path):
 
 
 def write(folder, tree):
-    checkpoint.write(folder, *checkpoint.take_apart(tree))
+    checkpoint.write(folder, *trees.take_apart(tree))
 
 
 def assert_same(one, other):
@@ -65,9 +65,9 @@ leaves = st.one_of(
 
 @given(st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text(min_size=6), inner), max_leaves=8))
 def test_every_tree_survives(tree):
-    state, arrays = checkpoint.take_apart(tree)
-    assert len(checkpoint.array_specs(state)) == len(arrays)
-    assert_same(tree, checkpoint.put_together(state, arrays))
+    state, arrays = trees.take_apart(tree)
+    assert len(trees.array_specs(state)) == len(arrays)
+    assert_same(tree, trees.put_together(state, arrays))
 
 
 def change(path, how):

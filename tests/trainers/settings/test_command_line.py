@@ -48,7 +48,7 @@ def test_the_list_of_commands():
         (["--image_size=30"], ["30x30", "patches of 16", "32x32"]),
         (["--heads=5"], ["width 32", "5 heads"]),
         (["--source=imagenet"], ["imagenet", "digits"]),
-        (["--source=tfds:nothing_like_it"], ["nothing_like_it", "imagenet2012"]),
+        (["--source=tfds:nothing_like_it"], ["nothing_like_it", "no data set of that name"]),
         (["--train_split=training"], ["training", "validation"]),
         (["--warmup_steps=9"], ["--warmup_steps=9", "2 steps"]),
         (["--weights={tmp}/none.npz"], ["none.npz", "no such"]),

@@ -147,6 +147,9 @@ def test_the_command_line_is_frozen(request):
         ("keras_vit/optimization.py", "OPTIMIZERS", "keras_vit.optimization"),
         ("keras_vit/objectives/classification.py", "OBJECTIVES", "keras_vit.objectives.classification"),
         ("trainers/data/augment.py", "AUGMENTATIONS", "trainers.data.augment"),
+        ("trainers/data/cache.py", "CACHES", "trainers.data.cache"),
+        ("trainers/data/order.py", "SAMPLINGS", "trainers.data.order"),
+        ("keras_vit/export/preprocessing.py", "KERNELS", "keras_vit.export.preprocessing"),
         ("trainers/engine/runtime.py", "DISTRIBUTIONS", "trainers.engine.runtime"),
     ],
 )
@@ -159,17 +162,3 @@ def test_choices_read_from_source_are_the_tables_keys(file, table, module):
 def test_a_lost_table_is_noticed():
     with pytest.raises(LookupError, match="NOWHERE"):
         fields.table_keys("keras_vit/optimization.py", "NOWHERE")
-
-
-@pytest.mark.parametrize(
-    ("split", "expected"),
-    [("train", ("train", 0, 1)), ("train[:98%]", ("train", 0, 0.98)), ("test[50%:]", ("test", 0.5, 1))],
-)
-def test_splits(split, expected):
-    assert groups.split_percent(split) == expected
-
-
-@pytest.mark.parametrize("split", ["", "train[", "train[9:]", "train[60%:50%]", "train[:101%]", "a b"])
-def test_bad_splits(split):
-    with pytest.raises(flags.UsageError, match="train"):
-        groups.split_percent(split)

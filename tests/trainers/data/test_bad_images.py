@@ -1,0 +1,126 @@
+"""Images that cannot be read: weight 0 and a reason each, and everybody else as if nothing had happened."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vit.preprocessing import Preprocessing
+from trainers import pretrain
+from trainers.data import cache, pipeline
+from trainers.data.bad_images import BadImage, BadImages
+from trainers.data.source import Source, Split
+
+GENERATOR = np.random.default_rng(0)
+PIXELS = GENERATOR.integers(0, 256, (40, 12, 12, 3)).astype("uint8")
+FILES = [tf.io.encode_png(pixels).numpy() for pixels in PIXELS]
+BAD = {3: b"", 17: b"<html>404</html>", 30: FILES[30][:60]}
+SETTINGS = {"steps": 1, "image_size": 12, "batch_size": 8, "seed": 1, "augment": "inception", "cache": "none"}
+
+
+def split_of(files, fails=()):
+    """A split that holds encoded images; reading those numbered in `fails` fails."""
+    held, size = tf.constant(files), len(files)
+
+    def read(index):
+        is_there = tf.reduce_all(index != tf.constant([*fails, -1], tf.int64))
+        with tf.control_dependencies([tf.debugging.Assert(is_there, ["gone"])]):
+            return tf.gather(held, index), index % 5
+
+    pairs = np.arange(size), np.arange(size) % 5
+    return Split(size, read, lambda: pairs, lambda index: f"dir/{index}.png", sum(map(len, files)))
+
+
+def source_of(files, policy="skip", max_share=0.5, fails=()):
+    return Source("pictures", 3, 5, None, {"train": split_of(files, fails)}, bad=BadImages(policy, max_share))
+
+
+def rows(dataset, count):
+    batches = [{name: value.numpy() for name, value in batch.items()} for batch in dataset.take(count)]
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def trained_on(source, **changes):
+    return rows(pipeline.TrainingData(source, pretrain.Settings(**{**SETTINGS, **changes})).batches(), 10)
+
+
+def evaluated_on(source, **arguments):
+    return rows(pipeline.EvaluationData(source, "train", 16, Preprocessing(size=(12, 12)), **arguments).batches(), 3)
+
+
+def with_bad(files):
+    return [BAD.get(number, file) for number, file in enumerate(files)]
+
+
+@pytest.mark.parametrize("keep", ["none", "memory"])
+@pytest.mark.parametrize("read", [trained_on, evaluated_on])
+def test_bad_rows_have_no_weight_and_no_other_row_moves(read, keep):
+    changes = {"cache": keep} if read is trained_on else {"keep": keep}
+    source = source_of(with_bad(FILES))
+    ours, theirs = read(source, **changes), read(source_of(FILES), **changes)
+    bad = np.isin(ours["ids"], [*BAD])
+    np.testing.assert_array_equal(ours["ids"], theirs["ids"])
+    np.testing.assert_array_equal(ours["weights"], np.where(bad, 0, theirs["weights"]))
+    assert not ours["images"][bad].any() and bad.sum() >= 3
+    for name in ("images", "labels"):
+        np.testing.assert_array_equal(ours[name][~bad], theirs[name][~bad])
+    assert set(source.bad.found["train"]) == {f"dir/{number}.png" for number in BAD}
+    assert all(source.bad.found["train"].values())
+
+
+def test_what_cannot_even_be_read_is_a_bad_image():
+    source = source_of(FILES, fails=[5])
+    found = evaluated_on(source)
+    assert list(found["ids"][found["weights"] == 0][:1]) == [5]
+    assert "gone" in source.bad.found["train"]["dir/5.png"]
+
+
+def test_fail_names_the_image_the_reason_and_the_way_on():
+    source = source_of(with_bad(FILES), policy="fail")
+    evaluated_on(source)
+    with pytest.raises(BadImage, match=r"dir/\d+\.png cannot be read: .+--on_bad_image=skip") as error:
+        source.bad.check()
+    assert "\n" not in str(error.value) and "{{" not in str(error.value)
+    assert error.value.exit_code == 2
+
+
+@pytest.mark.parametrize(("share", "stops"), [(0.05, True), (0.075, False)])
+def test_skip_stops_past_a_share(share, stops):
+    source = source_of(with_bad(FILES), max_share=share)
+    evaluated_on(source)
+    if stops:
+        with pytest.raises(BadImage, match=r"3 of the 40 images of train .*--max_bad_share=0\.05.*dir/17"):
+            source.bad.check()
+    else:
+        source.bad.check()
+
+
+def test_each_image_counts_once_however_often_it_is_seen():
+    source = source_of(with_bad(FILES), max_share=0.075)
+    trained_on(source)
+    trained_on(source)
+    source.bad.check()
+
+
+def test_what_other_processes_found_counts():
+    source = source_of(with_bad(FILES), max_share=0.075)
+    evaluated_on(source)
+    source.bad.merge({"train": {"dir/38.png": "whatever"}})
+    with pytest.raises(BadImage, match="4 of the 40"):
+        source.bad.check()
+
+
+def test_memory_holds_what_was_read():
+    split = split_of(with_bad(FILES), fails=[7])
+    held = cache.memory(split)
+    for index in (0, 3, 7, 39):
+        image, label = held.read(tf.constant(index, tf.int64))
+        assert image.numpy() == (b"" if index == 7 else with_bad(FILES)[index])
+        assert label.numpy() == (0 if index == 7 else index % 5)
+
+
+def test_auto_keeps_what_fits(monkeypatch):
+    split = split_of(FILES)
+    assert cache.auto(split) is not split
+    monkeypatch.setattr(cache, "LIMIT", 1000)
+    assert cache.auto(split) is split
+    assert cache.auto(Split(split.size, split.read, split.positives, split.locate, None)) is not None

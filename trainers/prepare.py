@@ -1,0 +1,137 @@
+"""Makes data ready: writes any source as sharded record files, or downloads and builds a TensorFlow Dataset.
+
+With --output, the examples of --source are written there as TFRecord files, with an index, so that they are read by
+number: `--source=tfrecord:OUTPUT` is the same data, in few large files. With --source=tfds:NAME and no --output, that
+data set is downloaded and built.
+"""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trainers.settings import command_line, flags, groups, splits
+from trainers.settings.fields import setting
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(groups.SourceSettings):
+    """Preparation."""
+
+    output: str = setting(
+        "", "Folder for the record files; only --source=tfds:NAME does without, and is built.", affects_result=True
+    )
+    splits: str = setting(
+        "",
+        "What to write, separated by commas: splits, or NAME=SPLIT for part of one, e.g. "
+        "train=train[:98%],validation=train[98%:]. All of the source's if left out.",
+        affects_result=True,
+    )
+    shard_megabytes: int = setting(128, "Size of a record file in MiB, about.", affects_result=True)
+    verify: bool = setting(
+        True, "Whether every image is decoded, to find broken ones now and not in training.", affects_result=True
+    )
+    overwrite: bool = setting(False, "Whether a set in that folder may be replaced.", affects_result=False)
+    dry_run: bool = setting(False, "Print what would be written and stop.", affects_result=False)
+
+    def __post_init__(self):
+        flags.check_values(self)
+        groups.check_source(self)
+        groups.check_positive(self, "shard_megabytes")
+        expressions(self.splits)
+        kind, _, value = self.source.partition(":")
+        if not self.output and kind != "tfds":
+            raise flags.UsageError(f"--output is needed: a folder for the records of --source={self.source}.")
+        if not self.output and self.splits:
+            raise flags.UsageError(f"--splits={self.splits} needs --output: a TensorFlow Dataset is built whole.")
+        if self.output and value and os.path.abspath(self.output) == os.path.abspath(value):
+            raise flags.UsageError(f"--output={self.output} is the source itself; name another folder.")
+
+
+def expressions(given: str) -> dict[str, str]:
+    """By name, what is to be written of a source; empty for all.
+
+    Raises:
+        UsageError: if a name is no name of a split, or there twice.
+    """
+    found: dict[str, str] = {}
+    for item in filter(None, given.split(",")):
+        name, _, expression = item.partition("=")
+        if splits.parse(name) != [splits.Slice(name, None, None)]:
+            raise flags.UsageError(f"--splits={given}: {name!r} cannot be a name; write NAME={name}.")
+        if name in found:
+            raise flags.UsageError(f"--splits={given} names {name!r} twice.")
+        found[name] = expression or name
+        splits.parse(found[name])
+    return found
+
+
+def run(settings: Settings, callbacks: Sequence[Any] = ()) -> Any:
+    """Writes records and returns {split: Written}, or builds a TensorFlow Dataset. Nothing for callbacks to watch."""
+    return write_records(settings) if settings.output else build_dataset(settings)
+
+
+def write_records(settings: Settings) -> dict[str, Any]:
+    """Writes the source's splits, goes on with them, or says what would be written."""
+    import tensorflow as tf
+
+    from trainers.data import record_writer, shard_plan, sources
+    from trainers.data.shard_writer import Rules
+    from trainers.engine.checkpoint import Unwritable, reason
+
+    source = sources.open_source(settings)
+    source.ready()
+    asked = expressions(settings.splits) or {name: name for name in source.names}
+    plans = [
+        shard_plan.plan(source, name, expression, settings.shard_megabytes << 20) for name, expression in asked.items()
+    ]
+    rules = Rules(settings.on_bad_image, settings.max_bad_share, settings.verify)
+    record_writer.check(source, plans, settings.output, rules, settings.overwrite)
+    if settings.dry_run:
+        print(table({plan.name: (plan.split.size, plan.shards, plan.encoded_bytes, 0) for plan in plans}))
+        print(f"would be written to {settings.output}; nothing was.")
+        return {}
+    try:
+        written = record_writer.write(source, plans, settings.output, rules, settings.overwrite)
+    except (OSError, tf.errors.OpError) as error:
+        raise Unwritable(f"--output={settings.output} cannot be written: {reason(error)}.") from error
+    print(table(written))
+    if any(split.bad for split in written.values()):
+        print(f"{os.path.join(settings.output, 'bad_images.csv')} lists what could not be read and was left out.")
+    print(f"To use it: --source=tfrecord:{settings.output}")
+    return written
+
+
+def build_dataset(settings: Settings) -> Any:
+    """Downloads and builds a TensorFlow Dataset, or says how large it is; returns its builder."""
+    from trainers.data import tfds_building
+
+    builder = tfds_building.builder_of(settings.source.partition(":")[2], settings.data_dir)
+    if settings.dry_run:
+        size = builder.info.download_size
+        print(f"{builder.info.full_name} would be downloaded ({size}) and built in {builder.data_path}.")
+        return builder
+    tfds_building.build(builder)
+    splits = builder.info.splits.items()
+    print(table({name: (split.num_examples, split.num_shards, split.num_bytes, 0) for name, split in splits}))
+    print(f"{builder.info.full_name} is in {builder.data_path}")
+    return builder
+
+
+def table(rows: Mapping[str, tuple[int, int, int, int]]) -> str:
+    """Examples, shards, bytes, and examples that could not be read, by split."""
+    head = f"{'split':<16}{'examples':>12}{'shards':>8}{'MiB':>12}{'bad':>8}"
+    return "\n".join(
+        [
+            head,
+            *(
+                f"{name:<16}{examples:>12,}{shards:>8,}{size / 2**20:>12,.1f}{bad:>8,}"
+                for name, (examples, shards, size, bad) in rows.items()
+            ),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(command_line.main(Settings, run, "prepare"))
