@@ -20,7 +20,7 @@ ALLOWED = {
     "keras_vit/multipliers.py": set(),
     "keras_vit/objectives": {"keras", "numpy"},
     "keras_vit/weights": {"numpy", "safetensors", "keras_vit.variants", "keras_vit.weights", "keras_vit.vit"},
-    "keras_vit/export": {"tensorflow", "keras", "keras_vit.preprocessing"},
+    "keras_vit/export": {"tensorflow", "keras", "keras_vit.export", "keras_vit.preprocessing"},
     "trainers/__main__.py": {"trainers"},
     "trainers/settings": {"absl", "trainers.settings", "tensorflow", "keras_vit.installation"},
     "trainers/data": {

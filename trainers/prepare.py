@@ -76,8 +76,9 @@ def write_records(settings: Settings) -> dict[str, Any]:
     """Writes the source's splits, goes on with them, or says what would be written."""
     import tensorflow as tf
 
-    from trainers.data import record_writer, shard_plan, sources
-    from trainers.data.shard_writer import Rules
+    from trainers.data import sources
+    from trainers.data.records import record_writer, shard_plan
+    from trainers.data.records.shard_writer import Rules
     from trainers.engine.checkpoint import Unwritable, reason
 
     source = sources.open_source(settings)
@@ -105,7 +106,7 @@ def write_records(settings: Settings) -> dict[str, Any]:
 
 def build_dataset(settings: Settings) -> Any:
     """Downloads and builds a TensorFlow Dataset, or says how large it is; returns its builder."""
-    from trainers.data import tfds_building
+    from trainers.data.tfds import tfds_building
 
     builder = tfds_building.builder_of(settings.source.partition(":")[2], settings.data_dir)
     if settings.dry_run:

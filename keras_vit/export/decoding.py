@@ -68,10 +68,10 @@ def decode_crop(encoded, window, channels: int):
 
 
 def _check_size(size):
-    pixels = tf.reduce_prod(tf.cast(size, tf.int64))
     text = f"the image has {{}} x {{}} pixels (height x width); from 1 to {MAX_PIXELS:,} in all can be read"
     return tf.raw_ops.Assert(
-        condition=(pixels > 0) & (pixels <= MAX_PIXELS), data=[tf.strings.format(text, tf.unstack(size))]
+        condition=(tf.reduce_min(size) > 0) & (tf.reduce_prod(tf.cast(size, tf.int64)) <= MAX_PIXELS),
+        data=[tf.strings.format(text, tf.unstack(size))],
     )
 
 
@@ -106,8 +106,9 @@ def _jpeg_crop(encoded, window, channels):
     size = tf.io.extract_jpeg_shape(encoded)[:2]
     top, left, height, width = tf.unstack(window)
     # Chroma is interpolated between columns 2 pixels apart, and the decoder knows none outside its window.
-    first = tf.maximum(left - 2, 0)
-    wider = tf.stack([top, first, height, tf.minimum(left + width + 2, size[1]) - first])
+    first = tf.minimum(left, tf.maximum(left - 2, 0))
+    last = tf.maximum(left + width, tf.minimum(left + width + 2, size[1]))
+    wider = tf.stack([top, first, height, last - first])
     with tf.control_dependencies([_check_size(size)]):
         pixels = _jpeg_by(lambda channels: tf.io.decode_and_crop_jpeg(encoded, wider, channels), encoded, channels)
     return tf.ensure_shape(pixels[:, left - first : left - first + width], (None, None, channels))

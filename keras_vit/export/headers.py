@@ -1,6 +1,6 @@
 """What the first bytes of an image file say: its format, height and width."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -28,7 +28,7 @@ def dimensions(encoded):
     return by_format(encoded, branches, tf.zeros((2,), tf.int32))
 
 
-def by_format(encoded, branches: dict[str, Callable], otherwise):
+def by_format(encoded, branches: Mapping[str, Callable], otherwise):
     """branches[name of the image's format](encoded, header).
 
     Args:

@@ -11,8 +11,9 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from trainers import prepare
-from trainers.data import arrays, shard_writer, sources
-from trainers.data.tfrecord_source import tfrecord
+from trainers.data import arrays, sources
+from trainers.data.records import shard_writer
+from trainers.data.records.tfrecord_source import tfrecord
 from trainers.engine.checkpoint import Unwritable
 from trainers.settings import command_line, flags
 
@@ -161,7 +162,10 @@ def test_a_tensorflow_dataset_is_built(tmp_path, capsys):
 
 def test_an_unknown_tensorflow_dataset_is_a_mistake(tmp_path, capsys):
     assert run("--source=tfds:no_such_data_set", f"--data_dir={tmp_path}") == 2
-    assert "error: --source=tfds:no_such_data_set cannot be built" in capsys.readouterr().err
+    assert (
+        "error: --source=tfds:no_such_data_set: TensorFlow Datasets cannot build a data set of that name"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

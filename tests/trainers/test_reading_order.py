@@ -1,4 +1,4 @@
-"""Which examples a run reads, as real processes: killed and resumed, on several workers, from files and from records."""
+"""Which examples a run reads, as real processes: killed and resumed, on several workers, from files, from records."""
 
 import collections
 import csv

@@ -2,9 +2,12 @@
 
 import dataclasses
 
-from trainers.data import arrays, files, synset_archives, tables, tfds_source, tfrecord_source
+from trainers.data import arrays
 from trainers.data.bad_images import BadImages
+from trainers.data.files import folder, tables
+from trainers.data.records import synset_archives, tfrecord_source
 from trainers.data.source import Source
+from trainers.data.tfds import tfds_source
 from trainers.settings.groups import SourceSettings
 
 
@@ -23,7 +26,7 @@ def open_source(settings: SourceSettings) -> Source:
 
 # Each is called with what follows the kind and its colon, and the settings.
 SOURCES = {
-    "folder": files.folder,
+    "folder": folder.folder,
     "csv": tables.csv_table,
     "jsonl": tables.jsonl_table,
     "tfrecord": tfrecord_source.tfrecord,

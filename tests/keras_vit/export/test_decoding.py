@@ -23,18 +23,26 @@ CROP = tf.function(
 
 # 3 x 4 pixels: lossless RGB and RGBA, and the same animated, lossy in the case of RGB.
 WEBP = {
-    "rgb": "UklGRlIAAABXRUJQVlA4TEYAAAAvA4AAAF9AkG1ThOEe+zgG2UYqwqEd4iE82iMQBJCME85Y44wxwjjzH+h/Us81OXOXGigUEiAIIKHIILMF9"
-    "phk44j+R90D",
-    "rgba": "UklGRlwAAABXRUJQVlA4TFAAAAAvA4AAEF9AkG1ThOEe+zgG2UYqwqEd4iE82iMQBJCME85Y44wxwjgG0rbJRM7kLvKB/Pep52namfulBkqVSg"
-    "KCABKKDDJbYI9JNo7of9Q9AA==",
-    "animated rgb": "UklGRlwBAABXRUJQVlA4WAoAAAACAAAAAwAAAgAAQU5JTQYAAAAAAAAAAABBTk1GlAAAAAAAAAAAAAMAAAIAAAAAAAJWUDggfAAAALABAJ"
-    "0BKgQAAwAAAAAlsAADa2Fb+7AA/th//tMP/3Vf/+91r8Rf/QGgHX//743J8ef4TvuIP6G///Vvn5M/yotf6G///otzkvbv/Kfv//sg//O//6WH/llP"
-    "+RX/T9v6yX9A//0sP/K7uX9ZL//3d3/zpX/yK/6cP+ssAABBTk1GlAAAAAAAAAAAAAMAAAIAAAAAAABWUDggfAAAALQBAJ0BKgQAAwAAAAAlsAADXx"
-    "QXCUAA/vb//9oI/+8Sf/3qpf1Of/F0qP//vbRT0z/jsOoy/qb//9aifqn/GBb/k3//9DZfi6e/5Nl//9LD/zmP+f//5R5/Hb/oh39OH/syf/P//8nz"
-    "M/04f//aCP/N+f/Hb/oT/y5AAAA=",
-    "animated rgba": "UklGRsgAAABXRUJQVlA4WAoAAAASAAAAAwAAAgAAQU5JTQYAAAAAAAAAAABBTk1GSAAAAAAAAAAAAAMAAAIAAAAAAAJWUDhMMAAAAC8Dg"
-    "AAQT0CQbTOE49b/EgMlEEjGyZ9mnKnqQVIB9g9AEECiEEIIw62wwuwR/Q/qckFOTUZMAAAAAAAAAAAAAwAAAgAAAAAAAlZQOEw0AAAALwOAABBPQC"
-    "AI4QFz+++EQCDFIW4wQbbNcGp17eNMVQ8ifQHWPwCBAGUwjHPBBRH9j2euAA==",
+    "rgb": (
+        "UklGRlIAAABXRUJQVlA4TEYAAAAvA4AAAF9AkG1ThOEe+zgG2UYqwqEd4iE82iMQBJCME85Y44wxwjjzH+h/Us81OXOXGigUEiAIIKHIILMF"
+        "9phk44j+R90D"
+    ),
+    "rgba": (
+        "UklGRlwAAABXRUJQVlA4TFAAAAAvA4AAEF9AkG1ThOEe+zgG2UYqwqEd4iE82iMQBJCME85Y44wxwjgG0rbJRM7kLvKB/Pep52namfulBkqV"
+        "SgKCABKKDDJbYI9JNo7of9Q9AA=="
+    ),
+    "animated rgb": (
+        "UklGRlwBAABXRUJQVlA4WAoAAAACAAAAAwAAAgAAQU5JTQYAAAAAAAAAAABBTk1GlAAAAAAAAAAAAAMAAAIAAAAAAAJWUDggfAAAALABAJ0B"
+        "KgQAAwAAAAAlsAADa2Fb+7AA/th//tMP/3Vf/+91r8Rf/QGgHX//743J8ef4TvuIP6G///Vvn5M/yotf6G///otzkvbv/Kfv//sg//O//6WH"
+        "/llP+RX/T9v6yX9A//0sP/K7uX9ZL//3d3/zpX/yK/6cP+ssAABBTk1GlAAAAAAAAAAAAAMAAAIAAAAAAABWUDggfAAAALQBAJ0BKgQAAwAA"
+        "AAAlsAADXxQXCUAA/vb//9oI/+8Sf/3qpf1Of/F0qP//vbRT0z/jsOoy/qb//9aifqn/GBb/k3//9DZfi6e/5Nl//9LD/zmP+f//5R5/Hb/o"
+        "h39OH/syf/P//8nzM/04f//aCP/N+f/Hb/oT/y5AAAA="
+    ),
+    "animated rgba": (
+        "UklGRsgAAABXRUJQVlA4WAoAAAASAAAAAwAAAgAAQU5JTQYAAAAAAAAAAABBTk1GSAAAAAAAAAAAAAMAAAIAAAAAAAJWUDhMMAAAAC8DgAAQ"
+        "T0CQbTOE49b/EgMlEEjGyZ9mnKnqQVIB9g9AEECiEEIIw62wwuwR/Q/qckFOTUZMAAAAAAAAAAAAAwAAAgAAAAAAAlZQOEw0AAAALwOAABBP"
+        "QCAI4QFz+++EQCDFIW4wQbbNcGp17eNMVQ8ifQHWPwCBAGUwjHPBBRH9j2euAA=="
+    ),
 }
 WEBP = {name: base64.b64decode(text) for name, text in WEBP.items()}
 
@@ -195,7 +203,7 @@ def test_a_crop_of_other_formats_and_of_grey():
     assert np.array_equal(decoding.decode_crop(encoded, [2, 3, 4, 5], 1), GREY(encoded)[2:6, 3:8])
 
 
-@pytest.mark.parametrize("window", [[0, 0, 21, 30], [-1, 0, 5, 5], [0, 28, 5, 5], [0, 0, 0, 5]])
+@pytest.mark.parametrize("window", [[0, 0, 21, 30], [-1, 0, 5, 5], [0, -1, 5, 5], [0, 28, 5, 5]])
 def test_a_window_outside_the_image_is_an_error(window):
     for encoded in (jpeg(20, 30), tf.io.encode_png(random(20, 30, 3).astype("uint8"))):
         with pytest.raises(tf.errors.InvalidArgumentError):
@@ -210,9 +218,11 @@ def test_the_same_in_a_dataset_and_in_a_saved_model(tmp_path):
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string)])
     def serve(batch):
-        resized = tf.TensorSpec((4, 4, 3), tf.float32)
-        one = lambda encoded: preprocessing.resize_to(decoding.decode(encoded, 3), (4, 4))  # noqa: E731
-        return tf.map_fn(one, batch, fn_output_signature=resized)
+        return tf.map_fn(
+            lambda encoded: preprocessing.resize_to(decoding.decode(encoded, 3), (4, 4)),
+            batch,
+            fn_output_signature=tf.TensorSpec((4, 4, 3), tf.float32),
+        )
 
     module = tf.Module()
     module.serve = serve

@@ -1,0 +1,131 @@
+"""What was found out about files is found out once, and again when they have changed."""
+
+import os
+
+import numpy as np
+import pytest
+
+from trainers.data.records import kept_index
+
+
+class Finder:
+    """Counts how often it was asked."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, sizes):
+        self.calls += 1
+        return {"sizes": np.array(sizes)}
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name, size in {"a": 3, "b": 5}.items():
+        (folder / name).write_bytes(b"x" * size)
+    return [str(folder / "a"), str(folder / "b")]
+
+
+def test_it_is_found_out_once_and_kept_beside_the_files(files, tmp_path):
+    finder = Finder()
+    for _ in range(2):
+        assert kept_index.kept(files, "key", finder)["sizes"].tolist() == [3, 5]
+    assert finder.calls == 1
+    assert len(list((tmp_path / "data").glob(".index-*.npz"))) == 1 and not (tmp_path / "cache").exists()
+
+
+def test_another_key_or_other_files_are_other_things(files):
+    finder = Finder()
+    kept_index.kept(files, "key", finder)
+    kept_index.kept(files, "other", finder)
+    kept_index.kept(files[:1], "key", finder)
+    assert finder.calls == 3
+
+
+@pytest.mark.parametrize("change", ["size", "time"])
+def test_a_changed_file_is_looked_at_again(files, change):
+    finder = Finder()
+    kept_index.kept(files, "key", finder)
+    with open(files[1], "r+b") as file:
+        file.write(b"y" * (6 if change == "size" else 5))
+    os.utime(files[1], (1, 1))
+    kept_index.kept(files, "key", finder)
+    assert finder.calls == 2
+
+
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:50], lambda data: data[:-200] + b"!" * 200])
+def test_a_damaged_index_is_built_again(files, tmp_path, damage):
+    finder = Finder()
+    kept_index.kept(files, "key", finder)
+    (index,) = (tmp_path / "data").glob(".index-*.npz")
+    index.write_bytes(damage(index.read_bytes()))
+    assert kept_index.kept(files, "key", finder)["sizes"].tolist() == [3, 5]
+    assert finder.calls == 2
+    kept_index.kept(files, "key", finder)
+    assert finder.calls == 2
+
+
+def test_it_moves_with_the_files(files, tmp_path):
+    finder = Finder()
+    kept_index.kept(files, "key", finder)
+    (tmp_path / "data").rename(tmp_path / "moved")
+    kept_index.kept([file.replace("/data/", "/moved/") for file in files], "key", finder)
+    assert finder.calls == 1
+
+
+def test_files_named_from_where_one_is(files, tmp_path, monkeypatch):
+    finder = Finder()
+    kept_index.kept(files, "key", finder)
+    monkeypatch.chdir(tmp_path / "data")
+    kept_index.kept(["a", "b"], "key", finder)
+    assert finder.calls == 1
+    kept_index.kept(["b"], "key", finder)
+    assert len(list((tmp_path / "data").glob(".index-*.npz"))) == 2
+
+
+def read_only(place, monkeypatch):
+    """As a folder that may not be written; permissions would not stop root."""
+    write = kept_index.write_whole
+
+    def refuse(path, data):
+        if path.startswith(str(place)):
+            raise PermissionError(13, "Permission denied")
+        write(path, data)
+
+    monkeypatch.setattr(kept_index, "write_whole", refuse)
+
+
+def test_beside_files_that_may_not_be_written_the_cache_keeps_it(files, tmp_path, monkeypatch):
+    read_only(tmp_path / "data", monkeypatch)
+    finder = Finder()
+    for _ in range(2):
+        kept_index.kept(files, "key", finder)
+    assert finder.calls == 1
+    assert len(list((tmp_path / "cache" / "keras_vit").glob("index-*.npz"))) == 1
+
+
+def test_where_nothing_may_be_written_it_is_said_and_works(files, tmp_path, monkeypatch, capsys):
+    read_only(tmp_path, monkeypatch)
+    assert kept_index.kept(files, "key", Finder())["sizes"].tolist() == [3, 5]
+    assert "will be built again" in capsys.readouterr().err
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def fail(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(kept_index.tf.io.gfile, "rename", fail)
+    with pytest.raises(OSError, match="No space"):
+        kept_index.write_whole(str(path), b"new")
+    assert [file.name for file in tmp_path.iterdir()] == ["file"] and path.read_bytes() == b"old"
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match="nowhere is missing"):
+        kept_index.kept([str(tmp_path / "nowhere")], "key", Finder())

@@ -1,0 +1,1 @@
+"""Sources of image files: folders, and tables that list them."""

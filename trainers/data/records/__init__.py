@@ -1,0 +1,1 @@
+"""Record files: read by number, written by `trainers.prepare`."""
