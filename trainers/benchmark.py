@@ -18,7 +18,7 @@ from trainers.settings.fields import setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(groups.SourceSettings, groups.ModelSettings):
+class Settings(groups.BatchSettings, groups.SourceSettings, groups.ModelSettings):
     """Benchmark."""
 
     benchmarks: str = setting(
@@ -31,7 +31,7 @@ class Settings(groups.SourceSettings, groups.ModelSettings):
     def __post_init__(self):
         flags.check_values(self)
         groups.check_source(self)
-        groups.check_positive(self, "updates", "rounds")
+        groups.check_positive(self, "batch_size", "updates", "rounds")
         unknown = sorted(set(self.benchmarks.split(",")) - set(BENCHMARKS))
         if unknown:
             raise flags.UsageError(f"Unknown --benchmarks {unknown[0]!r}; choose among {', '.join(BENCHMARKS)}.")

@@ -16,7 +16,7 @@ from trainers.settings.fields import setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(groups.SourceSettings):
+class Settings(groups.BatchSettings, groups.SourceSettings):
     """Evaluation."""
 
     model: str = setting("", "A .keras file, or the folder of a run.", affects_result=True)
@@ -27,6 +27,7 @@ class Settings(groups.SourceSettings):
 
     def __post_init__(self):
         flags.check_values(self)
+        groups.check_positive(self, "batch_size")
         groups.check_source(self)
         if not self.model:
             raise flags.UsageError("--model is needed: a .keras file, or the folder of a run.")

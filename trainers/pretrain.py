@@ -25,6 +25,7 @@ class Settings(
     groups.RunSettings,
     groups.OptimizationSettings,
     groups.DataSettings,
+    groups.BatchSettings,
     groups.SourceSettings,
     groups.ModelSettings,
 ):
@@ -32,6 +33,7 @@ class Settings(
 
     def __post_init__(self):
         flags.check_values(self)
+        groups.check_positive(self, "batch_size")
         groups.check_source(self)
         groups.check_data(self)
         groups.check_optimization(self)

@@ -86,7 +86,6 @@ class SourceSettings:
     )
     image_feature: str = setting("image", "Name of the encoded image in tfrecord files.", affects_result=True)
     label_feature: str = setting("label", "Name of the label, or labels, in tfrecord files.", affects_result=True)
-    batch_size: int = setting(128, "Examples per step over all devices.", affects_result=True)
     on_bad_image: str = setting(
         "fail",
         "What to do about images that cannot be read: fail, or skip, which gives them weight 0 and lists them in "
@@ -99,12 +98,13 @@ class SourceSettings:
         "With --on_bad_image=skip, the share of a split beyond which the run stops all the same.",
         affects_result=False,
     )
-    cache: str = setting(
-        "auto",
-        "Where encoded images are kept between epochs: auto is memory for a split of up to 1 GiB, else none.",
-        choices=CACHES,
-        affects_result=False,
-    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BatchSettings:
+    """Batches."""
+
+    batch_size: int = setting(128, "Examples per step over all devices.", affects_result=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -156,6 +156,12 @@ class DataSettings:
         "At test time, side of the central crop in shares of the image's shorter side once resized, e.g. 0.875 for "
         "224 of 256; the whole image is resized if left out.",
         affects_result=True,
+    )
+    cache: str = setting(
+        "auto",
+        "Where encoded images are kept between epochs: auto is memory for a split of up to 1 GiB, else none.",
+        choices=CACHES,
+        affects_result=False,
     )
     shuffle: bool = setting(True, "Whether each epoch visits the examples in a new random order.", affects_result=True)
     sampling: str = setting(
@@ -331,7 +337,6 @@ def check_run(settings: RunSettings) -> None:
 
 def check_source(settings: SourceSettings) -> None:
     """Raises UsageError for source settings out of range."""
-    check_positive(settings, "batch_size")
     if not 0 <= settings.max_bad_share < 1:
         raise UsageError(f"--max_bad_share must lie in [0, 1); got {settings.max_bad_share}.")
 

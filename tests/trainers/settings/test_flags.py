@@ -6,10 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers import benchmark, evaluate, pretrain
+from trainers import benchmark, evaluate, prepare, pretrain
 from trainers.settings import fields, flags, groups
 
-COMMANDS = {"pretrain": pretrain.Settings, "evaluate": evaluate.Settings, "benchmark": benchmark.Settings}
+COMMANDS = {
+    "pretrain": pretrain.Settings,
+    "evaluate": evaluate.Settings,
+    "benchmark": benchmark.Settings,
+    "prepare": prepare.Settings,
+}
 
 
 def write(path, text):
