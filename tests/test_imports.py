@@ -42,6 +42,7 @@ ALLOWED = {
         "keras_vit.objectives",
         "keras_vit.optimization",
         "keras_vit.variants",
+        "trainers.data.cache",
         "trainers.data.pipeline",
         "trainers.data.source",
         "trainers.engine",

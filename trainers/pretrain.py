@@ -70,7 +70,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
     source = sources.open_source(settings)
     check_labels(settings, source)
     architecture = architecture_for(settings, source)
-    plan = plan_for(settings, pipeline.training_size(source, settings))
+    plan = plan_for(settings, pipeline.training_split(source, settings).size)
     validation, test = splits_of(settings, source)
     where = runtime.start(settings.distribution, settings.precision, settings.seed, settings.logical_cpus, settings.tpu)
     runtime.check_batch_size(settings.batch_size, where.replicas, settings.accumulate)

@@ -2,34 +2,34 @@
 
 import dataclasses
 
-import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 from trainers.data.attempt import attempt
 from trainers.data.source import Split
 
-LIMIT = 2**30
+LIMIT = 2**30  # bytes of encoded images that auto keeps
 
 
-def none(split: Split) -> Split:
-    """Read from where it is each time; the system keeps what it has room for."""
-    return split
+def kept(split: Split, choice: str) -> Split:
+    """The split, its encoded images read once into memory where the choice, a key of `CACHES`, says so."""
+    return _read_into_memory(split) if CACHES[choice](split) else split
 
 
-def auto(split: Split) -> Split:
-    """In memory if all of it takes up to 1 GiB."""
-    image, label = tf.data.Dataset.range(1).map(split.read).element_spec
-    if image.dtype != tf.string or split.encoded_bytes is None:
-        return split
-    labels = split.size * int(np.prod(label.shape)) * label.dtype.size
-    return memory(split) if split.encoded_bytes + labels <= LIMIT else split
+def words(split: Split, choice: str) -> str:
+    """What `kept` does, for the plan of a run."""
+    size = "of unknown size" if split.encoded_bytes is None else f"of {split.encoded_bytes / 2**20:,.1f} MiB"
+    return f"{choice}: encoded images {size}, {'in memory' if CACHES[choice](split) else 'read anew in each epoch'}"
 
 
-def memory(split: Split) -> Split:
+def _fits(split: Split) -> bool:
+    return split.encoded_bytes is not None and split.encoded_bytes <= LIMIT
+
+
+def _read_into_memory(split: Split) -> Split:
     """All of it read once, before training. An image that cannot be read stays so: it becomes an empty string."""
     image, label = tf.data.Dataset.range(1).map(split.read).element_spec
-    if image.dtype != tf.string:
+    if image.dtype != tf.string:  # pixels, which are there already
         return split
 
     def nothing(index):
@@ -48,4 +48,5 @@ def memory(split: Split) -> Split:
     return dataclasses.replace(split, read=lambda index: (images[index], labels[index]))
 
 
-CACHES = {"auto": auto, "memory": memory, "none": none}
+# Whether a split is read into memory.
+CACHES = {"auto": _fits, "memory": lambda split: True, "none": lambda split: False}

@@ -14,7 +14,7 @@ from keras_vit.preprocessing import Preprocessing
 from trainers.data import augment, cache, class_weights, images, order
 from trainers.data.attempt import attempt
 from trainers.data.bad_images import Row
-from trainers.data.source import Source, subset
+from trainers.data.source import Source, Split, subset
 
 
 def preprocessing_for(settings) -> Preprocessing:
@@ -28,14 +28,14 @@ def preprocessing_for(settings) -> Preprocessing:
     )
 
 
-def training_size(source: Source, settings) -> int:
-    """Number of examples in an epoch.
+def training_split(source: Source, settings) -> Split:
+    """What one epoch goes through.
 
     Raises:
         ValueError: if there is no such split, or the subset is larger.
     """
     split = source.split(settings.train_split)
-    return subset(split, settings.subset).size if settings.subset else split.size
+    return subset(split, settings.subset) if settings.subset else split
 
 
 class TrainingData:
@@ -47,9 +47,8 @@ class TrainingData:
     """
 
     def __init__(self, source: Source, settings):
-        split = source.split(settings.train_split)
-        self._uncached = subset(split, settings.subset) if settings.subset else split
-        self._split = cache.CACHES[settings.cache](self._uncached)
+        self._uncached = training_split(source, settings)
+        self._split = cache.kept(self._uncached, settings.cache)
         self._source = source
         self._settings = settings
         self._preprocessing = preprocessing_for(settings)
@@ -98,7 +97,7 @@ class EvaluationData:
 
     def __init__(self, source: Source, expression: str, batch_size: int, preprocessing: Preprocessing, keep="none"):
         split = source.split(expression)
-        self._split = cache.CACHES[keep](split)
+        self._split = cache.kept(split, keep)
         self._source = source
         self._batch_size = batch_size
         self._preprocessing = preprocessing

@@ -3,7 +3,7 @@
 from typing import Any
 
 from keras_vit import variants
-from trainers.data import pipeline
+from trainers.data import cache, pipeline
 from trainers.runs import folder
 
 
@@ -21,7 +21,8 @@ def plan(settings, source, architecture, plan, where, validation: str | None, te
         start: Step from which an earlier run goes on, or 0.
     """
     rows, columns = architecture.grid
-    train = pipeline.training_size(source, settings)
+    split = pipeline.training_split(source, settings)
+    train = split.size
     examples = plan.total_steps * settings.batch_size
     files = ", ".join(
         (folder.FLAGS, folder.MODEL, folder.METRICS, folder.RESULTS, f"{folder.CHECKPOINTS}/", f"{folder.LOGS}/")
@@ -42,6 +43,7 @@ def plan(settings, source, architecture, plan, where, validation: str | None, te
             f"{f'central {settings.test_crop:g}' if settings.test_crop else 'whole'} at test time",
             "order": f"{f'{settings.sampling}, shuffled' if settings.shuffle else 'as it comes'}; class weights "
             f"{settings.class_weights}; images that cannot be read: {settings.on_bad_image}",
+            "cache": cache.words(split, settings.cache),
             "batch": f"{settings.batch_size} in all, {settings.batch_size // where.replicas} on each of "
             f"{where.replicas} replicas ({where.reason})",
             "training": f"{plan.total_steps:,} steps = {examples:,} examples = {examples / train:,.1f} epochs; "

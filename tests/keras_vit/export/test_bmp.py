@@ -54,6 +54,7 @@ def test_the_fourth_byte_is_spare_unless_the_header_has_a_mask_for_alpha():
     alpha = pixels[..., 3:] / 255
     expected = np.rint(255 * (1 - alpha) + alpha * pixels[..., 2::-1])
     assert np.array_equal(RGB(bmp(pixels, masks=masks, compression=3)), expected)
+    assert np.array_equal(RGB(bmp(pixels, masks=masks, compression=0)), pixels[..., 2::-1])  # masks without effect
 
 
 BROKEN = {

@@ -195,6 +195,11 @@ def test_a_crop_is_the_window_of_the_whole_image(data, chroma, progressive):
     assert np.array_equal(crop, tf.io.decode_jpeg(encoded, 3)[top:bottom, left:right])
 
 
+def test_a_crop_of_the_last_column_alone():
+    encoded = jpeg(8, 18, chroma_downsampling=True)
+    assert np.array_equal(CROP(encoded, [0, 17, 8, 1]), tf.io.decode_jpeg(encoded, 3)[:, 17:])
+
+
 def test_a_crop_of_other_formats_and_of_grey():
     pixels = random(9, 13, 4)
     whole = over_white(pixels[..., :3], pixels[..., 3])

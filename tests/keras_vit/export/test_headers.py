@@ -1,5 +1,6 @@
 """What is not an image, or a broken one, or too large: always InvalidArgumentError, with the reason."""
 
+import re
 import struct
 import zlib
 
@@ -40,6 +41,15 @@ def flipped(encoded, at):
     return encoded[:at] + bytes([encoded[at] ^ 1]) + encoded[at + 1 :]
 
 
+def reason(function, encoded):
+    """Message of the InvalidArgumentError; empty if there is none."""
+    try:
+        function(encoded)
+    except tf.errors.InvalidArgumentError as error:
+        return error.message
+    return ""
+
+
 FOREIGN = {
     "empty": (b"", "an empty file"),
     "zeros": (bytes(500), "zeros"),
@@ -63,12 +73,11 @@ FOREIGN = {
 }
 
 
-@pytest.mark.parametrize("name", FOREIGN)
-def test_what_is_no_image_of_ours_is_named(name):
-    encoded, kind = FOREIGN[name]
-    for function in (RGB, SIZE, CORNER):
-        with pytest.raises(tf.errors.InvalidArgumentError, match=f"JPEG, PNG, GIF, BMP, WebP: it looks like .*{kind}"):
-            function(encoded)
+@pytest.mark.parametrize("function", [RGB, SIZE, CORNER], ids=["decode", "dimensions", "decode_crop"])
+def test_what_is_no_image_of_ours_is_named(function):
+    reasons = {name: reason(function, encoded) for name, (encoded, _) in FOREIGN.items()}
+    for name, (_, kind) in FOREIGN.items():
+        assert re.search(f"JPEG, PNG, GIF, BMP, WebP: it looks like .*{kind}", reasons[name]), name
 
 
 BROKEN = {
@@ -92,11 +101,9 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("name", BROKEN)
-def test_broken_images_are_errors_whole_and_cropped(name):
-    for function in (RGB, CORNER):
-        with pytest.raises(tf.errors.InvalidArgumentError):
-            function(BROKEN[name])
+@pytest.mark.parametrize("function", [RGB, CORNER], ids=["decode", "decode_crop"])
+def test_broken_images_are_errors_whole_and_cropped(function):
+    assert [name for name, encoded in BROKEN.items() if not reason(function, encoded)] == []
 
 
 BOMBS = {
@@ -110,12 +117,11 @@ BOMBS = {
 }
 
 
-@pytest.mark.parametrize("name", BOMBS)
-def test_too_large_an_image_is_refused_by_its_header(name):
-    encoded, size = BOMBS[name]
-    for function in (RGB, CORNER):
-        with pytest.raises(tf.errors.InvalidArgumentError, match=f"{size} pixels .*67,108,864"):
-            function(encoded)
+@pytest.mark.parametrize("function", [RGB, CORNER], ids=["decode", "decode_crop"])
+def test_too_large_an_image_is_refused_by_its_header(function):
+    reasons = {name: reason(function, encoded) for name, (encoded, _) in BOMBS.items()}
+    for name, (_, size) in BOMBS.items():
+        assert re.search(f"{size} pixels .*67,108,864", reasons[name]), name
 
 
 def test_as_large_as_is_allowed():

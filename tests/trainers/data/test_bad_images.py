@@ -1,5 +1,7 @@
 """Images that cannot be read: weight 0 and a reason each, and everybody else as if nothing had happened."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -111,7 +113,7 @@ def test_what_other_processes_found_counts():
 
 def test_memory_holds_what_was_read():
     split = split_of(with_bad(FILES), fails=[7])
-    held = cache.memory(split)
+    held = cache.kept(split, "memory")
     for index in (0, 3, 7, 39):
         image, label = held.read(tf.constant(index, tf.int64))
         assert image.numpy() == (b"" if index == 7 else with_bad(FILES)[index])
@@ -120,7 +122,9 @@ def test_memory_holds_what_was_read():
 
 def test_auto_keeps_what_fits(monkeypatch):
     split = split_of(FILES)
-    assert cache.auto(split) is not split
+    assert cache.kept(split, "auto") is not split and "in memory" in cache.words(split, "auto")
+    assert cache.kept(split, "none") is split
+    unknown = dataclasses.replace(split, encoded_bytes=None)
+    assert cache.kept(unknown, "auto") is unknown and "unknown" in cache.words(unknown, "auto")
     monkeypatch.setattr(cache, "LIMIT", 1000)
-    assert cache.auto(split) is split
-    assert cache.auto(Split(split.size, split.read, split.positives, split.locate, None)) is not None
+    assert cache.kept(split, "auto") is split and "anew" in cache.words(split, "auto")

@@ -139,7 +139,7 @@ def test_a_subset_is_all_that_is_seen(digits, subset):
         for i in range(50)
     }
     assert len(labels) == 2 * subset and len(images) <= subset
-    assert pipeline.training_size(digits, settings_for(subset=subset)) == subset
+    assert pipeline.training_split(digits, settings_for(subset=subset)).size == subset
 
 
 def test_class_weights_are_the_rows_weights(digits):
