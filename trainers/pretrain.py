@@ -67,12 +67,13 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
     from trainers.engine import runtime
     from trainers.runs import report, training
 
+    # First of all, because TensorFlow's devices and workers cannot be set up once a tensor has been made.
+    where = runtime.start(settings.distribution, settings.precision, settings.seed, settings.logical_cpus, settings.tpu)
     source = sources.open_source(settings)
     check_labels(settings, source)
     architecture = architecture_for(settings, source)
     plan = plan_for(settings, pipeline.training_split(source, settings).size)
     validation, test = splits_of(settings, source)
-    where = runtime.start(settings.distribution, settings.precision, settings.seed, settings.logical_cpus, settings.tpu)
     runtime.check_batch_size(settings.batch_size, where.replicas, settings.accumulate)
     workers = training.workers_of(settings, source, where)
     start = workers.on_chief(lambda: training.start_of(settings))

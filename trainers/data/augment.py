@@ -29,10 +29,9 @@ def augment(image, seed, channels, preprocessing, settings):
     Returns:
         float32 (h, w, C).
     """
-    seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
     image = AUGMENTATIONS[settings.augment](image, seed, channels, preprocessing, settings)
     if settings.flip:
-        image = tf.image.stateless_random_flip_left_right(image, flip_seed)
+        image = tf.image.stateless_random_flip_left_right(image, tf.random.fold_in(seed, 1))
     return test_time.scale(image, preprocessing)
 
 

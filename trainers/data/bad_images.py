@@ -99,5 +99,7 @@ def why(split: "Split", channels: int, index: int) -> str:
     except (tf.errors.OpError, ValueError) as error:
         message = getattr(error, "message", None) or str(error)
         line = next((line for line in message.splitlines() if line.strip()), type(error).__name__)
-        return re.sub(r"\{\{.*?\}\} ?|\[Op:\w+\].*$", "", line).strip().rstrip(".")[:200]
+        # TensorFlow frames what is of interest: where in the graph, by which operation, that it was an assertion.
+        line = re.sub(r"\{\{.*?\}\} ?|\[Op:\w+\].*$", "", line).strip()
+        return re.sub(r"^assertion failed: \[(.*)\]$", r"\1", line).rstrip(".")[:200]
     return "it could not be read at first, but was when tried again"

@@ -54,6 +54,7 @@ class TrainingData:
         self._preprocessing = preprocessing_for(settings)
         self._factor_of = class_weights.factor_of(settings.class_weights, source, self._split)
         self._index_of = order.SAMPLINGS[settings.sampling](self._split, settings.seed)
+        self._row = apart(self._read)
         self._guarded = source.bad.guarded(
             settings.train_split, self._uncached, source.channels, self._row, self._index
         )
@@ -76,7 +77,7 @@ class TrainingData:
     def _index(self, position):
         return self._index_of(position) if self._settings.shuffle else position % self._split.size
 
-    def _row(self, position):
+    def _read(self, position):
         index = self._index(position)
         image, label = self._split.read(index)
         seed = tf.stack([tf.constant(self._settings.seed, tf.int64), position])
@@ -101,6 +102,7 @@ class EvaluationData:
         self._source = source
         self._batch_size = batch_size
         self._preprocessing = preprocessing
+        self._row = apart(self._read)
         self._guarded = source.bad.guarded(expression, split, source.channels, self._row, self._index)
 
     def batches(self, share: int = 0, shares: int = 1, rows: int | None = None) -> tf.data.Dataset:
@@ -111,12 +113,17 @@ class EvaluationData:
     def _index(self, position):
         return tf.minimum(position, self._split.size - 1)
 
-    def _row(self, position):
+    def _read(self, position):
         index = self._index(position)
         image, label = self._split.read(index)
         pixels = test_time.transform(images.decode(image, self._source.channels), self._preprocessing)
         weight = tf.cast(position < self._split.size, tf.float32)
         return {"images": pixels, "labels": label, "weights": weight, "ids": index}
+
+
+def apart(function):
+    """The function as one operation of the graphs that call it, which are several for each row."""
+    return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
 
 
 def _batches(

@@ -16,7 +16,7 @@ GENERATOR = np.random.default_rng(0)
 PIXELS = GENERATOR.integers(0, 256, (40, 12, 12, 3)).astype("uint8")
 FILES = [tf.io.encode_png(pixels).numpy() for pixels in PIXELS]
 BAD = {3: b"", 17: b"<html>404</html>", 30: FILES[30][:60]}
-SETTINGS = {"steps": 1, "image_size": 12, "batch_size": 8, "seed": 1, "augment": "inception", "cache": "none"}
+SETTINGS = {"steps": 1, "image_size": 12, "batch_size": 8, "seed": 1, "augment": "none", "cache": "none"}
 
 
 def split_of(files, fails=()):
@@ -53,8 +53,7 @@ def with_bad(files):
     return [BAD.get(number, file) for number, file in enumerate(files)]
 
 
-@pytest.mark.parametrize("keep", ["none", "memory"])
-@pytest.mark.parametrize("read", [trained_on, evaluated_on])
+@pytest.mark.parametrize(("read", "keep"), [(trained_on, "none"), (evaluated_on, "memory")])
 def test_bad_rows_have_no_weight_and_no_other_row_moves(read, keep):
     changes = {"cache": keep} if read is trained_on else {"keep": keep}
     source = source_of(with_bad(FILES))
@@ -76,39 +75,40 @@ def test_what_cannot_even_be_read_is_a_bad_image():
     assert "gone" in source.bad.found["train"]["dir/5.png"]
 
 
-def test_fail_names_the_image_the_reason_and_the_way_on():
-    source = source_of(with_bad(FILES), policy="fail")
+@pytest.fixture(scope="module")
+def found():
+    source = source_of(with_bad(FILES))
     evaluated_on(source)
-    with pytest.raises(BadImage, match=r"dir/\d+\.png cannot be read: .+--on_bad_image=skip") as error:
-        source.bad.check()
-    assert "\n" not in str(error.value) and "{{" not in str(error.value)
-    assert error.value.exit_code == 2
+    return source.bad.found
 
 
-@pytest.mark.parametrize(("share", "stops"), [(0.05, True), (0.075, False)])
-def test_skip_stops_past_a_share(share, stops):
-    source = source_of(with_bad(FILES), max_share=share)
-    evaluated_on(source)
-    if stops:
-        with pytest.raises(BadImage, match=r"3 of the 40 images of train .*--max_bad_share=0\.05.*dir/17"):
-            source.bad.check()
-    else:
-        source.bad.check()
-
-
-def test_each_image_counts_once_however_often_it_is_seen():
-    source = source_of(with_bad(FILES), max_share=0.075)
-    trained_on(source)
-    trained_on(source)
+def judged(found, policy="skip", max_share=0.5):
+    """What is made of findings."""
+    source = source_of(with_bad(FILES), policy, max_share)
+    pipeline.EvaluationData(source, "train", 16, Preprocessing(size=(12, 12)))
+    source.bad.merge(found)
     source.bad.check()
 
 
-def test_what_other_processes_found_counts():
-    source = source_of(with_bad(FILES), max_share=0.075)
-    evaluated_on(source)
-    source.bad.merge({"train": {"dir/38.png": "whatever"}})
+def test_fail_names_the_image_the_reason_and_the_way_on(found):
+    with pytest.raises(BadImage, match=r"dir/\d+\.png cannot be read: .+--on_bad_image=skip") as error:
+        judged(found, "fail")
+    assert "\n" not in str(error.value) and "{{" not in str(error.value) and "assertion" not in str(error.value)
+    assert error.value.exit_code == 2
+
+
+def test_skip_stops_past_a_share(found):
+    judged(found, max_share=0.075)
+    judged({"train": {**found["train"]}}, max_share=0.075)  # each counts once, however often it is seen
+    with pytest.raises(BadImage, match=r"3 of the 40 images of train .*--max_bad_share=0\.05.*dir/"):
+        judged(found, max_share=0.05)
     with pytest.raises(BadImage, match="4 of the 40"):
-        source.bad.check()
+        judged({"train": {**found["train"], "dir/38.png": "whatever"}}, max_share=0.075)
+
+
+def test_reasons_can_be_read(found):
+    assert found["train"]["dir/17.png"].endswith("it looks like HTML")
+    assert "PNG" in found["train"]["dir/30.png"] and "empty" in found["train"]["dir/3.png"]
 
 
 def test_memory_holds_what_was_read():
