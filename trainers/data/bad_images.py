@@ -97,9 +97,13 @@ def why(split: "Split", channels: int, index: int) -> str:
         image, _ = split.read(tf.constant(index, tf.int64))
         images.decode(image, channels)
     except (tf.errors.OpError, ValueError) as error:
-        message = getattr(error, "message", None) or str(error)
-        line = next((line for line in message.splitlines() if line.strip()), type(error).__name__)
-        # TensorFlow frames what is of interest: where in the graph, by which operation, that it was an assertion.
-        line = re.sub(r"\{\{.*?\}\} ?|\[Op:\w+\].*$", "", line).strip()
-        return re.sub(r"^assertion failed: \[(.*)\]$", r"\1", line).rstrip(".")[:200]
+        return _plain(getattr(error, "message", None) or str(error))
     return "it could not be read at first, but was when tried again"
+
+
+def _plain(message: str) -> str:
+    """What matters of TensorFlow's message, without where in the graph it was and what called that."""
+    text = re.sub(r"\{\{.*?\}\} ?|\[\[.*?\]\]|\[Op:\w+\].*", "", message)
+    lines = [line.strip() for line in text.splitlines() if not line.startswith(("Graph exec", "Detected at", "  File"))]
+    line = next(filter(None, lines), "no reason given")
+    return re.sub(r"^assertion failed: \[(.*)\]$", r"\1", line).rstrip(".")[:200]

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_vit.preprocessing import Preprocessing
 from trainers import pretrain
 from trainers.data import cache, pipeline
-from trainers.data.bad_images import BadImage, BadImages
+from trainers.data.bad_images import BadImage, BadImages, why
 from trainers.data.source import Source, Split
 
 GENERATOR = np.random.default_rng(0)
@@ -128,3 +128,14 @@ def test_auto_keeps_what_fits(monkeypatch):
     assert cache.kept(unknown, "auto") is unknown and "unknown" in cache.words(unknown, "auto")
     monkeypatch.setattr(cache, "LIMIT", 1000)
     assert cache.kept(split, "auto") is split and "anew" in cache.words(split, "auto")
+
+
+def test_every_kind_of_damage_has_a_reason_of_its_own():
+    encoded = {
+        b"GIF89a" + bytes(40): "the GIF holds no image",
+        FILES[0][:-6]: "Invalid PNG data",
+        tf.io.encode_jpeg(PIXELS[0]).numpy()[:-30]: "Invalid JPEG data",
+    }
+    split = split_of([*encoded])
+    for index, reason in enumerate(encoded.values()):
+        assert reason in why(split, 3, index)
