@@ -54,7 +54,9 @@ class DataWatch(keras.callbacks.Callback):
             raise
 
     def _list(self) -> None:
-        rows = [(name, *item) for name, places in self.source.bad.found.items() for item in sorted(places.items())]
+        rows = [
+            (name, *item) for name, places in sorted(self.source.bad.found.items()) for item in sorted(places.items())
+        ]
         if self.path is not None and len(rows) > self._listed:
             text = io.StringIO()
             csv.writer(text, lineterminator="\n").writerows([("split", "image", "reason"), *rows])
