@@ -132,7 +132,7 @@ def batches_of(settings: Settings):
     from trainers.pretrain import architecture_for
 
     source = opened(settings)
-    size = architecture_for(settings, source).image_size
+    size = architecture_for(settings, source).image_shape[:2]
     data = pipeline.EvaluationData(source, "train", settings.batch_size, Preprocessing(size=size))
     batches = data.batches().take(4).cache().repeat()
     return lambda share, shares, rows: batches
