@@ -134,8 +134,10 @@ def batches_of(settings: Settings):
     source = opened(settings)
     size = architecture_for(settings, source).image_shape[:2]
     data = pipeline.EvaluationData(source, "train", settings.batch_size, Preprocessing(size=size))
-    batches = data.batches().take(4).cache().repeat()
-    return lambda share, shares, rows: batches
+    batches = data.batches().take(4).cache()
+    for _ in batches:
+        source.bad.check()
+    return lambda share, shares, rows: batches.repeat()
 
 
 def checkpoint(settings: Settings, where) -> dict[str, float]:

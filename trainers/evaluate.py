@@ -94,7 +94,7 @@ def accuracy(settings: Settings, model, source, where, callbacks=()) -> dict[str
 
 def report_bad(source) -> None:
     """Says which images were left out."""
-    for split, places in source.bad.found.items():
+    for split, places in source.bad.snapshot().items():
         print(f"left out of {split}, because they cannot be read: {len(places):,} images")
         for place, reason in sorted(places.items()):
             print(f"  {place}: {reason}")

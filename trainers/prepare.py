@@ -6,6 +6,7 @@ data set is downloaded and built.
 """
 
 import dataclasses
+import itertools
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -45,8 +46,13 @@ class Settings(groups.SourceSettings):
             raise flags.UsageError(f"--output is needed: a folder for the records of --source={self.source}.")
         if not self.output and self.splits:
             raise flags.UsageError(f"--splits={self.splits} needs --output: a TensorFlow Dataset is built whole.")
-        if self.output and value and os.path.abspath(self.output) == os.path.abspath(value):
-            raise flags.UsageError(f"--output={self.output} is the source itself; name another folder.")
+        # A source may be the folder, or files or a pattern in it.
+        if (
+            self.output
+            and value
+            and os.path.realpath(self.output) in map(os.path.realpath, (value, os.path.dirname(value)))
+        ):
+            raise flags.UsageError(f"--output={self.output} is where the source is; name another folder.")
 
 
 def expressions(given: str) -> dict[str, str]:
@@ -84,6 +90,7 @@ def write_records(settings: Settings) -> dict[str, Any]:
     source = sources.open_source(settings)
     source.ready()
     asked = expressions(settings.splits) or {name: name for name in source.names}
+    check_disjoint(source, asked)
     plans = [
         shard_plan.plan(source, name, expression, settings.shard_megabytes << 20) for name, expression in asked.items()
     ]
@@ -102,6 +109,15 @@ def write_records(settings: Settings) -> dict[str, Any]:
         print(f"{os.path.join(settings.output, 'bad_images.csv')} lists what could not be read and was left out.")
     print(f"To use it: --source=tfrecord:{settings.output}")
     return written
+
+
+def check_disjoint(source: Any, asked: Mapping[str, str]) -> None:
+    """Raises UsageError if two splits would share examples, but for those that a source itself has so."""
+    for (one, first), (other, second) in itertools.combinations(asked.items(), 2):
+        if splits.overlap(source.intervals(first), source.intervals(second)) and not {first, second} <= {*source.views}:
+            raise flags.UsageError(
+                f"--splits: {one}={first} and {other}={second} share examples; nobody could tell later."
+            )
 
 
 def build_dataset(settings: Settings) -> Any:

@@ -82,8 +82,8 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
     if settings.dry_run:
         return training.Result(None, None, {}, None)
     source.ready()
+    data = pipeline.TrainingData(source, settings)
     with workers.waiting("the set-up of the model"):
-        data = pipeline.TrainingData(source, settings)
         steps = training.steps_for(
             settings, source, data, plan, where, lambda: new_model(settings, source, architecture, where.precision)
         )
@@ -114,7 +114,11 @@ def splits_of(settings: Settings, source) -> tuple[str | None, str | None]:
 
 
 def check_labels(settings: Settings, source) -> None:
-    """Raises UsageError where the objective cannot express the source's labels."""
+    """Raises UsageError where objective or class weights do not fit the source's labels."""
+    from trainers.data import class_weights
+
+    if settings.class_weights not in ("none", "balanced"):
+        class_weights.given(settings.class_weights, source)
     if source.several_labels and settings.objective == "softmax":
         raise flags.UsageError(
             f"The examples of {source.name} may belong to several classes, but --objective=softmax means exactly one; "

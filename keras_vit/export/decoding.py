@@ -9,7 +9,8 @@
 - EXIF orientation is ignored. Published recipes and their figures were made so, and a client that sends pixels instead
   of bytes sees what the model saw.
 - JPEG decoding uses the fast integer transform and interpolated chroma, TensorFlow's defaults.
-- An image of more than `MAX_PIXELS` is refused by what its header says, before memory is taken for it.
+- An image of more than `MAX_PIXELS`, or with a side above `MAX_SIDE`, is refused by what its header says, before memory
+  is taken for it.
 
 What cannot be decoded is a tf.errors.InvalidArgumentError with the reason, raised by an operation of the graph.
 """
@@ -21,9 +22,10 @@ import tensorflow as tf
 from keras_vit.export import bmp, gif, headers
 from keras_vit.export.headers import dimensions
 
-__all__ = ["MAX_PIXELS", "decode", "decode_crop", "dimensions"]
+__all__ = ["MAX_PIXELS", "MAX_SIDE", "decode", "decode_crop", "dimensions"]
 
 MAX_PIXELS = 2**26  # 200 MB of RGB
+MAX_SIDE = 65_535  # what JPEG and GIF allow; resizing takes memory by the longer side
 
 
 def decode(encoded, channels: int):
@@ -68,9 +70,13 @@ def decode_crop(encoded, window, channels: int):
 
 
 def _check_size(size):
-    text = f"the image has {{}} x {{}} pixels (height x width); from 1 to {MAX_PIXELS:,} in all can be read"
+    text = (
+        f"the image has {{}} x {{}} pixels (height x width); from 1 to {MAX_PIXELS:,} in all can be read, and no side "
+        f"above {MAX_SIDE:,}"
+    )
+    in_all = tf.reduce_prod(tf.cast(size, tf.int64))
     return tf.raw_ops.Assert(
-        condition=(tf.reduce_min(size) > 0) & (tf.reduce_prod(tf.cast(size, tf.int64)) <= MAX_PIXELS),
+        condition=(tf.reduce_min(size) > 0) & (in_all <= MAX_PIXELS) & (tf.reduce_max(size) <= MAX_SIDE),
         data=[tf.strings.format(text, tf.unstack(size))],
     )
 

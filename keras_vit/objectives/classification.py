@@ -64,12 +64,19 @@ def smoothed(targets_BY, share):
 
 
 def metric_sums(losses_B, logits_BY, targets_BY, weights_B):
-    """Loss and top-1 accuracy; with several positive labels any of the largest counts as right."""
+    """Loss and top-1 accuracy; with several positive labels any of the largest counts as right.
+
+    Examples without a label have no part in the accuracy, as in the evaluation on ReaL labels (Beyer et al. 2020).
+    """
     best_B = ops.argmax(logits_BY, axis=-1)
     share_B = ops.take_along_axis(targets_BY, best_B[:, None], axis=-1)[:, 0]
-    right_B = ops.cast(ops.equal(share_B, ops.max(targets_BY, axis=-1)), "float32")
-    count = ops.sum(weights_B)
-    return {"loss": (ops.sum(losses_B * weights_B), count), "accuracy": (ops.sum(right_B * weights_B), count)}
+    largest_B = ops.max(targets_BY, axis=-1)
+    right_B = ops.cast(ops.equal(share_B, largest_B), "float32")
+    labelled_B = weights_B * ops.cast(largest_B > 0, "float32")
+    return {
+        "loss": (ops.sum(losses_B * weights_B), ops.sum(weights_B)),
+        "accuracy": (ops.sum(right_B * labelled_B), ops.sum(labelled_B)),
+    }
 
 
 OBJECTIVES = {"softmax": Softmax, "sigmoid": Sigmoid}

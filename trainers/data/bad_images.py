@@ -3,18 +3,17 @@
 import re
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
 from trainers.data import images
-from trainers.data.attempt import attempt
 
 if TYPE_CHECKING:
     from trainers.data.source import Split
 
-Row = Callable[[Any], dict[str, Any]]
+Note = Callable[[np.ndarray], np.ndarray]
 
 
 class BadImage(ValueError):
@@ -34,42 +33,45 @@ class BadImages:
     def __init__(self, policy: str = "fail", max_share: float = 0.0):
         self.policy = policy
         self.max_share = max_share
-        self.found: dict[str, dict[str, str]] = {}  # split -> place -> reason
+        self._found: dict[str, dict[str, str]] = {}
         self._sizes: dict[str, int] = {}
         self._lock = threading.Lock()
 
-    def guarded(self, name: str, split: "Split", channels: int, row: Row, index_of: Callable) -> Row | None:
-        """A row function that cannot fail: rows whose image is bad are zeros, of weight 0. None where none can be.
+    def watch(self, name: str, split: "Split", channels: int) -> Note | None:
+        """What to call with the indices of examples that failed, int64 (k,); None where none can fail.
 
         Args:
             name: Of the split, for messages.
-            split: What the rows are read from.
+            split: What is read.
             channels: Channels of its images.
-            row: From a position, an int64 scalar, to a row with `weights` and `ids`.
-            index_of: From a position to the example's index in the split.
         """
         self._sizes[name] = split.size
         if tf.data.Dataset.range(1).map(split.read).element_spec[0].dtype != tf.string:  # pixels in memory
             return None
-        specs = tf.data.Dataset.range(1).map(row).element_spec
 
-        def blank(position):
-            index = index_of(position)
-            noted = tf.numpy_function(lambda index: self._note(name, split, channels, index), [index], tf.int64)
-            zeros = {key: tf.zeros(spec.shape, spec.dtype) for key, spec in specs.items()}
-            return zeros | {"ids": tf.ensure_shape(noted, ())}
+        def note(indices):
+            for index in indices:
+                place = split.locate(int(index))
+                if place not in self._found.get(name, {}):
+                    self.merge({name: {place: why(split, channels, int(index))}})
+            return indices
 
-        return lambda position: attempt(row, blank, position)
+        return note
+
+    def snapshot(self) -> dict[str, dict[str, str]]:
+        """What was found so far: by split, the place of each image and the reason."""
+        with self._lock:
+            return {name: dict(places) for name, places in self._found.items()}
 
     def merge(self, found: dict[str, dict[str, str]]) -> None:
         """Adds what another process, or an earlier one, has found."""
         with self._lock:
             for name, places in found.items():
-                self.found.setdefault(name, {}).update(places)
+                self._found.setdefault(name, {}).update(places)
 
     def check(self) -> None:
         """Raises BadImage for the first bad image, or where they are to be skipped, if they are too many."""
-        for name, places in self.found.items():
+        for name, places in self.snapshot().items():
             if self.policy == "fail":
                 place, reason = next(iter(places.items()))
                 raise BadImage(
@@ -82,13 +84,6 @@ class BadImages:
                     f"{len(places):,} of the {size:,} images of {name} cannot be read, more than "
                     f"--max_bad_share={self.max_share:g}. The first: {'; '.join(list(places)[:3])}."
                 )
-
-    def _note(self, name: str, split: "Split", channels: int, index: np.int64) -> np.int64:
-        place = split.locate(int(index))
-        if place not in self.found.get(name, {}):
-            reason = why(split, channels, int(index))
-            self.merge({name: {place: reason}})
-        return index
 
 
 def why(split: "Split", channels: int, index: int) -> str:

@@ -10,7 +10,7 @@ from trainers.settings.flags import UsageError
 
 
 def factor_of(choice: str, source: Source, split: Split) -> Callable[[tf.Tensor], tf.Tensor]:
-    """From a label, int () or float32 (Y,), to the factor of its loss; of several classes the mean.
+    """From a label, int () or float32 (Y,), to the factor of its loss: of several classes the mean, of none 1.
 
     Args:
         choice: none, balanced, or NAME=NUMBER;NAME=NUMBER.
@@ -22,27 +22,33 @@ def factor_of(choice: str, source: Source, split: Split) -> Callable[[tf.Tensor]
     """
     if choice == "none":
         return lambda label: tf.ones(())
-    factors = _balanced(source, split) if choice == "balanced" else _given(choice, source)
+    factors = _balanced(source, split) if choice == "balanced" else given(choice, source)
     with tf.device("CPU"):
         held = tf.constant(factors, tf.float32)
 
     def factor(label):
         if not label.shape.rank:
             return held[label]
-        return tf.math.divide_no_nan(tf.reduce_sum(label * held), tf.reduce_sum(label))
+        labels = tf.reduce_sum(label)
+        return tf.where(labels > 0, tf.math.divide_no_nan(tf.reduce_sum(label * held), labels), 1.0)
 
     return factor
 
 
 def _balanced(source: Source, split: Split) -> np.ndarray:
-    """The rarer a class the larger its factor: each class has the same weight in all, and their mean over rows is 1."""
+    """The rarer a class the larger its factor. With one label each, all classes weigh the same, and the mean is 1."""
     _, classes = split.positives()
     counts = np.bincount(classes, minlength=source.num_classes)
     present = max(np.count_nonzero(counts), 1)
     return np.where(counts, len(classes) / (present * np.maximum(counts, 1)), 0.0)
 
 
-def _given(choice: str, source: Source) -> np.ndarray:
+def given(choice: str, source: Source) -> np.ndarray:
+    """The factors that NAME=NUMBER;NAME=NUMBER names, 1 for other classes.
+
+    Raises:
+        UsageError: if a class is unknown or a factor is no number above 0.
+    """
     factors = np.ones(source.num_classes)
     names = {name: number for number, name in enumerate(source.class_names or map(str, range(source.num_classes)))}
     for term in choice.split(";"):

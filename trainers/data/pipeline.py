@@ -7,13 +7,14 @@ A batch is a dict: `images` float32 (B, H, W, C), `labels` int (B,) or float32 (
 a row only fills up the batch or its image could not be read, and `ids` int64 (B,), the examples' indices in the split.
 """
 
+import os
+from typing import NamedTuple
+
 import tensorflow as tf
 
 from keras_vit.export import preprocessing as test_time
 from keras_vit.preprocessing import Preprocessing
 from trainers.data import augment, cache, class_weights, images, order
-from trainers.data.attempt import attempt
-from trainers.data.bad_images import Row
 from trainers.data.source import Source, Split, subset
 
 
@@ -54,10 +55,7 @@ class TrainingData:
         self._preprocessing = preprocessing_for(settings)
         self._factor_of = class_weights.factor_of(settings.class_weights, source, self._split)
         self._index_of = order.SAMPLINGS[settings.sampling](self._split, settings.seed)
-        self._row = apart(self._read)
-        self._guarded = source.bad.guarded(
-            settings.train_split, self._uncached, source.channels, self._row, self._index
-        )
+        self._note = source.bad.watch(settings.train_split, self._uncached, source.channels)
 
     def batches(self, start_step: int = 0, share: int = 0, shares: int = 1, rows: int | None = None) -> tf.data.Dataset:
         """Endless batches, from that of `start_step` on.
@@ -68,7 +66,9 @@ class TrainingData:
             shares: so many hosts.
             rows: Examples per batch of the result; the whole global batch if left out.
         """
-        return _batches(self._row, self._guarded, start_step, None, self._settings.batch_size, share, shares, rows)
+        rows = rows or self._settings.batch_size
+        part = _Part(self._settings.batch_size, share, shares, rows)
+        return _batches(self._row, self._index, self._note, part, start_step, None)
 
     @property
     def element_spec(self):
@@ -77,7 +77,7 @@ class TrainingData:
     def _index(self, position):
         return self._index_of(position) if self._settings.shuffle else position % self._split.size
 
-    def _read(self, position):
+    def _row(self, position):
         index = self._index(position)
         image, label = self._split.read(index)
         seed = tf.stack([tf.constant(self._settings.seed, tf.int64), position])
@@ -102,18 +102,18 @@ class EvaluationData:
         self._source = source
         self._batch_size = batch_size
         self._preprocessing = preprocessing
-        self._row = apart(self._read)
-        self._guarded = source.bad.guarded(expression, split, source.channels, self._row, self._index)
+        self._note = source.bad.watch(expression, split, source.channels)
 
     def batches(self, share: int = 0, shares: int = 1, rows: int | None = None) -> tf.data.Dataset:
         """The batches, or one host's part of them; the arguments are those of `TrainingData.batches`."""
         count = -(-self._split.size // self._batch_size)
-        return _batches(self._row, self._guarded, 0, count, self._batch_size, share, shares, rows)
+        part = _Part(self._batch_size, share, shares, rows or self._batch_size)
+        return _batches(self._row, self._index, self._note, part, 0, count)
 
     def _index(self, position):
         return tf.minimum(position, self._split.size - 1)
 
-    def _read(self, position):
+    def _row(self, position):
         index = self._index(position)
         image, label = self._split.read(index)
         pixels = test_time.transform(images.decode(image, self._source.channels), self._preprocessing)
@@ -121,52 +121,73 @@ class EvaluationData:
         return {"images": pixels, "labels": label, "weights": weight, "ids": index}
 
 
-def apart(function):
-    """The function as one operation of the graphs that call it, which are several for each row."""
-    return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
+class _Part(NamedTuple):
+    """The rows of each global batch that one host reads, `share` of `shares` in order, in batches of `rows`."""
+
+    batch_size: int
+    share: int
+    shares: int
+    rows: int
+
+    def numbers(self, start: int, stop: int | None) -> tuple[int, int]:
+        """First and last number, exclusive, of the host's rows in global batches `start` to `stop`."""
+        of_host = self.batch_size // self.shares
+        return start * of_host, tf.int64.max if stop is None else stop * of_host
+
+    def position(self, number):
+        """Where the host's row of that number is in the endless sequence of examples."""
+        of_host = self.batch_size // self.shares
+        return number // of_host * self.batch_size + self.share * of_host + number % of_host
 
 
-def _batches(
-    row: Row,
-    guarded: Row | None,
-    start: int,
-    stop: int | None,
-    batch_size: int,
-    share: int,
-    shares: int,
-    rows: int | None,
-) -> tf.data.Dataset:
-    """One host's part of global batches `start` to `stop`, in batches of `rows`.
+def _batches(row, index_of, note, part: _Part, start: int, stop: int | None) -> tf.data.Dataset:
+    """One host's part of global batches `start` to `stop`.
 
     Args:
         row: From a position in the endless sequence of examples to a row.
-        guarded: The same for batches in which a row failed; None where none can.
+        index_of: From a position to the example's index.
+        note: Told the indices of rows that failed, which get weight 0; None where none can.
     """
-    rows, of_host = rows or batch_size, batch_size // shares
+    first, last = part.numbers(start, stop)
+    if note is None:
+        numbers = tf.data.Dataset.range(first, last)
+        rows = numbers.map(lambda number: row(part.position(number)), tf.data.AUTOTUNE, deterministic=True)
+        return rows.batch(part.rows, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    whole = tf.data.Dataset.range(first // part.rows, last // part.rows if stop is not None else last)
+    # Two at a time, so that nobody idles while the last rows of one are decoded.
+    batches = whole.map(lambda number: _batch(row, index_of, note, part, number), 2, deterministic=True)
+    return batches.prefetch(tf.data.AUTOTUNE)
 
-    def position(number):
-        return number // of_host * batch_size + share * of_host + number % of_host
 
-    def batch_by(row):
-        def batch(number):
-            numbers = tf.data.Dataset.range(number * rows, (number + 1) * rows)
-            return _mapped(numbers, lambda number: row(position(number)), rows).get_single_element()
-
-        return batch
-
-    if guarded is None:
-        last = tf.int64.max if stop is None else stop * of_host
-        numbers = tf.data.Dataset.range(start * of_host, last)
-        return _mapped(numbers, lambda number: row(position(number)), rows).prefetch(tf.data.AUTOTUNE)
-    # Whole batches are tried: an attempt for each row would cost as much as decoding a small image.
-    last = tf.int64.max if stop is None else stop * of_host // rows
-    numbers = tf.data.Dataset.range(start * of_host // rows, last)
-    tried = numbers.map(
-        lambda number: attempt(batch_by(row), batch_by(guarded), number), num_parallel_calls=2, deterministic=True
+def _batch(row, index_of, note, part: _Part, number):
+    """The host's batch of that number; rows that fail are zeros, but for their ids."""
+    first = number * part.rows
+    places = tf.data.Dataset.range(part.rows)
+    # A dataset that lives for one batch is too short-lived for tf.data to tune.
+    read = places.map(lambda place: (place, row(part.position(first + place))), CPUS, deterministic=True)
+    empty = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), read.element_spec)
+    # With one more row there is always something to batch.
+    found, values = (
+        read.ignore_errors().concatenate(tf.data.Dataset.from_tensors(empty)).batch(part.rows + 1).get_single_element()
     )
-    return tried.prefetch(tf.data.AUTOTUNE)
+
+    def mended():
+        filled = {name: _placed(found[:-1], value[:-1], part.rows) for name, value in values.items()}
+        present = _placed(found[:-1], tf.ones_like(found[:-1]), part.rows)
+        missing = tf.where(present == 0)[:, 0]
+        indices = tf.map_fn(lambda place: index_of(part.position(first + place)), missing)
+        noted = tf.ensure_shape(tf.numpy_function(note, [indices], tf.int64), (None,))
+        return filled | {"ids": tf.tensor_scatter_nd_update(filled["ids"], missing[:, None], noted)}
+
+    all_there = tf.equal(tf.size(found), part.rows + 1)
+    batch = tf.cond(all_there, lambda: {name: value[:-1] for name, value in values.items()}, mended)
+    return {name: tf.ensure_shape(value, (part.rows, *value.shape[1:])) for name, value in batch.items()}
 
 
-def _mapped(numbers: tf.data.Dataset, row: Row, rows: int) -> tf.data.Dataset:
-    examples = numbers.map(row, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return examples.batch(rows, drop_remainder=True)
+def _placed(places, values, rows: int):
+    """Zeros (rows, ...), with each value in its place."""
+    return tf.scatter_nd(places[:, None], values, tf.concat([[rows], tf.shape(values, tf.int64)[1:]], axis=0))
+
+
+# Not os.cpu_count(), which counts what a container may not use.
+CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

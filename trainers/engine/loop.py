@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -222,7 +223,7 @@ class Trainer:
     def _add(self, logs: dict[str, float], count: int) -> None:
         """Adds means over `count` updates to the interval's sums."""
         for name, value in logs.items():
-            if updates := updates_behind(name, logs, count):
+            if (updates := updates_behind(name, logs, count)) and not math.isnan(value):  # or it counted nothing
                 total, so_far = self.progress.sums.get(name, (0.0, 0))
                 self.progress.sums[name] = (total + value * updates, so_far + updates)
 

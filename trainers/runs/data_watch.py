@@ -19,7 +19,7 @@ class DataWatch(keras.callbacks.Callback):
         workers: The processes of the run.
 
     Raises:
-        BadImage: at the end of a call into the graph, for the first bad image or too many of them.
+        BadImage: on all workers, for the first bad image or too many of them.
         ValueError: when resumed, if the data is not that of the run's beginning.
     """
 
@@ -28,43 +28,38 @@ class DataWatch(keras.callbacks.Callback):
         self.source = source
         self.path = path
         self.workers = workers
-        self._listed = 0
+        self._known = 0
+        self._listed: dict[tuple[str, str], str] = {}  # split and place -> reason, since the run began
 
     def on_train_batch_end(self, batch, logs=None):
-        self._check()
+        self.exchange()
 
-    def on_test_batch_end(self, batch, logs=None):
-        self._check()
-
-    def on_epoch_end(self, epoch, logs=None):
+    def on_test_end(self, logs=None):
         self.exchange()
 
     def exchange(self) -> None:
-        """Brings all workers to what any of them has found; all must ask."""
-        for found in self.workers.gather(self.source.bad.found):
-            self.source.bad.merge(found)
-        self._list()
-        self._check()
-
-    def _check(self) -> None:
-        try:
+        """Brings all workers to what any of them has newly found, and checks it; all must ask."""
+        (news,) = self.workers.any(sum(map(len, self.source.bad.snapshot().values())) > self._known)
+        if news:
+            for found in self.workers.gather(self.source.bad.snapshot()):
+                self.source.bad.merge(found)
+            found = self.source.bad.snapshot()
+            self._known = sum(map(len, found.values()))
+            self._listed |= {(name, place): why for name, places in found.items() for place, why in places.items()}
+            self._write()
             self.source.bad.check()
-        except ValueError:
-            self._list()
-            raise
 
-    def _list(self) -> None:
-        rows = [
-            (name, *item) for name, places in sorted(self.source.bad.found.items()) for item in sorted(places.items())
-        ]
-        if self.path is not None and len(rows) > self._listed:
+    def _write(self) -> None:
+        if self.path is not None:
             text = io.StringIO()
+            rows = [(*place, reason) for place, reason in sorted(self._listed.items())]
             csv.writer(text, lineterminator="\n").writerows([("split", "image", "reason"), *rows])
             folder.write_text(self.path, text.getvalue())
-            self._listed = len(rows)
 
     def get_state(self):
-        return {"fingerprint": self.source.fingerprint, "bad": self.source.bad.found}
+        # What was found before is listed, but no longer counts: somebody may have mended it.
+        listed = [[*place, reason] for place, reason in self._listed.items()]
+        return {"fingerprint": self.source.fingerprint, "listed": listed}
 
     def set_state(self, state):
         if state["fingerprint"] != self.source.fingerprint:
@@ -72,4 +67,4 @@ class DataWatch(keras.callbacks.Callback):
                 f"--source={self.source.name} has changed since the run began, so that it cannot go on as if nothing "
                 "had happened: bring the old examples back, or begin anew with --resume=never."
             )
-        self.source.bad.merge(state["bad"])
+        self._listed = {(name, place): reason for name, place, reason in state["listed"]}

@@ -64,22 +64,22 @@ def test_bad_rows_have_no_weight_and_no_other_row_moves(read, keep):
     assert not ours["images"][bad].any() and bad.sum() >= 3
     for name in ("images", "labels"):
         np.testing.assert_array_equal(ours[name][~bad], theirs[name][~bad])
-    assert set(source.bad.found["train"]) == {f"dir/{number}.png" for number in BAD}
-    assert all(source.bad.found["train"].values())
+    assert set(source.bad.snapshot()["train"]) == {f"dir/{number}.png" for number in BAD}
+    assert all(source.bad.snapshot()["train"].values())
 
 
 def test_what_cannot_even_be_read_is_a_bad_image():
     source = source_of(FILES, fails=[5])
     found = evaluated_on(source)
     assert list(found["ids"][found["weights"] == 0][:1]) == [5]
-    assert "gone" in source.bad.found["train"]["dir/5.png"]
+    assert "gone" in source.bad.snapshot()["train"]["dir/5.png"]
 
 
 @pytest.fixture(scope="module")
 def found():
     source = source_of(with_bad(FILES))
     evaluated_on(source)
-    return source.bad.found
+    return source.bad.snapshot()
 
 
 def judged(found, policy="skip", max_share=0.5):

@@ -37,7 +37,7 @@ def test_given_factors_by_name_or_number():
 
 def test_of_several_labels_the_mean_counts():
     labels = np.array([[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0.5, 0.5, 0, 0]], "float32")
-    np.testing.assert_allclose(factors("ant=3", labels), [2, 1, 0, 2])
+    np.testing.assert_allclose(factors("ant=3", labels), [2, 1, 1, 2])
 
 
 @pytest.mark.parametrize("choice", ["balance", "ant", "ant=x", "fox=1", "ant=0", "ant=-1", "ant=inf", "ant=nan", ";"])

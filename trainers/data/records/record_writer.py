@@ -77,7 +77,8 @@ def check(source: Source, plans: Sequence[ShardPlan], folder: str, rules: Rules,
     if tf.io.gfile.exists(folder) and not tf.io.gfile.isdir(folder):
         raise ValueError(f"--output={folder} is a file; name a folder.")
     names = sorted(name for name in _listed(folder) if not name.startswith("."))
-    if not names or overwrite or _goes_on(folder, _marker(source, plans, rules)):
+    ours = record_set.exists(folder) or record_set.begun(folder)
+    if not names or (overwrite and ours) or _goes_on(folder, _marker(source, plans, rules)):
         return
     if record_set.exists(folder):
         what = "a finished set of records; use it, or add --overwrite to replace it"

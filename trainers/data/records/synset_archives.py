@@ -152,9 +152,12 @@ def _split(
         return tf.ensure_shape(tf.numpy_function(member, [index], tf.string), ()), held_labels[index]
 
     def locate(index):
-        path = archives[archive_of[index]]
-        name = _bytes(path, int(offsets[index]) - _BLOCK, 100).partition(b"\0")[0]  # a header begins with the name
-        return f"{path}, member {shown(name)}"
+        path, offset = archives[archive_of[index]], int(offsets[index])
+        try:
+            name = shown(_bytes(path, offset - _BLOCK, 100).partition(b"\0")[0])  # a header begins with the name
+        except OSError:
+            name = f"at byte {offset}"
+        return f"{path}, member {name}"
 
     return Split(len(offsets), read, lambda: (np.arange(len(labels)), labels), locate, int(lengths.sum()))
 
