@@ -46,12 +46,9 @@ class Settings(groups.SourceSettings):
             raise flags.UsageError(f"--output is needed: a folder for the records of --source={self.source}.")
         if not self.output and self.splits:
             raise flags.UsageError(f"--splits={self.splits} needs --output: a TensorFlow Dataset is built whole.")
-        # A source may be the folder, or files or a pattern in it.
-        if (
-            self.output
-            and value
-            and os.path.realpath(self.output) in map(os.path.realpath, (value, os.path.dirname(value)))
-        ):
+        # A source may be a folder, or files or a pattern in one.
+        folder = value if os.path.isdir(value) else os.path.dirname(value)
+        if self.output and value and os.path.realpath(self.output) in map(os.path.realpath, (value, folder)):
             raise flags.UsageError(f"--output={self.output} is where the source is; name another folder.")
 
 

@@ -58,3 +58,13 @@ def test_losses_that_training_starts_from():
     assert float(Softmax(1000)(zero, one)[0][0]) == pytest.approx(math.log(1000), abs=1e-4)
     biased = lambda images, training: np.full((1, 21843), -10, "float32")  # noqa: E731
     assert float(Sigmoid(21843)(biased, one)[0][0]) == pytest.approx(10.99, abs=5e-3)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES.values())
+def test_examples_without_a_label_have_no_part_in_the_accuracy(objective):
+    targets = np.eye(5, dtype="float32")[LOGITS.argmax(1)]
+    targets[:2] = 0  # two of the four rows that have weight
+    targets[3] = np.roll(targets[3], 1)
+    _, sums = objective(5)(model, batch(targets))
+    assert (float(sums["accuracy"][0]), float(sums["accuracy"][1])) == (1, 2)
+    assert float(sums["loss"][1]) == WEIGHTS.sum()

@@ -121,7 +121,8 @@ def test_a_full_disk_is_a_failed_run(npz, tmp_path, monkeypatch):
     ("changes", "message"),
     [
         ({"output": ""}, "--output is needed"),
-        ({"source": "folder:data", "output": "./data/"}, "is the source itself"),
+        ({"source": "folder:data", "output": "./data/"}, "is where the source is"),
+        ({"source": "tfrecord:data/train-*", "output": "data"}, "is where the source is"),
         ({"shard_megabytes": 0}, "shard_megabytes"),
         ({"splits": "train,train"}, "'train' twice"),
         ({"splits": "train[:5]"}, r"write NAME=train\[:5\]"),
@@ -182,3 +183,17 @@ def test_what_cannot_be_fetched_is_said(monkeypatch, tmp_path, capsys, error, co
     monkeypatch.setattr(PreparedByTest, "download_and_prepare", fail)
     assert run("--source=tfds:prepared_by_test", f"--data_dir={tmp_path}") == code
     assert words in capsys.readouterr().err
+
+
+def test_splits_that_share_examples_are_refused(tmp_path, capsys):
+    arguments = ["--source=digits", f"--output={tmp_path}/set", "--splits=train=train[:60%],validation=train[50%:]"]
+    assert run(*arguments) == 2
+    assert "share examples" in capsys.readouterr().err and not (tmp_path / "set").exists()
+
+
+def test_overwrite_replaces_sets_of_records_only(tmp_path, capsys):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "train-00000-of-00001.tfrecord").write_text("years of work")
+    assert run("--source=digits", f"--output={tmp_path}/thesis", "--overwrite") == 2
+    assert "which are no set of records" in capsys.readouterr().err
+    assert (tmp_path / "thesis" / "train-00000-of-00001.tfrecord").read_text() == "years of work"

@@ -104,6 +104,11 @@ def rows(run_dir):
         return [(row["step"], row["loss"], row["val_loss"]) for row in csv.DictReader(file)]
 
 
+def newest(run_dir):
+    """Step of the newest whole checkpoint, or 0."""
+    return max((int(path.parent.name[5:]) for path in run_dir.glob("checkpoint/step_*/complete.json")), default=0)
+
+
 @pytest.mark.parametrize("kind", ["folder", "tfrecord"])
 def test_killed_in_mid_epoch_it_reads_the_same_examples_in_the_same_order(kind, sources, tmp_path):
     flags = {**FLAGS, "source": sources[kind]}
@@ -111,20 +116,18 @@ def test_killed_in_mid_epoch_it_reads_the_same_examples_in_the_same_order(kind, 
     whole = read_log(tmp_path / "whole.ids")
     run_dir, log, dice, kills = tmp_path / "run", tmp_path / "run.ids", random.Random(1), []
     for _ in range(3):
-        process, before = start({**flags, "run_dir": run_dir}, log), len(list(run_dir.glob("checkpoint/step_*")))
-        end = time.monotonic() + 120
-        while len(list(run_dir.glob("checkpoint/step_*/complete.json"))) <= before and time.monotonic() < end:
+        process, before, end = start({**flags, "run_dir": run_dir}, log), newest(run_dir), time.monotonic() + 120
+        while newest(run_dir) <= before and process.poll() is None and time.monotonic() < end:
             time.sleep(0.02)
-            if process.poll() is not None:
-                break
-            before = min(before, 1)
         time.sleep(dice.uniform(0, 0.3))
         process.kill()
         process.communicate()
-        kills.append(max((path.name for path in run_dir.glob("checkpoint/step_*")), default="none"))
+        assert process.returncode == -9
+        kills.append(newest(run_dir))
     output = finish(start({**flags, "run_dir": run_dir}, log))
     resumed = read_log(log)
-    print(f"{kind}: killed with {kills} as the newest; {len(resumed)} batches compared")
+    assert 0 < kills[0] < kills[1] < kills[2]
+    print(f"{kind}: killed with checkpoints of steps {kills}; {len(resumed)} batches compared")
     assert "resumes from step" in output
     assert all(resumed[step] == whole[step] for step in range(FLAGS["steps"]))
     assert rows(run_dir) == rows(tmp_path / "whole")

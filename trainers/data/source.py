@@ -85,6 +85,11 @@ class Source:
         return parts[0] if len(parts) == 1 else _joined(parts)
 
 
+def multi_hot(classes: tf.Tensor, num_classes: int) -> tf.Tensor:
+    """float32 (Y,), 1 for each of the classes (k,), which may be there twice."""
+    return tf.minimum(tf.scatter_nd(classes[:, None], tf.ones_like(classes, tf.float32), (num_classes,)), 1.0)
+
+
 def subset(split: Split, size: int) -> Split:
     """`size` examples chosen at random; a smaller choice is part of every larger one.
 

@@ -27,6 +27,7 @@ def plan(settings, source, architecture, plan, where, validation: str | None, te
     files = ", ".join(
         (folder.FLAGS, folder.MODEL, folder.METRICS, folder.RESULTS, f"{folder.CHECKPOINTS}/", f"{folder.LOGS}/")
     )
+    files += f", {folder.BAD_IMAGES} where any" if settings.on_bad_image == "skip" else ""
     rhythm = f"every {settings.checkpoint_every:,} steps" if settings.checkpoint_every else "at every evaluation"
     patience = f"after {settings.early_stopping} evaluations without better validation accuracy"
     return table(

@@ -88,8 +88,7 @@ class SourceSettings:
     label_feature: str = setting("label", "Name of the label, or labels, in tfrecord files.", affects_result=True)
     on_bad_image: str = setting(
         "fail",
-        "What to do about images that cannot be read: fail, or skip, which gives them weight 0 and lists them in "
-        "bad_images.csv.",
+        "What to do about images that cannot be read: fail, or skip, which leaves them out (weight 0) and lists them.",
         choices=ON_BAD_IMAGE,
         affects_result=False,
     )
@@ -159,7 +158,8 @@ class DataSettings:
     )
     cache: str = setting(
         "auto",
-        "Where encoded images are kept between epochs: auto is memory for a split of up to 1 GiB, else none.",
+        "Whether encoded images are kept in memory between epochs: auto does so up to 1 GiB of known size. "
+        "trainers.prepare makes a copy on disk.",
         choices=CACHES,
         affects_result=False,
     )

@@ -111,6 +111,7 @@ BOMBS = {
     "png, one too many": (png_header(2**13 + 1, 2**13), "8193 x 8192"),
     "png, sides beyond 31 bits": (png_header(2**32 - 1, 2**32 - 1), "-1 x -1"),
     "jpeg": (jpeg_header(65_000, 65_000), "65000 x 65000"),
+    "long png": (png_header(4, 65_536), "4 x 65536"),
     "webp": (b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + b"\xff" * 6 + bytes(9), "16777216 x 16777216"),
     "webp, lossy": (b"RIFF\x16\0\0\0WEBPVP8 \x0a\0\0\0\0\0\0\x9d\x01\x2a" + b"\xff" * 4 + bytes(9), "16383 x 16383"),
     "webp, lossless": (b"RIFF\x16\0\0\0WEBPVP8L\x0a\0\0\0\x2f" + b"\xff" * 4 + bytes(9), "16384 x 16384"),

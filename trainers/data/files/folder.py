@@ -1,6 +1,5 @@
 """Folders of image files as a source, `folder:DIR`: a subfolder for each class, below one for each split or none."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -10,8 +9,6 @@ from trainers.data.files import paths, synsets
 from trainers.data.files.scan import IMAGE_SUFFIXES, Found, scan
 from trainers.data.source import Source
 from trainers.settings.groups import SourceSettings
-
-_SYNSET = re.compile(r"n\d{8}")
 
 
 def folder(value: str, settings: SourceSettings) -> Source:
@@ -96,7 +93,7 @@ def _check_classes(classes: list[bytes], found: Found, where: str) -> None:
 
 def _class_names(classes: list[str]) -> tuple[str, ...]:
     """Readable names in the same order, for sorted synsets are in ImageNet-1k's and ImageNet-21k's own."""
-    return synsets.readable(classes) if all(map(_SYNSET.fullmatch, classes)) else tuple(classes)
+    return synsets.shown(classes)
 
 
 def _listed(folders: Iterable[bytes]) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from trainers.data.source import Split
+from trainers.data.source import Split, multi_hot
 
 # What people call their splits, in any case, and what we do.
 SPLIT_WORDS = {
@@ -80,7 +80,7 @@ class ImageFiles:
             # Nothing here refers to `self`, whose lists of a million paths can go.
             image = tf.io.read_file(paths[index])
             if several:
-                return image, _multi_hot(values[begins[index] : begins[index + 1]], num_classes)
+                return image, multi_hot(values[begins[index] : begins[index + 1]], num_classes)
             return image, values[index]
 
         def positives():
@@ -134,8 +134,3 @@ def located(root: str, path: bytes) -> bytes:
 def shown(path: bytes) -> str:
     """A path as text that can be printed, whatever its bytes are."""
     return path.decode("utf-8", "backslashreplace")
-
-
-def _multi_hot(classes: tf.Tensor, num_classes: int) -> tf.Tensor:
-    """float32 (Y,), 1 for each of the classes (k,)."""
-    return tf.scatter_nd(classes[:, None], tf.ones_like(classes, tf.float32), (num_classes,))

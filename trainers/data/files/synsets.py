@@ -7,7 +7,10 @@ of the original Vision Transformer's pre-training (Dosovitskiy et al. 2021, sect
 import collections
 import functools
 import importlib.resources
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
+
+SYNSET = re.compile(r"n\d{8}")
 
 
 @functools.cache
@@ -40,6 +43,11 @@ def readable(synsets: Iterable[str]) -> tuple[str, ...]:
     return tuple(
         name if count[name] == 1 else f"{name} ({synset})" for name, synset in zip(first, synsets, strict=True)
     )
+
+
+def shown(classes: Sequence[str]) -> tuple[str, ...]:
+    """Names of classes as people should see them: readable ones where all are synsets."""
+    return readable(classes) if all(map(SYNSET.fullmatch, classes)) else tuple(classes)
 
 
 def _table(name: str) -> dict[str, str]:

@@ -7,7 +7,6 @@ import concurrent.futures
 import hashlib
 import os
 import pathlib
-import re
 import tarfile
 from collections.abc import Sequence
 
@@ -22,7 +21,6 @@ from trainers.data.source import Source, Split
 from trainers.settings.groups import SourceSettings
 
 _BLOCK = tarfile.BLOCKSIZE
-_SYNSET = re.compile(r"n\d{8}")
 
 
 def synset_archives(value: str, settings: SourceSettings) -> Source:
@@ -66,7 +64,7 @@ def _archives(value: str) -> list[pathlib.Path]:
     if not value or not os.path.isdir(value):
         raise ValueError("a folder of archives such as n01440764.tar is needed.")
     found = sorted(pathlib.Path(value).rglob("*.tar"), key=lambda path: (path.name, path))
-    strange = next((path for path in found if not _SYNSET.fullmatch(path.stem)), None)
+    strange = next((path for path in found if not synsets.SYNSET.fullmatch(path.stem)), None)
     if not found or strange:
         what = f"{strange} is not" if strange else "there is nothing"
         raise ValueError(

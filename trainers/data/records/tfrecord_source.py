@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainers.data.records import indexing, record_files, record_set
-from trainers.data.source import Source, Split
+from trainers.data.source import Source, Split, multi_hot
 from trainers.settings.groups import SourceSettings
 
 _KINDS = {"bytes_list": "bytes", "float_list": "floats", "int64_list": "integers"}
@@ -137,11 +137,7 @@ def _split(index: indexing.Index, settings: SourceSettings, num_classes: int, se
     def read(number):
         data = data_of(number)
         classes = labels_of(data)
-        if several:
-            hot = tf.scatter_nd(classes[:, None], tf.ones_like(classes, tf.float32), (num_classes,))
-            label = tf.minimum(hot, 1.0)  # a class may have been written twice
-        else:
-            label = classes[0]
+        label = multi_hot(classes, num_classes) if several else classes[0]
         return tf.io.parse_single_example(data, image)[settings.image_feature], label
 
     total = int(index.lengths.sum())

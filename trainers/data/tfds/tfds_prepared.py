@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,11 +10,9 @@ import tensorflow as tf
 
 from trainers.data import images
 from trainers.data.files import synsets
-from trainers.data.source import Source, Split
+from trainers.data.source import Source, Split, multi_hot
 from trainers.data.tfds import tfds_files
 from trainers.data.tfds.catalog import Dataset
-
-_SYNSET = re.compile(r"n\d{8}")
 
 
 class Prepared:
@@ -107,10 +104,7 @@ class Prepared:
         tf.debugging.assert_non_negative(classes, message="It has no label")  # as in test sets that are kept secret
         if dataset.scale != 1:
             image = images.decode(image, dataset.channels) * dataset.scale
-        if not dataset.several_labels:
-            return image, classes
-        hot = tf.scatter_nd(classes[:, None], tf.ones_like(classes, tf.float32), (dataset.num_classes,))
-        return image, tf.minimum(hot, 1.0)
+        return image, multi_hot(classes, dataset.num_classes) if dataset.several_labels else classes
 
     def _positives(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         examples, classes = self._examples(split).positives()
@@ -152,7 +146,7 @@ def _class_names(dataset: Dataset, builder: Any) -> tuple[str, ...] | None:
     names = getattr(feature, "feature", feature).names  # of a sequence, those of its elements
     if names == [str(number) for number in range(len(names))]:
         return None
-    return synsets.readable(names) if all(map(_SYNSET.fullmatch, names)) else tuple(names)
+    return synsets.shown(names)
 
 
 def _counted(sizes: Mapping[str, int]) -> str:

@@ -226,12 +226,15 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "thesis.txt").write_text("my own")
     (tmp_path / "set" / ".download.partial").touch()
-    with pytest.raises(ValueError, match=r"^--output=.*set holds thesis.txt"):
-        write(source, tmp_path / "set")
-    write(source, tmp_path / "set", overwrite=True)
-    assert (tmp_path / "set" / "thesis.txt").read_text() == "my own" and (
-        tmp_path / "set" / ".download.partial"
-    ).exists()
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match=r"^--output=.*set holds thesis.txt"):
+            write(source, tmp_path / "set", overwrite=overwrite)
+    write(source, tmp_path / "ours")
+    (tmp_path / "ours" / "thesis.txt").write_text("my own")
+    write(source, tmp_path / "ours", overwrite=True)
+    for folder in ("set", "ours"):
+        assert (tmp_path / folder / "thesis.txt").read_text() == "my own"
+    assert (tmp_path / "set" / ".download.partial").exists()
     with pytest.raises(ValueError, match="is a file"):
         write(source, tmp_path / "set" / "thesis.txt")
 
