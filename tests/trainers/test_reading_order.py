@@ -162,3 +162,12 @@ def test_two_workers_share_every_epoch_without_gap_or_repetition(kind, sources, 
     if kind == "folder":  # whichever worker met them, the chief lists them
         listed = [row[1] for row in csv.reader((tmp_path / "two" / "bad_images.csv").open())]
         assert len(listed) == 3
+
+
+def test_a_bad_image_that_one_worker_meets_ends_both_by_name(sources, tmp_path):
+    flags = {**FLAGS, "source": sources["folder"], "on_bad_image": "fail", "run_dir": tmp_path / "run"}
+    workers = [start(flags, tmp_path / "ids", environment) for environment in processes.cluster(2)]
+    for worker in workers:
+        _, errors = worker.communicate(timeout=300)
+        assert worker.returncode == 2, errors[-2000:]
+        assert "cannot be read" in errors and "it looks like HTML" in errors, errors
