@@ -37,6 +37,7 @@ class _Wait:
 
     what: str
     units: int
+    at_least: float = 0.0  # seconds of patience, because of what this wait is part of
     begin: float = 0.0
 
 
@@ -83,7 +84,7 @@ class Workers:
             yield
             return
         outer = self._wait
-        self._wait = _Wait(what, units)
+        self._wait = _Wait(what, units, self._patience if outer else 0.0)
         self._set_deadline()
         try:
             yield
@@ -111,7 +112,8 @@ class Workers:
             return
         slowest = self._slowest.get(self._wait.what)
         # Three times what it took before: a call of many slow updates is no hung worker.
-        self._patience = max(self.timeout, self.FIRST_CALL if slowest is None else 3 * slowest * self._wait.units)
+        usual = self.FIRST_CALL if slowest is None else 3 * slowest * self._wait.units
+        self._patience = max(self.timeout, usual, self._wait.at_least)
         self._wait.begin = time.monotonic()
         self._deadline = self._wait.begin + self._patience
 

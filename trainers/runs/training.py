@@ -150,7 +150,8 @@ def train(
         BadImage: for the first image that cannot be read, or too many of them.
     """
     with Preemption() as preemption, contextlib.ExitStack() as claims:
-        state = workers.on_chief(lambda: claim(settings, claims))
+        with workers.waiting("the others' set-up"):  # who built the model in less time waits for the others here
+            state = workers.on_chief(lambda: claim(settings, claims))
         checkpoints = checkpoints_of(settings) if workers.is_chief else None
         listing = os.path.join(settings.run_dir, folder.BAD_IMAGES) if workers.is_chief else None
         watch = DataWatch(source, listing, workers)
