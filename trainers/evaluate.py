@@ -89,6 +89,8 @@ def accuracy(settings: Settings, model, source, where, callbacks=()) -> dict[str
     listed = keras.callbacks.CallbackList(list(callbacks), model=model)
     means = evaluation.run(listed, after_batch=source.bad.check)
     report_bad(source)
+    if "accuracy" not in means:
+        raise ValueError(f"--split={settings.split} of {source.name} has no example with a label that can be read.")
     return {"vision transformer": means["accuracy"]}
 
 

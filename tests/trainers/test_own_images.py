@@ -92,7 +92,11 @@ def test_a_run_does_not_go_on_with_other_data(photos, tmp_path):
 
 def test_several_labels_with_the_flag_file_for_them(photos, tmp_path, capsys):
     lines = [
-        {"path": str(path), "labels": [["dog"], ["dog", "beach"], []][number % 3]}
+        {
+            "path": str(path),
+            "labels": [["dog"], ["dog", "beach"], []][number % 3],
+            "split": "val" if number == 2 else "train",
+        }
         for number, path in enumerate(sorted(photos.rglob("0*.png")))
         if path.stat().st_size > 10
     ]

@@ -48,7 +48,8 @@ class Evaluation:
             self._measure(batch)
             callbacks.on_test_batch_end(number)
             after_batch()
-        means = self._totals.take_means()
+        # What counted nothing, such as the accuracy of examples without a label, is left out.
+        means = {name: total / count for name, (total, count) in self._totals.take().items() if count}
         if not all(map(math.isfinite, means.values())):
             raise NotFinite(f"The evaluation is not finite ({means}): training has diverged.")
         callbacks.on_test_end(means)

@@ -22,12 +22,16 @@ class Totals:
 
     def take_means(self) -> dict[str, float]:
         """The means over all replicas since the last call; a metric that counted nothing is NaN."""
-        means = {}
+        return {name: total / count if count else float("nan") for name, (total, count) in self.take().items()}
+
+    def take(self) -> dict[str, tuple[float, float]]:
+        """Sum and count over all replicas since the last call, by metric."""
+        taken = {}
         for name, pair in self._pairs.items():
             total, count = pair.numpy()
             pair.assign(tf.zeros_like(pair))
-            means[name] = float(total) / float(count) if count else float("nan")
-        return means
+            taken[name] = (float(total), float(count))
+        return taken
 
 
 def updates_behind(name: str, logs: dict[str, float], count: int) -> int:
