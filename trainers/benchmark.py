@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from trainers.settings import command_line, flags, groups
+from trainers.settings import command_line, data_groups, flags, groups
 from trainers.settings.fields import setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(groups.BatchSettings, groups.SourceSettings, groups.ModelSettings):
+class Settings(data_groups.BatchSettings, data_groups.SourceSettings, groups.ModelSettings):
     """Benchmark."""
 
     benchmarks: str = setting(
@@ -30,7 +30,7 @@ class Settings(groups.BatchSettings, groups.SourceSettings, groups.ModelSettings
 
     def __post_init__(self):
         flags.check_values(self)
-        groups.check_source(self)
+        data_groups.check_source(self)
         groups.check_positive(self, "batch_size", "updates", "rounds")
         unknown = sorted(set(self.benchmarks.split(",")) - set(BENCHMARKS))
         if unknown:

@@ -11,12 +11,12 @@ import zipfile
 from collections.abc import Sequence
 from typing import Any
 
-from trainers.settings import command_line, flags, groups
+from trainers.settings import command_line, data_groups, flags, groups
 from trainers.settings.fields import setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(groups.BatchSettings, groups.SourceSettings):
+class Settings(data_groups.BatchSettings, data_groups.SourceSettings):
     """Evaluation."""
 
     model: str = setting("", "A .keras file, or the folder of a run.", affects_result=True)
@@ -28,7 +28,7 @@ class Settings(groups.BatchSettings, groups.SourceSettings):
     def __post_init__(self):
         flags.check_values(self)
         groups.check_positive(self, "batch_size")
-        groups.check_source(self)
+        data_groups.check_source(self)
         if not self.model:
             raise flags.UsageError("--model is needed: a .keras file, or the folder of a run.")
         unknown = sorted(set(self.evaluations.split(",")) - set(EVALUATIONS))

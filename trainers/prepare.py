@@ -12,12 +12,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainers.settings import command_line, flags, groups, splits
+from trainers.settings import command_line, data_groups, flags, groups, splits
 from trainers.settings.fields import setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(groups.SourceSettings):
+class Settings(data_groups.SourceSettings):
     """Preparation."""
 
     output: str = setting(
@@ -38,7 +38,7 @@ class Settings(groups.SourceSettings):
 
     def __post_init__(self):
         flags.check_values(self)
-        groups.check_source(self)
+        data_groups.check_source(self)
         groups.check_positive(self, "shard_megabytes")
         expressions(self.splits)
         kind, _, value = self.source.partition(":")

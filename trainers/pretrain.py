@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainers.runs.training import Result
 
-from trainers.settings import command_line, flags, groups, splits
+from trainers.settings import command_line, data_groups, flags, groups, splits
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(
     groups.RunSettings,
     groups.OptimizationSettings,
-    groups.DataSettings,
-    groups.BatchSettings,
-    groups.SourceSettings,
+    data_groups.DataSettings,
+    data_groups.BatchSettings,
+    data_groups.SourceSettings,
     groups.ModelSettings,
 ):
     """Settings of pre-training; every field is a flag of the same name."""
@@ -34,8 +34,8 @@ class Settings(
     def __post_init__(self):
         flags.check_values(self)
         groups.check_positive(self, "batch_size")
-        groups.check_source(self)
-        groups.check_data(self)
+        data_groups.check_source(self)
+        data_groups.check_data(self)
         groups.check_optimization(self)
         groups.check_run(self)
         if self.early_stopping and self.validation_split == "none":

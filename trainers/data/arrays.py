@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainers.data.source import Source, Split
-from trainers.settings.groups import SourceSettings
+from trainers.settings.data_groups import SourceSettings
 
 
 def digits(value: str, settings: SourceSettings) -> Source:

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-from trainers.settings import splits
 from trainers.settings.fields import setting, table_keys
 from trainers.settings.flags import UsageError
 
@@ -13,15 +12,10 @@ GELUS = table_keys("keras_vit/layers/mlp.py", "GELUS")
 OBJECTIVES = table_keys("keras_vit/objectives/classification.py", "OBJECTIVES")
 OPTIMIZERS = table_keys("keras_vit/optimization.py", "OPTIMIZERS")
 SCHEDULES = table_keys("keras_vit/optimization.py", "SCHEDULES")
-AUGMENTATIONS = table_keys("trainers/data/augment.py", "AUGMENTATIONS")
-RESIZES = table_keys("keras_vit/export/preprocessing.py", "KERNELS")
 DISTRIBUTIONS = table_keys("trainers/engine/runtime.py", "DISTRIBUTIONS")
 PRECISIONS = table_keys("trainers/engine/runtime.py", "PRECISIONS")
 ON_NONFINITE = ("stop", "skip")
 RESUME = ("auto", "never", "require")
-ON_BAD_IMAGE = ("fail", "skip")
-CACHES = table_keys("trainers/data/cache.py", "CACHES")
-SAMPLINGS = table_keys("trainers/data/order.py", "SAMPLINGS")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,113 +62,6 @@ class ModelSettings:
     )
     weights: str | None = setting(
         None, "Weight file to start from, head included (Google or big_vision .npz).", affects_result=True
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SourceSettings:
-    """Source."""
-
-    source: str = setting(
-        "digits",
-        "Where examples come from: folder:DIR, csv:FILE, jsonl:FILE, tfrecord:GLOB, tfds:NAME, vtab:TASK, npz:FILE, "
-        "synset_archives:DIR, digits or synthetic; see docs/data.md.",
-        affects_result=True,
-    )
-    data_dir: str | None = setting(
-        None, "Where TensorFlow Datasets are kept; its own default if left out.", affects_result=False
-    )
-    image_feature: str = setting("image", "Name of the encoded image in tfrecord files.", affects_result=True)
-    label_feature: str = setting("label", "Name of the label, or labels, in tfrecord files.", affects_result=True)
-    on_bad_image: str = setting(
-        "fail",
-        "What to do about images that cannot be read: fail, or skip, which leaves them out (weight 0) and lists them.",
-        choices=ON_BAD_IMAGE,
-        affects_result=False,
-    )
-    max_bad_share: float = setting(
-        0.01,
-        "With --on_bad_image=skip, the share of a split beyond which the run stops all the same.",
-        affects_result=False,
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class BatchSettings:
-    """Batches."""
-
-    batch_size: int = setting(128, "Examples per step over all devices.", affects_result=True)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DataSettings:
-    """Training data."""
-
-    train_split: str = setting("train", "What to train on, e.g. train or train[:99%].", affects_result=True)
-    validation_split: str | None = setting(
-        None,
-        "What chooses between checkpoints; 'none' for nothing. The source's validation split if left out.",
-        affects_result=True,
-    )
-    test_split: str | None = setting(
-        None,
-        "What the finished model is reported on; 'none' for nothing. The source's test split if left out.",
-        affects_result=True,
-    )
-    subset: int | None = setting(
-        None,
-        "Train on so many examples of the training split, chosen at random; a smaller choice is part of a larger.",
-        affects_result=True,
-    )
-    augment: str = setting(
-        "none",
-        "How training images are cropped or distorted; none is the test-time transform.",
-        choices=AUGMENTATIONS,
-        affects_result=True,
-    )
-    flip: bool = setting(False, "Whether half of the training images are mirrored.", affects_result=True)
-    crop_area: float = setting(
-        0.05, "With --augment=inception, least share of an image's area in a crop.", affects_result=True
-    )
-    train_crop: float = setting(
-        0.875,
-        "With --augment=small_crop and resize_crop, side of the crop in shares of the resized image's.",
-        affects_result=True,
-    )
-    crop_padding: float = setting(
-        0.125, "With --augment=pad_crop, width of the black border in shares of the image's side.", affects_result=True
-    )
-    resize: str = setting(
-        "bilinear", "Kernel of resizing, in training and at test time.", choices=RESIZES, affects_result=True
-    )
-    antialias: bool = setting(
-        False, "Whether the kernel widens when an image shrinks, so that every pixel counts.", affects_result=True
-    )
-    test_crop: float | None = setting(
-        None,
-        "At test time, side of the central crop in shares of the image's shorter side once resized, e.g. 0.875 for "
-        "224 of 256; the whole image is resized if left out.",
-        affects_result=True,
-    )
-    cache: str = setting(
-        "auto",
-        "Whether encoded images are kept in memory between epochs: auto does so up to 1 GiB of known size. "
-        "trainers.prepare makes a copy on disk.",
-        choices=CACHES,
-        affects_result=False,
-    )
-    shuffle: bool = setting(True, "Whether each epoch visits the examples in a new random order.", affects_result=True)
-    sampling: str = setting(
-        "natural",
-        "natural visits every example once per epoch; balanced visits every class equally often.",
-        choices=SAMPLINGS,
-        affects_result=True,
-    )
-    class_weights: str = setting(
-        "none",
-        "Factors of the losses by class: none, balanced (rarer classes count more, all alike in sum), or "
-        "NAME=NUMBER;NAME=NUMBER with 1 for the others.",
-        affects_result=True,
     )
 
 
@@ -333,23 +220,3 @@ def check_run(settings: RunSettings) -> None:
     check_positive(settings, *counts, "worker_timeout")
     if settings.seed < 0 or settings.seed >= 2**31:
         raise UsageError(f"--seed must lie in [0, 2^31); got {settings.seed}.")
-
-
-def check_source(settings: SourceSettings) -> None:
-    """Raises UsageError for source settings out of range."""
-    if not 0 <= settings.max_bad_share < 1:
-        raise UsageError(f"--max_bad_share must lie in [0, 1); got {settings.max_bad_share}.")
-
-
-def check_data(settings: DataSettings) -> None:
-    """Raises UsageError for training-data settings out of range."""
-    for name in ("train_split", "validation_split", "test_split"):
-        if getattr(settings, name) not in (None, "none"):
-            splits.parse(getattr(settings, name))
-    check_positive(settings, "subset")
-    if settings.sampling != "natural" and not settings.shuffle:
-        raise UsageError(f"--sampling={settings.sampling} is an order of its own; it contradicts --noshuffle.")
-    for name in ("crop_area", "train_crop", "crop_padding", "test_crop"):
-        value = getattr(settings, name)
-        if value is not None and not 0 < value <= 1:
-            raise UsageError(f"--{name} must lie in (0, 1]; got {value}.")

@@ -8,7 +8,7 @@ import numpy as np
 from trainers.data.files import paths, synsets
 from trainers.data.files.scan import IMAGE_SUFFIXES, Found, scan
 from trainers.data.source import Source
-from trainers.settings.groups import SourceSettings
+from trainers.settings.data_groups import SourceSettings
 
 
 def folder(value: str, settings: SourceSettings) -> Source:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from trainers.data.files import paths, table_rows, vocabulary
 from trainers.data.files.table_rows import Row, Table
 from trainers.data.source import Source, Split
-from trainers.settings.groups import SourceSettings
+from trainers.settings.data_groups import SourceSettings
 
 _CLASSES = "classes.txt"
 

@@ -18,7 +18,7 @@ from trainers.data.files import synsets
 from trainers.data.files.paths import places, shown
 from trainers.data.records.kept_index import kept
 from trainers.data.source import Source, Split
-from trainers.settings.groups import SourceSettings
+from trainers.settings.data_groups import SourceSettings
 
 _BLOCK = tarfile.BLOCKSIZE
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from hypothesis import strategies
 
 from trainers.data.files import folder, paths, synsets
-from trainers.settings import groups
+from trainers.settings import data_groups
 
 
 def write(root, *names):
@@ -24,7 +24,7 @@ def write(root, *names):
 
 
 def opened(root):
-    return folder.folder(str(root), groups.SourceSettings(source=f"folder:{root}"))
+    return folder.folder(str(root), data_groups.SourceSettings(source=f"folder:{root}"))
 
 
 def examples(split):
