@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_vit import Preprocessing
 from keras_vit.export import preprocessing as test_time
 from trainers.data.augment import AUGMENTATIONS, augment
-from trainers.settings.groups import DataSettings
+from trainers.settings.data_groups import DataSettings
 
 PLAIN = Preprocessing(size=(16, 24))
 
