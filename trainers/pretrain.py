@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainers.runs.training import Result
 
-from trainers.settings import command_line, data_groups, flags, groups, splits
+from trainers.settings import augmentation_group, command_line, data_groups, flags, groups, splits
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(
     groups.RunSettings,
     groups.OptimizationSettings,
+    augmentation_group.AugmentationSettings,
     data_groups.DataSettings,
     data_groups.BatchSettings,
     data_groups.SourceSettings,
@@ -36,6 +37,7 @@ class Settings(
         groups.check_positive(self, "batch_size")
         data_groups.check_source(self)
         data_groups.check_data(self)
+        augmentation_group.check_augmentation(self)
         groups.check_optimization(self)
         groups.check_run(self)
         if self.early_stopping and self.validation_split == "none":

@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from keras_vit.export import preprocessing as test_time
 from keras_vit.preprocessing import Preprocessing
-from trainers.data import augment, cache, class_weights, images, order
+from trainers.data import cache, class_weights, images, order
+from trainers.data.augmentation import recipe
 from trainers.data.source import Source, Split, subset
 
 
@@ -44,7 +45,7 @@ class TrainingData:
 
     Args:
         source: Opened source.
-        settings: Needs batch_size, seed, image_size, and the fields of `DataSettings`.
+        settings: Needs batch_size, seed, image_size, and the fields of `DataSettings` and `AugmentationSettings`.
     """
 
     def __init__(self, source: Source, settings):
@@ -81,7 +82,7 @@ class TrainingData:
         index = self._index(position)
         image, label = self._split.read(index)
         seed = tf.stack([tf.constant(self._settings.seed, tf.int64), position])
-        pixels = augment.augment(image, seed, self._source.channels, self._preprocessing, self._settings)
+        pixels = recipe.augment(image, seed, self._source.channels, self._preprocessing, self._settings)
         return {"images": pixels, "labels": label, "weights": self._factor_of(label), "ids": index}
 
 

@@ -7,7 +7,6 @@ from trainers.settings.fields import setting, table_keys
 from trainers.settings.flags import UsageError
 from trainers.settings.groups import check_positive
 
-AUGMENTATIONS = table_keys("trainers/data/augment.py", "AUGMENTATIONS")
 RESIZES = table_keys("keras_vit/export/preprocessing.py", "KERNELS")
 ON_BAD_IMAGE = ("fail", "skip")
 CACHES = table_keys("trainers/data/cache.py", "CACHES")
@@ -69,24 +68,6 @@ class DataSettings:
         "Train on so many examples of the training split, chosen at random; a smaller choice is part of a larger.",
         affects_result=True,
     )
-    augment: str = setting(
-        "none",
-        "How training images are cropped or distorted; none is the test-time transform.",
-        choices=AUGMENTATIONS,
-        affects_result=True,
-    )
-    flip: bool = setting(False, "Whether half of the training images are mirrored.", affects_result=True)
-    crop_area: float = setting(
-        0.05, "With --augment=inception, least share of an image's area in a crop.", affects_result=True
-    )
-    train_crop: float = setting(
-        0.875,
-        "With --augment=small_crop and resize_crop, side of the crop in shares of the resized image's.",
-        affects_result=True,
-    )
-    crop_padding: float = setting(
-        0.125, "With --augment=pad_crop, width of the black border in shares of the image's side.", affects_result=True
-    )
     resize: str = setting(
         "bilinear", "Kernel of resizing, in training and at test time.", choices=RESIZES, affects_result=True
     )
@@ -135,7 +116,5 @@ def check_data(settings: DataSettings) -> None:
     check_positive(settings, "subset")
     if settings.sampling != "natural" and not settings.shuffle:
         raise UsageError(f"--sampling={settings.sampling} is an order of its own; it contradicts --noshuffle.")
-    for name in ("crop_area", "train_crop", "crop_padding", "test_crop"):
-        value = getattr(settings, name)
-        if value is not None and not 0 < value <= 1:
-            raise UsageError(f"--{name} must lie in (0, 1]; got {value}.")
+    if settings.test_crop is not None and not 0 < settings.test_crop <= 1:
+        raise UsageError(f"--test_crop must lie in (0, 1]; got {settings.test_crop}.")

@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 
 from keras_vit.preprocessing import Preprocessing
-from trainers.data import augment, sources
-from trainers.settings import data_groups
+from trainers.data import sources
+from trainers.data.augmentation import crops, recipe
+from trainers.settings import augmentation_group, data_groups
 
 GENERATOR = np.random.default_rng(0)
 IMAGES = GENERATOR.integers(0, 256, (6, 8, 10, 3)).astype("uint8")
@@ -40,8 +41,8 @@ def examples(split):
 def fed(split, transformation, index=0):
     """What a transformation makes of one example, for a model of the images' own size."""
     image, _ = split.read(tf.constant(index, tf.int64))
-    settings = data_groups.DataSettings(augment=transformation)
-    return augment.augment(image, tf.constant([0, 1], tf.int64), 3, Preprocessing(size=(8, 10)), settings).numpy()
+    settings = augmentation_group.AugmentationSettings(augment=transformation)
+    return recipe.augment(image, tf.constant([0, 1], tf.int64), 3, Preprocessing(size=(8, 10)), settings).numpy()
 
 
 def test_bytes_are_read_as_they_are(opened):
@@ -59,7 +60,7 @@ def test_scaled_images_reach_the_model_as_they_are(opened):
         np.testing.assert_allclose(fed(split, "none", index), SCALED[index], rtol=0, atol=2e-7)
 
 
-@pytest.mark.parametrize("transformation", augment.AUGMENTATIONS)
+@pytest.mark.parametrize("transformation", crops.AUGMENTATIONS)
 def test_scaled_images_and_bytes_are_the_same_pictures(transformation, opened):
     ours = fed(opened(images=SCALED, labels=LABELS).splits["train"], transformation)
     theirs = fed(opened(images=IMAGES, labels=LABELS).splits["train"], transformation)

@@ -151,7 +151,7 @@ def test_the_command_line_is_frozen(request):
         ("keras_vit/optimization.py", "SCHEDULES", "keras_vit.optimization"),
         ("keras_vit/optimization.py", "OPTIMIZERS", "keras_vit.optimization"),
         ("keras_vit/objectives/classification.py", "OBJECTIVES", "keras_vit.objectives.classification"),
-        ("trainers/data/augment.py", "AUGMENTATIONS", "trainers.data.augment"),
+        ("trainers/data/augmentation/crops.py", "AUGMENTATIONS", "trainers.data.augmentation.crops"),
         ("trainers/data/cache.py", "CACHES", "trainers.data.cache"),
         ("trainers/data/order.py", "SAMPLINGS", "trainers.data.order"),
         ("keras_vit/export/preprocessing.py", "KERNELS", "keras_vit.export.preprocessing"),

@@ -1,4 +1,4 @@
-"""Random transformations of training images, as stateless functions.
+"""Training crops: from a source's image to one of the model's size, as stateless functions.
 
 Each row of `AUGMENTATIONS` is `f(image, seed, channels, preprocessing, settings)`: a source's image (encoded string, or
 pixels (H, W, C) from 0 to 255) and an int64 seed (2,) to float32 (h, w, C), values still 0 to 255, of the size in
@@ -14,25 +14,6 @@ from trainers.data import images
 
 # The sampler's default in the official code, which writes none of its own.
 ASPECTS = (0.75, 1.33)
-
-
-def augment(image, seed, channels, preprocessing, settings):
-    """A training image as the model wants it.
-
-    Args:
-        image: As a source gives it: encoded string, or pixels (H, W, C) from 0 to 255.
-        seed: int64 (2,); everything random follows from it.
-        channels: C.
-        preprocessing: The model's `Preprocessing`: size, kernel and scale.
-        settings: Needs augment, flip and what the row of `AUGMENTATIONS` reads.
-
-    Returns:
-        float32 (h, w, C).
-    """
-    image = AUGMENTATIONS[settings.augment](image, seed, channels, preprocessing, settings)
-    if settings.flip:
-        image = tf.image.stateless_random_flip_left_right(image, tf.random.fold_in(seed, 1))
-    return test_time.scale(image, preprocessing)
 
 
 def none(image, seed, channels, preprocessing, settings):

@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from keras_vit import Preprocessing
 from keras_vit.export import preprocessing as test_time
-from trainers.data.augment import AUGMENTATIONS, augment
-from trainers.settings.data_groups import DataSettings
+from trainers.data.augmentation.crops import AUGMENTATIONS
+from trainers.data.augmentation.recipe import augment
+from trainers.settings.augmentation_group import AugmentationSettings
 
 PLAIN = Preprocessing(size=(16, 24))
 
@@ -22,7 +23,7 @@ def map_of_positions(height, width):
 
 def many(name, image, count=200, preprocessing=PLAIN, threads=None, **chosen):
     """(count, h, w, 3) results of one row of the table for different seeds."""
-    settings = DataSettings(augment=name, **chosen)
+    settings = AugmentationSettings(augment=name, **chosen)
     image = tf.constant(image)
     seeds = tf.data.Dataset.range(count).map(lambda number: tf.stack([tf.constant(7, tf.int64), number]))
     rows = seeds.map(
@@ -43,7 +44,7 @@ def windows(results):
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_every_row_takes_encoded_images_and_pixels_of_any_shape(name):
-    settings = DataSettings(augment=name, flip=True)
+    settings = AugmentationSettings(augment=name, flip=True)
     seed = tf.constant([1, 2], tf.int64)
     kinds = tf.TensorSpec((), tf.string), *(tf.TensorSpec((None, None, 3), kind) for kind in (tf.uint8, tf.float32))
     rows = [tf.function(lambda image: augment(image, seed, 3, PLAIN, settings), [kind]) for kind in kinds]
@@ -68,7 +69,7 @@ def test_the_seed_alone_decides(name):
 def test_none_is_the_test_time_transform():
     image = np.random.default_rng(0).integers(0, 256, (50, 40, 3)).astype("uint8")
     described = dataclasses.replace(PLAIN, crop=0.875)
-    settings = DataSettings(augment="none")
+    settings = AugmentationSettings(augment="none")
     result = augment(tf.constant(image), tf.constant([1, 2], tf.int64), 3, described, settings)
     assert np.array_equal(result, test_time.transform(image, described))
 
@@ -79,7 +80,8 @@ def test_half_are_mirrored_and_the_crop_stays_the_same(name):
     mirrored = 0
     both = tf.function(
         lambda seed: [
-            augment(tf.constant(image), seed, 3, PLAIN, DataSettings(augment=name, flip=flip)) for flip in (False, True)
+            augment(tf.constant(image), seed, 3, PLAIN, AugmentationSettings(augment=name, flip=flip))
+            for flip in (False, True)
         ]
     )
     for number in range(200):

@@ -1,0 +1,1 @@
+"""Random transformations of training data, as stateless functions."""

@@ -1,0 +1,31 @@
+"""All that happens to a training image, in order. The same image and seed give the same result anywhere."""
+
+import tensorflow as tf
+
+from keras_vit.export import preprocessing as test_time
+from trainers.data.augmentation import crops
+
+
+def augment(image, seed, channels, preprocessing, settings):
+    """A training image as the model wants it.
+
+    Args:
+        image: As a source gives it: encoded string, or pixels (H, W, C) from 0 to 255.
+        seed: int64 (2,); everything random follows from it.
+        channels: C.
+        preprocessing: The model's `Preprocessing`: size, kernel and scale.
+        settings: Needs the fields of `AugmentationSettings`.
+
+    Returns:
+        float32 (h, w, C).
+    """
+    image = crops.AUGMENTATIONS[settings.augment](image, seed, channels, preprocessing, settings)
+    if settings.flip:
+        image = tf.image.stateless_random_flip_left_right(image, tf.random.fold_in(seed, 1))
+    for number, distort in enumerate(DISTORTIONS.values(), 2):
+        image = distort(image, tf.random.fold_in(seed, number), settings)
+    return test_time.scale(image, preprocessing)
+
+
+# In this order. Each is `f(image, seed, settings)`, values 0 to 255; without its setting it returns the image itself.
+DISTORTIONS = {}
