@@ -41,7 +41,7 @@ class AugmentationSettings:
     randaugment_quirks: bool = setting(
         True,
         "RandAugment as the published recipes ran it: contrast around a constant that depends on the image's size, "
-        "solarize thresholds that wrap at 256, distances in pixels whatever the image's size. Without, all three mended.",
+        "solarize thresholds that wrap at 256, distances in pixels whatever its size. Without: all three mended.",
         affects_result=True,
     )
     color_jitter: float = setting(
