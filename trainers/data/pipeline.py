@@ -5,17 +5,15 @@ resumed run, or one on other hardware, sees the same data, and no iterator is ev
 
 A batch is a dict: `images` float32 (B, H, W, C), `labels` int (B,) or float32 (B, Y), `weights` float32 (B,), 0 where
 a row only fills up the batch or its image could not be read, and `ids` int64 (B,), the examples' indices in the split.
+Mixed rows have the id of the example that each has most of, and labels (B, Y).
 """
-
-import os
-from typing import NamedTuple
 
 import tensorflow as tf
 
 from keras_vit.export import preprocessing as test_time
 from keras_vit.preprocessing import Preprocessing
-from trainers.data import cache, class_weights, images, order
-from trainers.data.augmentation import recipe
+from trainers.data import batching, cache, class_weights, images, order
+from trainers.data.augmentation import mixing, recipe
 from trainers.data.source import Source, Split, subset
 
 
@@ -67,9 +65,13 @@ class TrainingData:
             shares: so many hosts.
             rows: Examples per batch of the result; the whole global batch if left out.
         """
-        rows = rows or self._settings.batch_size
-        part = _Part(self._settings.batch_size, share, shares, rows)
-        return _batches(self._row, self._index, self._note, part, start_step, None)
+        mixes = mixing.mixes(self._settings)
+        part = batching.Part(self._settings.batch_size, share, shares, rows or self._settings.batch_size, int(mixes))
+        batches = batching.batches(self._row, self._index, self._note, part, start_step, None)
+        if mixes:
+            numbered = tf.data.Dataset.zip(tf.data.Dataset.range(*part.batches(start_step, None)), batches)
+            batches = numbered.map(lambda number, rows: self._mix(part.step(number), rows), 2, deterministic=True)
+        return batches.prefetch(tf.data.AUTOTUNE)
 
     @property
     def element_spec(self):
@@ -84,6 +86,11 @@ class TrainingData:
         seed = tf.stack([tf.constant(self._settings.seed, tf.int64), position])
         pixels = recipe.augment(image, seed, self._source.channels, self._preprocessing, self._settings)
         return {"images": pixels, "labels": label, "weights": self._factor_of(label), "ids": index}
+
+    def _mix(self, step, rows):
+        # No row has this seed: their positions are not negative.
+        seed = tf.stack([tf.constant(self._settings.seed, tf.int64), -1 - step])
+        return mixing.mix(rows, seed, self._source.num_classes, self._settings)
 
 
 class EvaluationData:
@@ -108,8 +115,8 @@ class EvaluationData:
     def batches(self, share: int = 0, shares: int = 1, rows: int | None = None) -> tf.data.Dataset:
         """The batches, or one host's part of them; the arguments are those of `TrainingData.batches`."""
         count = -(-self._split.size // self._batch_size)
-        part = _Part(self._batch_size, share, shares, rows or self._batch_size)
-        return _batches(self._row, self._index, self._note, part, 0, count)
+        part = batching.Part(self._batch_size, share, shares, rows or self._batch_size)
+        return batching.batches(self._row, self._index, self._note, part, 0, count).prefetch(tf.data.AUTOTUNE)
 
     def _index(self, position):
         return tf.minimum(position, self._split.size - 1)
@@ -120,75 +127,3 @@ class EvaluationData:
         pixels = test_time.transform(images.decode(image, self._source.channels), self._preprocessing)
         weight = tf.cast(position < self._split.size, tf.float32)
         return {"images": pixels, "labels": label, "weights": weight, "ids": index}
-
-
-class _Part(NamedTuple):
-    """The rows of each global batch that one host reads, `share` of `shares` in order, in batches of `rows`."""
-
-    batch_size: int
-    share: int
-    shares: int
-    rows: int
-
-    def numbers(self, start: int, stop: int | None) -> tuple[int, int]:
-        """First and last number, exclusive, of the host's rows in global batches `start` to `stop`."""
-        of_host = self.batch_size // self.shares
-        return start * of_host, tf.int64.max if stop is None else stop * of_host
-
-    def position(self, number):
-        """Where the host's row of that number is in the endless sequence of examples."""
-        of_host = self.batch_size // self.shares
-        return number // of_host * self.batch_size + self.share * of_host + number % of_host
-
-
-def _batches(row, index_of, note, part: _Part, start: int, stop: int | None) -> tf.data.Dataset:
-    """One host's part of global batches `start` to `stop`.
-
-    Args:
-        row: From a position in the endless sequence of examples to a row.
-        index_of: From a position to the example's index.
-        note: Told the indices of rows that failed, which get weight 0; None where none can.
-    """
-    first, last = part.numbers(start, stop)
-    if note is None:
-        numbers = tf.data.Dataset.range(first, last)
-        rows = numbers.map(lambda number: row(part.position(number)), tf.data.AUTOTUNE, deterministic=True)
-        return rows.batch(part.rows, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
-    whole = tf.data.Dataset.range(first // part.rows, last // part.rows if stop is not None else last)
-    # Two at a time, so that nobody idles while the last rows of one are decoded.
-    batches = whole.map(lambda number: _batch(row, index_of, note, part, number), 2, deterministic=True)
-    return batches.prefetch(tf.data.AUTOTUNE)
-
-
-def _batch(row, index_of, note, part: _Part, number):
-    """The host's batch of that number; rows that fail are zeros, but for their ids."""
-    first = number * part.rows
-    places = tf.data.Dataset.range(part.rows)
-    # A dataset that lives for one batch is too short-lived for tf.data to tune.
-    read = places.map(lambda place: (place, row(part.position(first + place))), CPUS, deterministic=True)
-    empty = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), read.element_spec)
-    # With one more row there is always something to batch.
-    found, values = (
-        read.ignore_errors().concatenate(tf.data.Dataset.from_tensors(empty)).batch(part.rows + 1).get_single_element()
-    )
-
-    def mended():
-        filled = {name: _placed(found[:-1], value[:-1], part.rows) for name, value in values.items()}
-        present = _placed(found[:-1], tf.ones_like(found[:-1]), part.rows)
-        missing = tf.where(present == 0)[:, 0]
-        indices = tf.map_fn(lambda place: index_of(part.position(first + place)), missing)
-        noted = tf.ensure_shape(tf.numpy_function(note, [indices], tf.int64), (None,))
-        return filled | {"ids": tf.tensor_scatter_nd_update(filled["ids"], missing[:, None], noted)}
-
-    all_there = tf.equal(tf.size(found), part.rows + 1)
-    batch = tf.cond(all_there, lambda: {name: value[:-1] for name, value in values.items()}, mended)
-    return {name: tf.ensure_shape(value, (part.rows, *value.shape[1:])) for name, value in batch.items()}
-
-
-def _placed(places, values, rows: int):
-    """Zeros (rows, ...), with each value in its place."""
-    return tf.scatter_nd(places[:, None], values, tf.concat([[rows], tf.shape(values, tf.int64)[1:]], axis=0))
-
-
-# Not os.cpu_count(), which counts what a container may not use.
-CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

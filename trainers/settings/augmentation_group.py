@@ -81,6 +81,10 @@ def check_augmentation(settings: AugmentationSettings) -> None:
     for name, (least, most) in RANGES.items():
         if not least <= getattr(settings, name) <= most:
             raise UsageError(f"--{name} must lie in [{least}, {most}]; got {getattr(settings, name)}.")
+    for name in ("mixup", "cutmix"):
+        # Below, Beta variates are next to all 0 or 1, and not accurate.
+        if getattr(settings, name) and not 0.01 <= getattr(settings, name) <= 100:
+            raise UsageError(f"--{name} must be 0 or lie in [0.01, 100]; got {getattr(settings, name)}.")
 
 
 RANGES = {
@@ -89,6 +93,4 @@ RANGES = {
     "color_jitter": (0, 1),
     "hue_jitter": (0, 0.5),
     "erasing": (0, 1),
-    "mixup": (0, 100),
-    "cutmix": (0, 100),
 }

@@ -1,6 +1,7 @@
 """Batches: a pure function of (seed, step); evaluation that counts every example once."""
 
 import dataclasses
+import pathlib
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import tensorflow as tf
 from keras_vit.preprocessing import Preprocessing
 from trainers import pretrain
 from trainers.data import pipeline, sources
+
+MIXED = {"mixup": 0.5, "cutmix": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +45,16 @@ def test_a_batch_has_the_documented_fields(digits):
     assert (batch["weights"] == 1).all()
 
 
-def test_starting_at_a_step_gives_what_an_unbroken_run_gives(digits):
-    whole = take(digits, 45)
+@pytest.mark.parametrize("changes", [{}, MIXED], ids=["plain", "mixed"])
+def test_starting_at_a_step_gives_what_an_unbroken_run_gives(digits, changes):
+    whole = take(digits, 45, **changes)
     for start in (1, 39, 44):  # 1293 examples: step 40 crosses into the second epoch
-        assert same(take(digits, 1, start_step=start)[0], whole[start])
+        assert same(take(digits, 1, start_step=start, **changes)[0], whole[start])
 
 
-def test_parallelism_does_not_change_a_batch(digits):
-    dataset = pipeline.TrainingData(digits, settings_for()).batches()
+@pytest.mark.parametrize("changes", [{}, MIXED], ids=["plain", "mixed"])
+def test_parallelism_does_not_change_a_batch(digits, changes):
+    dataset = pipeline.TrainingData(digits, settings_for(**changes)).batches()
     serial = tf.data.Options()
     serial.threading.private_threadpool_size = 1
     serial.threading.max_intra_op_parallelism = 1
@@ -106,13 +111,54 @@ def test_settings_have_no_random_state_of_their_own():
     assert {field.name for field in dataclasses.fields(pretrain.Settings)} >= {"seed", "shuffle", "augment"}
 
 
-def test_hosts_take_slices_of_the_same_global_batch(digits):
-    whole = take(digits, 3)
-    data = pipeline.TrainingData(digits, settings_for())
-    parts = [list(data.batches(0, share, 4, 8).take(3)) for share in range(4)]
+@pytest.mark.parametrize("changes", [{}, MIXED], ids=["plain", "mixed"])
+@pytest.mark.parametrize(("shares", "rows"), [(4, 8), (2, 4)])
+def test_hosts_take_slices_of_the_same_global_batch(digits, changes, shares, rows):
+    whole = take(digits, 3, **changes)
+    data = pipeline.TrainingData(digits, settings_for(**changes))
+    per_step = 32 // shares // rows
+    parts = [list(data.batches(0, share, shares, rows).take(3 * per_step)) for share in range(shares)]
     for step, batch in enumerate(whole):
-        joined = {name: np.concatenate([part[step][name] for part in parts]) for name in batch}
-        assert same(joined, batch)
+        of_step = [of_host for part in parts for of_host in part[step * per_step : (step + 1) * per_step]]
+        assert same({name: np.concatenate([each[name] for each in of_step]) for name in batch}, batch)
+
+
+def test_mixed_batches_hold_each_example_mixed_with_the_one_before_it(digits):
+    plain = take(digits, 1, augment="none")[0]
+    for seen in (take(digits, 4, augment="none", mixup=1.0), take(digits, 4, augment="none", cutmix=1.0)):
+        batch = seen[0]
+        assert np.array_equal(batch["ids"], plain["ids"]) and batch["labels"].shape == (32, 10)
+        partners = np.roll(np.eye(10)[plain["labels"]], 1, axis=0)
+        share = batch["labels"].max(axis=1, keepdims=True)
+        either = [own * np.eye(10)[plain["labels"]] + (1 - own) * partners for own in (share.min(), 1 - share.min())]
+        assert any(np.allclose(batch["labels"], one, atol=1e-6) for one in either)
+        assert not np.array_equal(batch["images"], plain["images"])
+        assert len({tuple(np.sort(each["labels"].max(axis=1))) for each in seen}) > 1
+
+
+@pytest.mark.parametrize("shares", [1, 2])
+def test_bad_neighbours_are_not_mixed_with_and_nobody_else_moves(tmp_path, shares):
+    for number in range(24):
+        folder = tmp_path / "train" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.full((8, 8, 3), 10 * number, "uint8")
+        (folder / f"{number}.png").write_bytes(tf.io.encode_png(pixels).numpy())
+    changes = {"source": f"folder:{tmp_path}", "on_bad_image": "skip", "max_bad_share": 0.5, "batch_size": 8}
+    settings = settings_for(**changes, augment="none", mixup=1.0, image_size=8, cache="none")
+
+    def batches():
+        data = pipeline.TrainingData(sources.open_source(settings), settings)
+        parts = [list(data.batches(0, share, shares, 8 // shares).take(3)) for share in range(shares)]
+        return {name: np.concatenate([part[step][name] for step in range(3) for part in parts]) for name in parts[0][0]}
+
+    before = batches()
+    victim = sources.open_source(settings).splits["train"].locate(int(before["ids"][3]))
+    pathlib.Path(victim).write_bytes(b"no image")
+    after = batches()
+    assert np.array_equal(before["ids"], after["ids"])
+    changed = [i for i in range(24) if not np.array_equal(before["images"][i], after["images"][i])]
+    assert changed == [3, 4] and after["weights"].tolist() == [float(i != 3) for i in range(24)]
+    assert len(np.unique(after["images"][4])) == 1 and after["labels"][4].max() == 1
 
 
 @pytest.mark.parametrize(("rows", "shares"), [(32, 2), (16, 2), (8, 4), (12, 3)])
