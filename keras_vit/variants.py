@@ -26,6 +26,8 @@ class Architecture:
             table) or `shared` (before every block, one table): the columns of the paper's Table 8.
         pool: How tokens become one vector: `token` (class token), `gap` (mean over patch tokens), `map` (attention).
         class_token: Whether a learned class token is prepended; by default only for `pool="token"`.
+        norm_site: What the last layer normalisation is applied to: `tokens`, before pooling (the paper), or `pooled`,
+            after it (timm's `fc_norm`).
         representation: Width of the tanh layer before the head (the paper's pre-training head), or None for none.
         dropout: Rate after positions, attention output and both MLP layers (paper, appendix B.1).
         attention_dropout: Rate on the attention probabilities (0 in every published recipe).
@@ -51,6 +53,7 @@ class Architecture:
     position_site: str = "stem"
     pool: str = "token"
     class_token: bool | None = None
+    norm_site: str = "tokens"
     representation: int | None = None
     dropout: float = 0.0
     attention_dropout: float = 0.0
@@ -263,6 +266,7 @@ CHOICES = {
     "position": ("none", "learned_1d", "learned_2d", "relative", "sincos1d", "sincos2d"),
     "position_site": ("stem", "blocks", "shared"),
     "pool": ("token", "gap", "map"),
+    "norm_site": ("tokens", "pooled"),
     "gelu": ("tanh", "erf"),
 }
 

@@ -155,8 +155,9 @@ def forward(a: Architecture, images, policy):
             dtype=policy,
             name=f"block_{i}",
         )(tokens)
-    tokens = keras.layers.LayerNormalization(epsilon=a.epsilon, dtype=policy, name="norm")(tokens)
-    features = pooling(a, dtype=policy, name="pool")(tokens)  # equation 4
+    norm = keras.layers.LayerNormalization(epsilon=a.epsilon, dtype=policy, name="norm")
+    pool = pooling(a, dtype=policy, name="pool")
+    features = pool(norm(tokens)) if a.norm_site == "tokens" else norm(pool(tokens))  # equation 4
     features = _pre_logits(a, policy)(features)
     return _head(a)(features) if a.num_classes else features
 

@@ -1,127 +1,187 @@
-"""The paper's checkpoints: flat `.npz` archives of arrays named by `/`-joined module paths.
+"""The paper's checkpoints and AugReg's: flat `.npz` archives of arrays named by `/`-joined module paths.
 
 Files come in two numberings of the modules inside a block: one counter for all (LayerNorm_0, MultiHeadDotProduct-
-Attention_1, LayerNorm_2, MlpBlock_3), or one per kind, as newer Flax has it. The table below uses the second.
+Attention_1, LayerNorm_2, MlpBlock_3), or one per kind, as newer Flax has it. The table below uses the second, and so
+does big_vision; `save` writes the first, as the published files have it.
 """
 
 import math
 import re
-
-import numpy as np
+from typing import Any
 
 from keras_vit.variants import Architecture
+from keras_vit.weights.rows import Row, patch_kernel, same
+from keras_vit.weights.stored import Stored
 
 PATCH_KERNEL = "embedding/kernel"
 POSITION = "Transformer/posembed_input/pos_embedding"
 
-# Arrays that `canonical` renames, under the names they come from.
-ORIGIN: dict[str, str] = {}
 
-
-def recognises(arrays: dict[str, np.ndarray]) -> bool:
+def recognises(stored: Stored) -> bool:
     """True where positions stand under the Transformer, or modules are numbered by one counter for all."""
-    one_counter = any("/MultiHeadDotProductAttention_1/" in name for name in arrays)
-    return PATCH_KERNEL in arrays and (POSITION in arrays or one_counter)
+    one_counter = any("/MultiHeadDotProductAttention_1/" in name for name in stored.shapes)
+    return PATCH_KERNEL in stored.shapes and (POSITION in stored.shapes or one_counter)
 
 
-def canonical(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """These arrays are the form that others are brought into."""
-    return arrays
+def named(stored: Stored) -> Stored:
+    """The arrays under the names of the table."""
+    return stored.renamed(linen_names(stored.shapes))
 
 
-def linen_names(arrays: dict[str, np.ndarray]) -> dict[str, str]:
-    """Name with each block's modules numbered by kind -> name in the file."""
-    numbers: dict[str, set[int]] = {}
-    for name in arrays:
-        if match := _MODULE.match(name):
-            numbers.setdefault(match[1], set()).add(int(match[2]))
-    origins = {}
-    for name in arrays:
-        match = _MODULE.match(name)
-        own = f"{match[1]}_{sorted(numbers[match[1]]).index(int(match[2]))}{match[3]}" if match else name
-        origins[own] = name
-    return origins
-
-
-def architecture(arrays: dict[str, np.ndarray]) -> dict:
+def architecture(stored: Stored) -> dict[str, Any]:
     """Architecture fields that the arrays tell, but for the image size.
 
     Raises:
         KeyError, ValueError, IndexError: if arrays that every Vision Transformer has are missing or misshapen.
     """
-    side, _, channels, width = arrays[PATCH_KERNEL].shape
-    blocks = {int(match[1]) for name in arrays if (match := re.search(r"encoderblock_(\d+)/", name))}
+    shapes = stored.shapes
+    side, _, channels, width = shapes[PATCH_KERNEL]
+    blocks = {int(match[1]) for name in shapes if (match := re.search(r"encoderblock_(\d+)/", name))}
     if not blocks:
-        raise ValueError("no arrays named Transformer/encoderblock_N; files with stacked blocks are not read yet.")
+        raise ValueError("no arrays named Transformer/encoderblock_N.")
     block = "Transformer/encoderblock_0"
     return {
         "patch_size": side,
         "channels": channels,
         "width": width,
         "depth": 1 + max(blocks),
-        "heads": arrays[f"{block}/MultiHeadDotProductAttention_0/query/kernel"].shape[1],
-        "mlp_width": arrays[f"{block}/MlpBlock_0/Dense_0/kernel"].shape[1],
-        "class_token": "cls" in arrays,
-        "pool": "map" if "MAPHead_0/probe" in arrays else "token" if "cls" in arrays else "gap",
-        "representation": arrays["pre_logits/bias"].size if "pre_logits/bias" in arrays else None,
-        "num_classes": arrays["head/bias"].size if "head/bias" in arrays else 0,
+        "heads": shapes[f"{block}/MultiHeadDotProductAttention_0/query/kernel"][1],
+        "mlp_width": shapes[f"{block}/MlpBlock_0/Dense_0/kernel"][1],
+        "class_token": "cls" in shapes,
+        "pool": "map" if "MAPHead_0/probe" in shapes else "token" if "cls" in shapes else "gap",
+        "representation": shapes["pre_logits/bias"][0] if "pre_logits/bias" in shapes else None,
+        "num_classes": shapes["head/bias"][0] if "head/bias" in shapes else 0,
         "position": "learned_1d",
     }
 
 
-def image_size(arrays: dict[str, np.ndarray]) -> dict:
-    """The image size behind a learned position table, as a field; none where positions are fixed.
+def positions(stored: Stored) -> int | None:
+    """Patches behind the table of positions; None without one."""
+    return stored.shapes[POSITION][1] - ("cls" in stored.shapes) if POSITION in stored.shapes else None
+
+
+def table(a: Architecture) -> list[Row]:
+    """The rows of the name table that an architecture has."""
+    rows = [*stem(a), *encoder(a)]
+    if a.class_token:
+        rows.append(same("cls", "patch_encoder/class_token"))
+    if a.position == "learned_1d":
+        rows.append(same(POSITION, "patch_encoder/position/table"))
+    return rows
+
+
+def stem(a: Architecture) -> list[Row]:
+    """Patch projection."""
+    return [
+        patch_kernel(PATCH_KERNEL, "patch_encoder/projection/kernel", a.patch_size, a.channels, a.width),
+        same("embedding/bias", "patch_encoder/projection/bias"),
+    ]
+
+
+def encoder(a: Architecture) -> list[Row]:
+    """Everything after the first tokens."""
+    rows = []
+    for i in range(a.depth):
+        rows += _block(f"Transformer/encoderblock_{i}", f"block_{i}")
+    rows += _norm("Transformer/encoder_norm", "norm")
+    if a.pool == "map":
+        rows.append(same("MAPHead_0/probe", "pool/probe"))
+        rows += _attention("MAPHead_0/MultiHeadDotProductAttention_0", "pool/attention")
+        rows += _norm("MAPHead_0/LayerNorm_0", "pool/norm")
+        rows += _mlp("MAPHead_0/MlpBlock_0", "pool/mlp")
+    if a.representation:
+        rows += _pair("pre_logits", "pre_logits")
+    if a.num_classes:
+        rows += _pair("head", "head")
+    return rows
+
+
+def cannot_hold(a: Architecture) -> str | None:
+    """Why the format has no place for an architecture; None where it has."""
+    if a.position != "learned_1d" or a.position_site != "stem":
+        return f"it has learned positions at the stem only, not position={a.position!r} at {a.position_site!r}"
+    if a.pool == "map" or a.class_token != (a.pool == "token"):
+        return f"it has no pool={a.pool!r} with class_token={a.class_token}"
+    return plain_encoder(a)
+
+
+def plain_encoder(a: Architecture) -> str | None:
+    """Why the encoder is not the paper's; None where it is."""
+    if not a.attention_bias:
+        return "its attention always has biases"
+    return "its last norm comes before pooling" if a.norm_site != "tokens" else None
+
+
+def published_name(name: str) -> str:
+    """The name with each block's modules numbered by one counter, as the published files have it."""
+    match = _MODULE.match(name)
+    return f"{match[1]}_{_ONE_COUNTER[match[2], int(match[3])]}{match[4]}" if match else name
+
+
+def of_model(stored: Stored) -> Stored:
+    """The model's arrays alone where the file holds a training state, whose other arrays are the optimizer's."""
+    for prefix in PREFIXES:
+        inside = [name for name in stored.shapes if name.startswith(prefix)]
+        if inside:
+            return stored.renamed({name.removeprefix(prefix): name for name in inside})
+    return stored
+
+
+def linen_names(names: Any) -> dict[str, str]:
+    """Name with each block's modules numbered by kind -> name in the file."""
+    numbers: dict[str, set[int]] = {}
+    for name in names:
+        if match := _MODULE.match(name):
+            numbers.setdefault(match[1], set()).add(int(match[3]))
+    found = {}
+    for name in names:
+        match = _MODULE.match(name)
+        own = f"{match[1]}_{sorted(numbers[match[1]]).index(int(match[3]))}{match[4]}" if match else name
+        found[own] = name
+    return found
+
+
+def square(patches: int) -> int:
+    """Side of the square grid of so many patches.
 
     Raises:
-        ValueError: if the patches do not form a square.
+        ValueError: if they form none.
     """
-    if POSITION not in arrays:
-        return {}
-    patches = arrays[POSITION].shape[1] - ("cls" in arrays)
     side = math.isqrt(max(patches, 0))
     if side == 0 or side * side != patches:
         raise ValueError(f"{patches} positions do not form a square grid; pass image_size=(height, width).")
-    return {"image_size": side * arrays[PATCH_KERNEL].shape[0]}
+    return side
 
 
-def names(a: Architecture) -> dict[str, str]:
-    """The table: path of each variable of the model -> name of its array."""
-    table = {
-        "patch_encoder/class_token": "cls",
-        "patch_encoder/position/table": POSITION,
-        **_pair("patch_encoder/projection", "embedding"),
-        **_norm("norm", "Transformer/encoder_norm"),
-        "pool/probe": "MAPHead_0/probe",
-        **_attention("pool/attention", "MAPHead_0/MultiHeadDotProductAttention_0"),
-        **_norm("pool/norm", "MAPHead_0/LayerNorm_0"),
-        **_mlp("pool/mlp", "MAPHead_0/MlpBlock_0"),
-        **_pair("pre_logits", "pre_logits"),
-        **_pair("head", "head"),
-    }
-    for i in range(a.depth):
-        own, theirs = f"block_{i}", f"Transformer/encoderblock_{i}"
-        table |= _norm(f"{own}/norm_0", f"{theirs}/LayerNorm_0")
-        table |= _attention(f"{own}/attention", f"{theirs}/MultiHeadDotProductAttention_0")
-        table |= _norm(f"{own}/norm_1", f"{theirs}/LayerNorm_1")
-        table |= _mlp(f"{own}/mlp", f"{theirs}/MlpBlock_0")
-    return table
+def _block(theirs: str, own: str) -> list[Row]:
+    return [
+        *_norm(f"{theirs}/LayerNorm_0", f"{own}/norm_0"),
+        *_attention(f"{theirs}/MultiHeadDotProductAttention_0", f"{own}/attention"),
+        *_norm(f"{theirs}/LayerNorm_1", f"{own}/norm_1"),
+        *_mlp(f"{theirs}/MlpBlock_0", f"{own}/mlp"),
+    ]
 
 
-def _pair(own: str, theirs: str) -> dict[str, str]:
-    return {f"{own}/{leaf}": f"{theirs}/{leaf}" for leaf in ("kernel", "bias")}
+def _pair(theirs: str, own: str) -> list[Row]:
+    return [same(f"{theirs}/{leaf}", f"{own}/{leaf}") for leaf in ("kernel", "bias")]
 
 
-def _norm(own: str, theirs: str) -> dict[str, str]:
-    return {f"{own}/gamma": f"{theirs}/scale", f"{own}/beta": f"{theirs}/bias"}
+def _norm(theirs: str, own: str) -> list[Row]:
+    return [same(f"{theirs}/scale", f"{own}/gamma"), same(f"{theirs}/bias", f"{own}/beta")]
 
 
-def _attention(own: str, theirs: str) -> dict[str, str]:
+def _attention(theirs: str, own: str) -> list[Row]:
     parts = ("query", "key", "value", "out")
-    return {key: value for part in parts for key, value in _pair(f"{own}/{part}", f"{theirs}/{part}").items()}
+    return [row for part in parts for row in _pair(f"{theirs}/{part}", f"{own}/{part}")]
 
 
-def _mlp(own: str, theirs: str) -> dict[str, str]:
-    return _pair(f"{own}/dense_0", f"{theirs}/Dense_0") | _pair(f"{own}/dense_1", f"{theirs}/Dense_1")
+def _mlp(theirs: str, own: str) -> list[Row]:
+    return [row for i in (0, 1) for row in _pair(f"{theirs}/Dense_{i}", f"{own}/dense_{i}")]
 
 
-_MODULE = re.compile(r"(.*encoderblock_\d+/\w+)_(\d+)(/.*)")
+# What training states put before the names of the model's own arrays.
+PREFIXES = ("opt/target/", "params/", "target/")
+
+_MODULE = re.compile(r"(.*encoderblock_\d+/(\w+))_(\d+)(/.*)")
+
+_ONE_COUNTER = {("LayerNorm", 0): 0, ("MultiHeadDotProductAttention", 0): 1, ("LayerNorm", 1): 2, ("MlpBlock", 0): 3}

@@ -1,0 +1,146 @@
+"""From a model to a weight file."""
+
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+import warnings
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from keras import ops
+
+from keras_vit.variants import Architecture
+from keras_vit.weights import google, huggingface
+from keras_vit.weights.formats import FORMATS
+from keras_vit.weights.stored import write_npz, write_whole
+
+
+def save(model: Any, path: str | os.PathLike, format: str = "google") -> None:
+    """Writes a model's weights, whole or not at all.
+
+    What a format has no place for, such as the form of GELU and the preprocessing, is noted where other readers do not
+    look and `load` does: in the comment of the archive, or the metadata of the file.
+
+    Args:
+        model: A `VisionTransformer`.
+        path: Of the file (google, bigvision: `.npz`; timm: `.safetensors`; keras: `.keras`) or folder (huggingface).
+        format: Key of `WRITERS`.
+
+    Raises:
+        ValueError: if the format is unknown or has no place for the model.
+    """
+    if format not in WRITERS:
+        raise ValueError(f"Unknown format {format!r}; choose one of {', '.join(WRITERS)}.")
+    if format in FORMATS:
+        check_holds(format, model.architecture)
+    WRITERS[format](model, path)
+
+
+def check_holds(format: str, a: Architecture) -> None:
+    """Raises ValueError if a format has no place for an architecture; warns if other readers compute otherwise."""
+    reason = FORMATS[format].cannot_hold(a)
+    if reason:
+        able = [name for name, form in FORMATS.items() if not form.cannot_hold(a)]
+        raise ValueError(f"The {format} format cannot hold this model: {reason}. Use {' or '.join([*able, 'keras'])}.")
+    assumed = ASSUMED.get(format, {})
+    differ = [f"{name}={getattr(a, name)}" for name, value in assumed.items() if getattr(a, name) != value]
+    if differ:
+        told = ", ".join(f"{name}={value}" for name, value in assumed.items())
+        warnings.warn(
+            f"This model has {', '.join(differ)}, for which the {format} format has no place; other readers of it take "
+            f"{told}, and will differ a little.",
+            stacklevel=3,
+        )
+
+
+def arrays_of(model: Any, format: str):
+    """Pairs of name and array, as a format has them."""
+    values = {variable.path: variable for variable in model.weights}
+    for row in FORMATS[format].table(model.architecture):
+        yield from zip(row.theirs, row.to_theirs(*(_array(values[path]) for path in row.own)), strict=True)
+
+
+def _write_google(model, path):
+    named = ((google.published_name(name), array) for name, array in arrays_of(model, "google"))
+    write_npz(_suffixed(path, ".npz"), named, _noted(model))
+
+
+def _write_bigvision(model, path):
+    write_npz(_suffixed(path, ".npz"), arrays_of(model, "bigvision"), _noted(model))
+
+
+def _write_timm(model, path):
+    place = _suffixed(path, ".safetensors")
+    write_whole(place, lambda temporary: _write_safetensors(model, temporary, "timm"))
+
+
+def _write_huggingface(model, path):
+    """A folder, replaced as a whole."""
+    place = pathlib.Path(path)
+    if place.exists() and not (place / "config.json").is_file():
+        raise ValueError(f"{path} is there and holds no model of Hugging Face's; name another folder.")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    temporary = pathlib.Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
+    try:
+        _write_safetensors(model, temporary / "model.safetensors", "huggingface")
+        contents = {
+            "config.json": huggingface.written_config(model.architecture, model.class_names),
+            "preprocessor_config.json": huggingface.written_preprocessor(model.preprocessing),
+        }
+        for name, content in contents.items():
+            (temporary / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        if place.exists():
+            shutil.rmtree(place)
+        temporary.chmod(0o755)
+        temporary.rename(place)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_keras(model, path):
+    write_whole(_suffixed(path, ".keras"), model.save)
+
+
+def _write_safetensors(model, path, format: str) -> None:
+    named = {name: np.ascontiguousarray(array) for name, array in arrays_of(model, format)}
+    if format == "huggingface" and model.architecture.num_classes:
+        named = {name if name.startswith("classifier.") else f"vit.{name}": array for name, array in named.items()}
+    safetensors.numpy.save_file(named, path, {"format": "pt", "keras_vit": json.dumps(_noted(model))})
+
+
+def _noted(model) -> dict[str, Any]:
+    return {
+        "architecture": model.architecture.to_dict(),
+        "preprocessing": model.preprocessing.to_dict(),
+        "class_names": model.class_names,
+    }
+
+
+def _array(variable) -> np.ndarray:
+    return np.asarray(ops.convert_to_numpy(variable.value), "float32")
+
+
+def _suffixed(path, suffix: str) -> pathlib.Path:
+    """The path; raises ValueError if it does not end as the format's files do."""
+    if pathlib.Path(path).suffix != suffix:
+        raise ValueError(f"{path}: a file of this format ends in {suffix}.")
+    return pathlib.Path(path)
+
+
+# What readers of a format take for granted, because it has no place for it.
+ASSUMED = {
+    "google": {"gelu": "tanh", "epsilon": 1e-6},
+    "bigvision": {"gelu": "tanh", "epsilon": 1e-6},
+    "timm": {"gelu": "erf", "epsilon": 1e-6},
+}
+
+WRITERS = {
+    "google": _write_google,
+    "bigvision": _write_bigvision,
+    "huggingface": _write_huggingface,
+    "timm": _write_timm,
+    "keras": _write_keras,
+}
