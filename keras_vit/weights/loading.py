@@ -1,13 +1,14 @@
 """From a weight file to a model."""
 
 import os
+import pathlib
 from typing import Any
 
 from keras_vit.preprocessing import Preprocessing
 from keras_vit.variants import Architecture
-from keras_vit.vit import build
-from keras_vit.weights import adapt, google
-from keras_vit.weights.filling import fill, shown
+from keras_vit.vit import VisionTransformer, build
+from keras_vit.weights import adapt, google, keras_file, published
+from keras_vit.weights.filling import LoadReport, fill, shown
 from keras_vit.weights.formats import FORMATS
 from keras_vit.weights.stored import InvalidWeights, Stored, one_line, opened
 
@@ -19,7 +20,8 @@ def load(path: str | os.PathLike, *, return_report: bool = False, ignore: str = 
     another number of classes is a new one, all zeros.
 
     Args:
-        path: Of an `.npz` or `.safetensors` file, or a folder as Hugging Face has it.
+        path: Of an `.npz`, `.safetensors` or `.keras` file, or a folder as Hugging Face has it; or the name of
+            published weights, such as `augreg:B/16` (see `published.PUBLISHED`).
         return_report: Whether to return `(model, LoadReport)` instead of the model alone.
         ignore: Regular expression over names in the file and paths in the model that may be left over, or be missing.
         **overrides: Fields of `Architecture` that differ from the file's, or that arrays cannot tell: `image_size` of a
@@ -31,28 +33,46 @@ def load(path: str | os.PathLike, *, return_report: bool = False, ignore: str = 
     Raises:
         InvalidWeights: if the file is missing, damaged, of an unknown format, or its arrays do not fit the model.
     """
-    with opened(path) as held:
-        stored = google.of_model(held)
-        form = next((form for form in FORMATS.values() if form.recognises(stored)), None)
-        if form is None:
-            raise InvalidWeights(
-                f"{path}: no known format. Expected the array names of one of {', '.join(FORMATS)}; got "
-                f"{shown(stored.shapes)}."
-            )
-        stored = form.named(stored)
-        try:
-            source = architecture_of(form, stored, overrides)
-            target = source.replace(**overrides)
-            changes = adapt.changes(source, target)
-            model = build(
-                target, class_names=_class_names(form, stored, target), preprocessing=_input(form, stored, target)
-            )
-        except KeyError as error:
-            raise InvalidWeights(f"{path}: the array {error.args[0]} is missing.") from error
-        except (ValueError, IndexError, TypeError) as error:
-            raise InvalidWeights(f"{path}: {one_line(error)}") from error
-        report = fill(model, stored, form.table(source), changes, ignore)
+    path = published.located(path)
+    if pathlib.Path(path).suffix == ".keras":
+        model = keras_file.read_model(path)
+        stored = keras_file.stored_of(model, path)
+        if not overrides:
+            report = LoadReport(sorted(stored.shapes), [], [], [], [])
+        else:
+            model, report = _built(keras_file.KerasFile(stored), stored, ignore, overrides)
+    else:
+        with opened(path) as held:
+            stored = google.of_model(held)
+            model, report = _built(_format_of(stored), stored, ignore, overrides)
     return (model, report) if return_report else model
+
+
+def _format_of(stored: Stored) -> Any:
+    """Raises InvalidWeights if nobody recognises the file."""
+    for form in FORMATS.values():
+        if form.recognises(stored):
+            return form
+    raise InvalidWeights(
+        f"{stored.path}: no known format. Expected the array names of one of {', '.join(FORMATS)}; got "
+        f"{shown(stored.shapes)}."
+    )
+
+
+def _built(form: Any, stored: Stored, ignore: str, overrides: dict[str, Any]) -> tuple[VisionTransformer, LoadReport]:
+    stored = form.named(stored)
+    try:
+        source = architecture_of(form, stored, overrides)
+        target = source.replace(**overrides)
+        changes = adapt.changes(source, target)
+        model = build(
+            target, class_names=_class_names(form, stored, target), preprocessing=_input(form, stored, target)
+        )
+    except KeyError as error:
+        raise InvalidWeights(f"{stored.path}: the array {error.args[0]} is missing.") from error
+    except (ValueError, IndexError, TypeError) as error:
+        raise InvalidWeights(f"{stored.path}: {one_line(error)}") from error
+    return model, fill(model, stored, form.table(source), changes, ignore)
 
 
 def architecture_of(form: Any, stored: Stored, overrides: dict[str, Any]) -> Architecture:

@@ -13,7 +13,7 @@ import safetensors.numpy
 from keras import ops
 
 from keras_vit.variants import Architecture
-from keras_vit.weights import google, huggingface
+from keras_vit.weights import google, huggingface, keras_file
 from keras_vit.weights.formats import FORMATS
 from keras_vit.weights.stored import write_npz, write_whole
 
@@ -65,11 +65,11 @@ def arrays_of(model: Any, format: str):
 
 def _write_google(model, path):
     named = ((google.published_name(name), array) for name, array in arrays_of(model, "google"))
-    write_npz(_suffixed(path, ".npz"), named, _noted(model))
+    write_npz(_suffixed(path, ".npz"), named, keras_file.description(model))
 
 
 def _write_bigvision(model, path):
-    write_npz(_suffixed(path, ".npz"), arrays_of(model, "bigvision"), _noted(model))
+    write_npz(_suffixed(path, ".npz"), arrays_of(model, "bigvision"), keras_file.description(model))
 
 
 def _write_timm(model, path):
@@ -92,12 +92,28 @@ def _write_huggingface(model, path):
         }
         for name, content in contents.items():
             (temporary / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        if place.exists():
-            shutil.rmtree(place)
         temporary.chmod(0o755)
-        temporary.rename(place)
+        replace(temporary, place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def replace(new: pathlib.Path, old: pathlib.Path) -> None:
+    """Puts a file or folder in the place of another one, or of none."""
+    if old.is_dir():
+        aside = pathlib.Path(tempfile.mkdtemp(dir=old.parent, prefix=f".{old.name}."))
+        old.rename(aside / old.name)
+        new.rename(old)
+        shutil.rmtree(aside)
+    else:
+        os.replace(new, old)
+
+
+def head_is_zero(model: Any) -> bool:
+    """Whether a model has a head of zeros, as files have that were published for fine-tuning."""
+    if not model.architecture.num_classes:
+        return False
+    return not any(np.any(_array(variable)) for variable in model.get_layer("head").weights)
 
 
 def _write_keras(model, path):
@@ -108,15 +124,7 @@ def _write_safetensors(model, path, format: str) -> None:
     named = {name: np.ascontiguousarray(array) for name, array in arrays_of(model, format)}
     if format == "huggingface" and model.architecture.num_classes:
         named = {name if name.startswith("classifier.") else f"vit.{name}": array for name, array in named.items()}
-    safetensors.numpy.save_file(named, path, {"format": "pt", "keras_vit": json.dumps(_noted(model))})
-
-
-def _noted(model) -> dict[str, Any]:
-    return {
-        "architecture": model.architecture.to_dict(),
-        "preprocessing": model.preprocessing.to_dict(),
-        "class_names": model.class_names,
-    }
+    safetensors.numpy.save_file(named, path, {"format": "pt", "keras_vit": json.dumps(keras_file.description(model))})
 
 
 def _array(variable) -> np.ndarray:

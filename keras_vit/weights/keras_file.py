@@ -1,0 +1,64 @@
+"""Keras's own files: `.keras`, which carry everything, and the models themselves."""
+
+import dataclasses
+import os
+import zipfile
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_vit.vit import VisionTransformer
+from keras_vit.weights.rows import Row, same
+from keras_vit.weights.stored import InvalidWeights, Stored, one_line
+
+
+@dataclasses.dataclass(frozen=True)
+class KerasFile:
+    """A format of one file: its names are the model's own, and nothing has to be inferred."""
+
+    stored: Stored
+
+    def named(self, stored: Stored) -> Stored:
+        """The arrays under the names of the table: their own."""
+        return stored
+
+    def table(self, a: Any) -> list[Row]:
+        """A row for each array."""
+        return [same(name, name) for name in self.stored.shapes]
+
+
+def read_model(path: str | os.PathLike) -> VisionTransformer:
+    """The model in a `.keras` file, which Keras loads without running any code that the file holds.
+
+    Raises:
+        InvalidWeights: if the file is damaged, or holds another kind of model.
+    """
+    try:
+        model = keras.models.load_model(path, compile=False)
+    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise InvalidWeights(f"{path}: Keras cannot read it ({one_line(error)[:300]}).") from error
+    if not isinstance(model, VisionTransformer):
+        raise InvalidWeights(f"{path}: expected a Vision Transformer of this library; it holds {type(model).__name__}.")
+    return model
+
+
+def stored_of(model: VisionTransformer, path: str | os.PathLike) -> Stored:
+    """A model seen as a file of its variables."""
+    variables = {variable.path: variable for variable in model.weights}
+    return Stored(
+        str(path),
+        {name: tuple(variable.shape) for name, variable in variables.items()},
+        lambda name: np.asarray(ops.convert_to_numpy(variables[name].value), "float32"),
+        {"keras_vit": description(model)},
+    )
+
+
+def description(model: VisionTransformer) -> dict[str, Any]:
+    """What a model carries beside its weights, as plain values."""
+    return {
+        "architecture": model.architecture.to_dict(),
+        "preprocessing": model.preprocessing.to_dict(),
+        "class_names": model.class_names,
+    }

@@ -1,0 +1,161 @@
+"""Published weights by name: where they are, how large, and how good. Keras's downloader and its cache serve them.
+
+`google:`, `augreg:`, `sam:` and `bigvision:` names stand in the table; `hf:OWNER/NAME` and `timm:NAME` are repositories
+of the Hugging Face hub. Sizes and accuracies (ImageNet top-1 in %, the authors' own) are those of their publications.
+"""
+
+import os
+import pathlib
+import re
+from typing import NamedTuple
+
+import keras
+
+from keras_vit.weights.stored import InvalidWeights
+
+
+class Published(NamedTuple):
+    """One row of `PUBLISHED`.
+
+    Args:
+        url: Of the file.
+        size: In MiB, as listed there.
+        resolution: Side of the images, in pixels.
+        classes: Of its head.
+        accuracy: ImageNet top-1 in %; None where nobody measured, or there is no such head.
+    """
+
+    url: str
+    size: float
+    resolution: int
+    classes: int
+    accuracy: float | None = None
+
+
+def located(name: str | os.PathLike) -> str:
+    """The path behind a name or a path; downloads what is not in the cache.
+
+    Raises:
+        InvalidWeights: if there is no such name, or it cannot be downloaded; says where to put the file by hand.
+    """
+    given = os.fspath(name)
+    scheme, _, rest = given.partition(":")
+    if pathlib.Path(given).exists() or scheme not in SCHEMES:
+        return given
+    if scheme == "hf":
+        return _from_hub(given, rest)
+    if scheme == "timm":
+        return _from_hub(given, f"timm/{rest}")
+    if given not in PUBLISHED:
+        known = [row for row in PUBLISHED if row.startswith(f"{scheme}:")]
+        raise InvalidWeights(f"{given}: no such weights. Published ones are {', '.join(known)}.")
+    row = PUBLISHED[given]
+    path = _fetched(given, row.url, row.url.rsplit("/", 2)[-2])
+    size = os.path.getsize(path) / 2**20
+    if size < 0.99 * row.size:
+        raise InvalidWeights(f"{path}: {size:,.1f} MiB, but {given} has {row.size:,.1f}; remove it to load it again.")
+    return path
+
+
+def listing() -> str:
+    """The table, for people."""
+    lines = [f"{'name':<40}{'MiB':>8}{'px':>6}{'classes':>9}{'top-1 %':>9}"]
+    for name, row in PUBLISHED.items():
+        accuracy = "" if row.accuracy is None else f"{row.accuracy:.2f}"
+        lines.append(f"{name:<40}{row.size:>8,.0f}{row.resolution:>6}{row.classes:>9,}{accuracy:>9}")
+    return "\n".join([*lines, "hf:OWNER/NAME and timm:NAME name any repository of the Hugging Face hub."])
+
+
+def _from_hub(name: str, repository: str) -> str:
+    """A folder with the repository's weights and configuration."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise InvalidWeights(f"{name}: expected hf:OWNER/NAME or timm:NAME.")
+    base = f"https://huggingface.co/{repository}/resolve/main"
+    folder = f"hub/{repository.replace('/', '--')}"
+    path = _fetched(name, f"{base}/model.safetensors", folder)
+    _fetched(name, f"{base}/config.json", folder)
+    if name.startswith("hf:"):
+        _fetched(name, f"{base}/preprocessor_config.json", folder)
+    return os.path.dirname(path)
+
+
+def _fetched(name: str, url: str, folder: str) -> str:
+    """The file in the cache."""
+    file = url.rsplit("/", 1)[-1]
+    # As Keras itself does; passed on, so that the message below is sure to be right.
+    home = os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")
+    place = os.path.join(home, CACHE, folder, file)
+    if os.path.isfile(place):
+        return place
+    try:
+        return str(keras.utils.get_file(file, url, cache_dir=home, cache_subdir=f"{CACHE}/{folder}"))
+    except Exception as error:  # whatever urllib, sockets and Keras raise
+        pathlib.Path(place).unlink(missing_ok=True)
+        raise InvalidWeights(
+            f"{name} could not be downloaded ({type(error).__name__}). Download {url} by other means and put it at "
+            f"{place}."
+        ) from error
+
+
+CACHE = "keras_vit"
+SCHEMES = ("google", "augreg", "sam", "bigvision", "hf", "timm")
+
+_VIT = "https://storage.googleapis.com/vit_models"
+_BIG_VISION = "https://storage.googleapis.com/big_vision"
+
+
+def _augreg(stem: str, size: float) -> Published:
+    return Published(f"{_VIT}/augreg/{stem}.npz", size, 224, 21843)
+
+
+def _tuned(stem: str, size: float, accuracy: float) -> Published:
+    return Published(f"{_VIT}/augreg/{stem}-res_384.npz", size, 384, 1000, accuracy)
+
+
+_L = "L_16-i21k-300ep-lr_0.001-aug_strong1-wd_0.1-do_0.0-sd_0.0"
+_B = "B_16-i21k-300ep-lr_0.001-aug_medium1-wd_0.1-do_0.0-sd_0.0"
+_S = "S_16-i21k-300ep-lr_0.001-aug_light1-wd_0.03-do_0.0-sd_0.0"
+_TI = "Ti_16-i21k-300ep-lr_0.001-aug_none-wd_0.03-do_0.0-sd_0.0"
+_B32 = "B_32-i21k-300ep-lr_0.001-aug_light1-wd_0.1-do_0.0-sd_0.0"
+_S32 = "S_32-i21k-300ep-lr_0.001-aug_none-wd_0.1-do_0.0-sd_0.0"
+
+# Where nobody lists a size (fine-tuned AugReg, big_vision), it is four bytes for each parameter.
+PUBLISHED = {
+    "google:ViT-B_16": Published(f"{_VIT}/imagenet21k/ViT-B_16.npz", 393.69, 224, 21843),
+    "google:ViT-B_32": Published(f"{_VIT}/imagenet21k/ViT-B_32.npz", 400.01, 224, 21843),
+    "google:ViT-B_8": Published(f"{_VIT}/imagenet21k/ViT-B_8.npz", 393.72, 224, 21843),
+    "google:ViT-L_16": Published(f"{_VIT}/imagenet21k/ViT-L_16.npz", 1.22 * 1024, 224, 21843),
+    "google:ViT-L_32": Published(f"{_VIT}/imagenet21k/ViT-L_32.npz", 1.23 * 1024, 224, 21843),
+    "google:ViT-H_14": Published(f"{_VIT}/imagenet21k/ViT-H_14.npz", 2.46 * 1024, 224, 21843),
+    "google:ViT-B_16-224+imagenet2012": Published(
+        f"{_VIT}/imagenet21k+imagenet2012/ViT-B_16-224.npz", 330.29, 224, 1000, 81.2
+    ),
+    "google:ViT-B_16+imagenet2012": Published(f"{_VIT}/imagenet21k+imagenet2012/ViT-B_16.npz", 331.4, 384, 1000),
+    "google:ViT-B_32+imagenet2012": Published(f"{_VIT}/imagenet21k+imagenet2012/ViT-B_32.npz", 336.89, 384, 1000),
+    "google:ViT-B_8+imagenet2012": Published(f"{_VIT}/imagenet21k+imagenet2012/ViT-B_8.npz", 334.78, 384, 1000),
+    "google:ViT-L_16-224+imagenet2012": Published(
+        f"{_VIT}/imagenet21k+imagenet2012/ViT-L_16-224.npz", 1.13 * 1024, 224, 1000, 82.7
+    ),
+    "google:ViT-L_16+imagenet2012": Published(f"{_VIT}/imagenet21k+imagenet2012/ViT-L_16.npz", 1.14 * 1024, 384, 1000),
+    "google:ViT-L_32+imagenet2012": Published(f"{_VIT}/imagenet21k+imagenet2012/ViT-L_32.npz", 1.14 * 1024, 384, 1000),
+    "sam:ViT-B_16": Published(f"{_VIT}/sam/ViT-B_16.npz", 330.3, 224, 1000),
+    "sam:ViT-B_32": Published(f"{_VIT}/sam/ViT-B_32.npz", 336.61, 224, 1000),
+    "sam:ViT-L_16": Published(f"{_VIT}/sam/ViT-L_16.npz", 1.13 * 1024, 224, 1000),
+    "sam:ViT-L_32": Published(f"{_VIT}/sam/ViT-L_32.npz", 1.14 * 1024, 224, 1000),
+    "sam:ViT-S_16": Published(f"{_VIT}/sam/ViT-S_16.npz", 252.57, 224, 1000),
+    "augreg:L/16": _augreg(_L, 1243),
+    "augreg:B/16": _augreg(_B, 391),
+    "augreg:S/16": _augreg(_S, 115),
+    "augreg:Ti/16": _augreg(_TI, 37),
+    "augreg:B/32": _augreg(_B32, 398),
+    "augreg:S/32": _augreg(_S32, 118),
+    "augreg:L/16+imagenet2012": _tuned(f"{_L}--imagenet2012-steps_20k-lr_0.01", 1162.4, 85.59),
+    "augreg:B/16+imagenet2012": _tuned(f"{_B}--imagenet2012-steps_20k-lr_0.03", 331.4, 85.49),
+    "augreg:S/16+imagenet2012": _tuned(f"{_S}--imagenet2012-steps_20k-lr_0.03", 84.7, 83.73),
+    "augreg:Ti/16+imagenet2012": _tuned(f"{_TI}--imagenet2012-steps_20k-lr_0.03", 22.1, 78.22),
+    "augreg:B/32+imagenet2012": _tuned(f"{_B32}--imagenet2012-steps_20k-lr_0.01", 336.9, 83.59),
+    "augreg:S/32+imagenet2012": _tuned(f"{_S32}--imagenet2012-steps_20k-lr_0.01", 87.5, 79.58),
+    "bigvision:vit_s16_i1k_90ep": Published(f"{_BIG_VISION}/vit_s16_i1k_90ep.npz", 84.4, 224, 1000, 76.5),
+    "bigvision:vit_s16_i1k_150ep": Published(f"{_BIG_VISION}/vit_s16_i1k_150ep.npz", 84.4, 224, 1000, 78.5),
+    "bigvision:vit_s16_i1k_300ep": Published(f"{_BIG_VISION}/vit_s16_i1k_300ep.npz", 84.4, 224, 1000, 80.0),
+}

@@ -1,0 +1,120 @@
+"""Published weights by name, without a network."""
+
+import os
+import pathlib
+
+import oracle
+import pytest
+
+from keras_vit import weights
+from keras_vit.variants import count_params, parse
+from keras_vit.weights import InvalidWeights, published
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def asked(monkeypatch, home):
+    """URLs that were downloaded; each gives a tiny model."""
+    urls = []
+
+    def get_file(name, url, cache_dir, cache_subdir):
+        urls.append(url)
+        place = pathlib.Path(cache_dir, cache_subdir, name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        source = oracle.FIXTURES / ("vit_token.npz" if place.suffix == ".npz" else f"hf_vit/{name}")
+        place.write_bytes(source.read_bytes() if source.is_file() else b"{}")
+        return str(place)
+
+    monkeypatch.setattr(published.keras.utils, "get_file", get_file)
+    return urls
+
+
+def test_names_lead_to_files_that_are_downloaded_once(asked, monkeypatch):
+    name = "augreg:B/16"
+    monkeypatch.setitem(published.PUBLISHED, name, published.PUBLISHED[name]._replace(size=0.1))
+    assert weights.load(name).architecture.width == 48
+    assert weights.load(name).architecture.depth == 3
+    assert asked == [published.PUBLISHED[name].url]
+
+
+def test_a_file_that_is_too_small_is_refused(asked):
+    with pytest.raises(InvalidWeights, match=r"0\.\d MiB, but google:ViT-B_16 has 393\.7; remove it"):
+        weights.load("google:ViT-B_16")
+
+
+def test_repositories_of_the_hub_are_folders(asked):
+    assert weights.load("hf:google/vit-tiny").architecture.heads == 4
+    assert [url.rsplit("/", 1)[1] for url in asked] == [
+        "model.safetensors",
+        "config.json",
+        "preprocessor_config.json",
+    ]
+    assert all(url.startswith("https://huggingface.co/google/vit-tiny/resolve/main/") for url in asked)
+
+
+def test_without_a_network_the_error_says_what_to_put_where(monkeypatch, home):
+    def fails(*args, **kwargs):
+        raise OSError("unreachable")
+
+    monkeypatch.setattr(published.keras.utils, "get_file", fails)
+    for name, file in (
+        ("google:ViT-B_16", home / "keras_vit" / "imagenet21k" / "ViT-B_16.npz"),
+        ("timm:vit_base_patch16_224.augreg_in21k", "timm--vit_base_patch16_224.augreg_in21k"),
+    ):
+        with pytest.raises(InvalidWeights) as caught:
+            weights.load(name)
+        assert "https://" in str(caught.value) and str(file) in str(caught.value)
+
+
+def test_what_was_put_there_by_hand_is_taken(home, monkeypatch):
+    row = published.PUBLISHED["google:ViT-B_16"]
+    monkeypatch.setitem(published.PUBLISHED, "google:ViT-B_16", row._replace(size=0.1))
+    place = home / "keras_vit" / "imagenet21k" / "ViT-B_16.npz"
+    place.parent.mkdir(parents=True)
+    place.write_bytes((oracle.FIXTURES / "vit_token.npz").read_bytes())
+    assert weights.load("google:ViT-B_16").architecture.width == 48
+
+
+@pytest.mark.parametrize("name", ["google:ViT-X", "augreg:B_16", "hf:nobody", "timm:../x"])
+def test_unknown_names_are_refused(name):
+    with pytest.raises(InvalidWeights, match=r"Published ones are|expected hf:OWNER/NAME"):
+        weights.load(name)
+
+
+def test_files_may_be_called_anything(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.symlink(oracle.FIXTURES / "vit_token.npz", tmp_path / "google:own")
+    assert published.located("google:own") == "google:own"
+
+
+@pytest.mark.parametrize("name", published.PUBLISHED)
+def test_sizes_are_those_of_the_models(name):
+    """Four bytes for each parameter, by the formulas; listings in GiB are rounded to the second digit."""
+    row = published.PUBLISHED[name]
+    variant = published_variant(row.url)
+    if name.startswith("bigvision:"):
+        extra = {"pool": "gap", "position": "sincos2d", "representation": 384}
+    else:
+        width = parse(variant).width
+        extra = {"representation": width} if name.startswith("google:") and row.classes == 21843 else {}
+    expected = count_params(parse(variant, image_size=row.resolution, num_classes=row.classes, **extra)) * 4 / 2**20
+    slots = 3 if name == "sam:ViT-S_16" else 1
+    assert row.size == pytest.approx(slots * expected, rel=6e-3)
+
+
+def published_variant(url):
+    stem = url.rsplit("/", 1)[1].removesuffix(".npz").removeprefix("ViT-").split("-")[0]
+    return {"vit_s16_i1k_90ep": "S/16", "vit_s16_i1k_150ep": "S/16", "vit_s16_i1k_300ep": "S/16"}.get(
+        stem, stem.replace("_", "/")
+    )
+
+
+def test_the_listing_has_a_line_for_each():
+    lines = published.listing().splitlines()
+    assert len(lines) == len(published.PUBLISHED) + 2
+    assert any("augreg:B/16+imagenet2012" in line and "85.49" in line for line in lines)

@@ -1,0 +1,130 @@
+"""Converts weights from any format to any other, and checks the result before it says done.
+
+The written file is loaded again, and must answer as the original does on the same images. `--list` shows the published
+weights that have names.
+"""
+
+import dataclasses
+import os
+import pathlib
+import sys
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+from trainers.settings import command_line, flags
+from trainers.settings.fields import setting
+
+FORMATS = ("google", "bigvision", "huggingface", "timm", "keras")
+# Largest difference of logits, in shares of the largest logit: float32 rounds that much in deep models.
+TOLERANCE = 1e-5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Conversion."""
+
+    input: str = setting(
+        "", "Weight file or folder, or the name of published weights; see --list.", affects_result=True
+    )
+    output: str = setting("", "File to write; a folder for huggingface.", affects_result=True)
+    format: str = setting("keras", "What to write.", choices=FORMATS, affects_result=True)
+    change: str = setting(
+        "",
+        "Fields of the architecture that become others, or that the file does not tell, e.g. "
+        "image_size=384;num_classes=10 or heads=4.",
+        affects_result=True,
+    )
+    ignore: str = setting(
+        "",
+        "Regular expression over arrays of the file and variables of the model that may be left over or be missing.",
+        affects_result=True,
+    )
+    overwrite: bool = setting(False, "Whether what is at --output may be replaced.", affects_result=False)
+    list: bool = setting(False, "Show the published weights and stop.", affects_result=False)
+
+    def __post_init__(self):
+        flags.check_values(self)
+        changes(self.change)
+        if self.list:
+            return
+        for name in ("input", "output"):
+            if not getattr(self, name):
+                raise flags.UsageError(f"--{name} is needed; --list shows the published weights that have names.")
+        if not self.overwrite and os.path.exists(self.output):
+            raise flags.UsageError(f"--output={self.output} is there already; add --overwrite or name another.")
+
+
+def changes(text: str) -> dict[str, Any]:
+    """The fields that `--change` names.
+
+    Raises:
+        UsageError: if an item is not FIELD=VALUE.
+    """
+    found: dict[str, Any] = {}
+    for item in filter(None, text.split(";")):
+        name, equals, value = item.partition("=")
+        if not equals or not name.strip():
+            raise flags.UsageError(f"--change={text}: {item!r} is not FIELD=VALUE, e.g. image_size=384.")
+        found[name.strip()] = _value(value.strip())
+    return found
+
+
+def _value(text: str) -> Any:
+    sides = text.split("x")
+    if len(sides) == 2 and all(side.isdigit() for side in sides):
+        return int(sides[0]), int(sides[1])
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"none": None, "true": True, "false": False}.get(text.lower(), text)
+
+
+def run(settings: Settings, callbacks: Sequence[Any] = ()) -> Any:
+    """Converts; returns the `LoadReport` of the input. There is no training for callbacks to watch."""
+    from keras_vit import weights
+    from keras_vit.weights import published
+
+    if settings.list:
+        print(published.listing())
+        return None
+    model, report = weights.load(settings.input, return_report=True, ignore=settings.ignore, **changes(settings.change))
+    print(report)
+    if weights.head_is_zero(model):
+        print("The head is all zeros: the file was meant for fine-tuning, and its classes all get the same logit.")
+    output = pathlib.Path(settings.output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
+        written = pathlib.Path(folder) / output.name
+        weights.save(model, written, format=settings.format)
+        difference = largest_difference(model, weights.load(written))
+        if difference > TOLERANCE:
+            raise ValueError(
+                f"--output={output}: the written file answers otherwise, by {difference:.1e} of the largest logit; it "
+                "was not kept."
+            )
+        weights.replace(written, output)
+    print(f"{output}: {settings.format}, loaded again, logits differ by {difference:.1e} of the largest")
+    return report
+
+
+def largest_difference(one, other) -> float:
+    """Between the features, and the logits, of two models for the same noise, in shares of the largest."""
+    import keras
+    import numpy as np
+
+    images = np.random.default_rng(0).uniform(-1, 1, (2, *one.architecture.image_shape)).astype("float32")
+
+    def answers(model):
+        # Features too, because a head of zeros says the same of anything.
+        both = keras.Model(model.input, [model.get_layer("pre_logits").output, model.output])
+        return [np.asarray(values, "float64") for values in both(images)]
+
+    pairs = zip(answers(one), answers(other), strict=True)
+    return max(float(np.abs(ours - theirs).max() / max(np.abs(ours).max(), 1e-12)) for ours, theirs in pairs)
+
+
+if __name__ == "__main__":
+    sys.exit(command_line.main(Settings, run, "convert"))
