@@ -19,7 +19,10 @@ ALLOWED = {
     "keras_vit/optimization.py": {"keras", "numpy"},
     "keras_vit/multipliers.py": set(),
     "keras_vit/objectives": {"keras", "numpy"},
-    "keras_vit/weights": {"numpy", "safetensors", "keras_vit.variants", "keras_vit.weights", "keras_vit.vit"},
+    "keras_vit/weights": {
+        *("keras", "numpy", "safetensors"),
+        *("keras_vit.preprocessing", "keras_vit.variants", "keras_vit.vit", "keras_vit.weights"),
+    },
     "keras_vit/export": {"tensorflow", "keras", "keras_vit.export", "keras_vit.preprocessing"},
     "trainers/__main__.py": {"trainers"},
     "trainers/settings": {"absl", "trainers.settings", "tensorflow", "keras_vit.installation"},
@@ -34,6 +37,8 @@ ALLOWED = {
         "trainers.data",
         "trainers.settings",
     },
+    "trainers/data/augmentation/keras_layers.py": {"keras", "numpy", "tensorflow", "trainers.data", "trainers.settings"},
+    "trainers/data/augmentation/layer_randomness.py": {"keras", "tensorflow"},
     "trainers/engine": {"keras", "numpy", "tensorflow", "tqdm", "trainers.engine"},
     "trainers/runs": {
         "keras",

@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_vit.export import preprocessing as test_time
 from keras_vit.preprocessing import Preprocessing
 from trainers.data import batching, cache, class_weights, images, order
-from trainers.data.augmentation import mixing, recipe
+from trainers.data.augmentation import keras_layers, mixing, recipe
 from trainers.data.source import Source, Split, subset
 
 
@@ -52,6 +52,7 @@ class TrainingData:
         self._source = source
         self._settings = settings
         self._preprocessing = preprocessing_for(settings)
+        keras_layers.check(settings, (*self._preprocessing.size, source.channels))
         self._factor_of = class_weights.factor_of(settings.class_weights, source, self._split)
         self._index_of = order.SAMPLINGS[settings.sampling](self._split, settings.seed)
         self._note = source.bad.watch(settings.train_split, self._uncached, source.channels)

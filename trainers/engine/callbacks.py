@@ -90,6 +90,8 @@ class Progress(keras.callbacks.Callback):
     """
 
     SILENCE = 30.0
+    # Share of the time spent waiting for batches from which on it is shown.
+    SHOWN_WAIT = 0.01
 
     def __init__(self, total_steps, batch_size, stream=None):
         super().__init__()
@@ -133,7 +135,9 @@ class Progress(keras.callbacks.Callback):
         rate = (step - self._first) * self.batch_size / max(time.perf_counter() - self._begin, 1e-9)
         shown = {name: logs[name] for name in ("loss", "accuracy", "val_loss", "val_accuracy") if name in logs}
         facts = [f"{name} {value:.4f}" for name, value in shown.items()]
-        return "  ".join([*facts, f"lr {learning_rate_of(self.model):.2e}", f"{rate:,.0f} img/s"])
+        waited = logs.get("input_wait", 0.0)
+        slow = [f"input wait {waited:.0%}"] if waited >= self.SHOWN_WAIT else []
+        return "  ".join([*facts, f"lr {learning_rate_of(self.model):.2e}", f"{rate:,.0f} img/s", *slow])
 
     def _eta(self, step):
         done = step - self._first

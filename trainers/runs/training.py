@@ -11,7 +11,7 @@ import keras
 
 from keras_vit import multipliers, optimization
 from keras_vit.objectives.classification import OBJECTIVES
-from trainers.data.pipeline import EvaluationData, TrainingData, preprocessing_for
+from trainers.data.pipeline import EvaluationData, TrainingData, preprocessing_for, training_split
 from trainers.engine import callbacks, loop
 from trainers.engine.checkpoint import Checkpoints
 from trainers.engine.evaluation import Evaluation
@@ -21,6 +21,7 @@ from trainers.engine.steps import Steps
 from trainers.engine.workers import Workers
 from trainers.runs import folder, report, resumption
 from trainers.runs.data_watch import DataWatch
+from trainers.runs.input_wait import InputWait
 from trainers.settings import flags
 
 
@@ -155,7 +156,7 @@ def train(
         checkpoints = checkpoints_of(settings) if workers.is_chief else None
         listing = os.path.join(settings.run_dir, folder.BAD_IMAGES) if workers.is_chief else None
         watch = DataWatch(source, listing, workers)
-        history, ours = make_callbacks(settings, plan, steps, checkpoints)
+        history, ours = make_callbacks(settings, source, plan, steps, checkpoints)
         with workers.waiting("the set-up of evaluation"):
             evaluation = evaluation_of(steps, source, validation, settings, settings.cache)
         everybody = [watch, *ours, *further_callbacks]
@@ -215,7 +216,7 @@ def checkpoints_of(settings) -> Checkpoints:
     return Checkpoints(os.path.join(settings.run_dir, folder.CHECKPOINTS), settings.keep)
 
 
-def make_callbacks(settings, plan: loop.Plan, steps: Steps, checkpoints: Checkpoints | None):
+def make_callbacks(settings, source, plan: loop.Plan, steps: Steps, checkpoints: Checkpoints | None):
     """Keras's history, and the callbacks of every run; those that write and speak only on the chief."""
     history = keras.callbacks.History()
     ours: list[keras.callbacks.Callback] = [history]
@@ -230,6 +231,7 @@ def make_callbacks(settings, plan: loop.Plan, steps: Steps, checkpoints: Checkpo
                 summaries=os.path.join(logs, "rows"),
             ),
             callbacks.Progress(plan.total_steps, settings.batch_size),
+            InputWait(settings, training_split(source, settings)),
             keras.callbacks.TensorBoard(logs, write_graph=False),
             callbacks.Best(checkpoints),
         ]

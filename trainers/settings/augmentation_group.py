@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from trainers.settings import layer_calls
 from trainers.settings.fields import setting, table_keys
 from trainers.settings.flags import UsageError
 
@@ -81,6 +82,7 @@ def check_augmentation(settings: AugmentationSettings) -> None:
     for name, (least, most) in RANGES.items():
         if not least <= getattr(settings, name) <= most:
             raise UsageError(f"--{name} must lie in [{least}, {most}]; got {getattr(settings, name)}.")
+    layer_calls.parse(settings.augment_layers)
     for name in ("mixup", "cutmix"):
         # Below, Beta variates are next to all 0 or 1, and not accurate.
         if getattr(settings, name) and not 0.01 <= getattr(settings, name) <= 100:

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from keras_vit.export import preprocessing as test_time
-from trainers.data.augmentation import crops
+from trainers.data.augmentation import color_jitter, crops, erasing, keras_layers, randaugment
 
 
 def augment(image, seed, channels, preprocessing, settings):
@@ -24,8 +24,13 @@ def augment(image, seed, channels, preprocessing, settings):
         image = tf.image.stateless_random_flip_left_right(image, tf.random.fold_in(seed, 1))
     for number, distort in enumerate(DISTORTIONS.values(), 2):
         image = distort(image, tf.random.fold_in(seed, number), settings)
-    return test_time.scale(image, preprocessing)
+    image = test_time.scale(image, preprocessing)
+    return erasing.erase(image, tf.random.fold_in(seed, 0), settings)
 
 
 # In this order. Each is `f(image, seed, settings)`, values 0 to 255; without its setting it returns the image itself.
-DISTORTIONS = {}
+DISTORTIONS = {
+    "randaugment": randaugment.distort,
+    "color_jitter": color_jitter.jitter,
+    "augment_layers": keras_layers.distort,
+}

@@ -1,0 +1,134 @@
+"""Which operations RandAugment draws, and that nothing but the seed decides."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainers.data.augmentation import randaugment
+from trainers.settings.augmentation_group import AugmentationSettings
+
+# In the published code's order.
+TABLE = [
+    "AutoContrast",
+    "Equalize",
+    "Invert",
+    "Rotate",
+    "Posterize",
+    "Solarize",
+    "Color",
+    "Contrast",
+    "Brightness",
+    "Sharpness",
+    "ShearX",
+    "ShearY",
+    "TranslateX",
+    "TranslateY",
+    "Cutout",
+    "SolarizeAdd",
+]
+
+
+def described(layers, magnitude=10, quirks=True):
+    return AugmentationSettings(randaugment_layers=layers, randaugment_magnitude=magnitude, randaugment_quirks=quirks)
+
+
+def noise(shape=(24, 20, 3)):
+    return tf.random.stateless_uniform(shape, (1, 2), 0.0, 255.0)
+
+
+def many(image, chosen, count=40, threads=None, first=5):
+    """(count, h, w, C) results for the seeds (first, 0), (first, 1) and so on."""
+    seeds = tf.data.Dataset.range(count).map(lambda number: tf.stack([tf.constant(first, tf.int64), number]))
+    rows = seeds.map(lambda seed: randaugment.distort(image, seed, chosen), num_parallel_calls=threads)
+    assert rows.element_spec == tf.TensorSpec(image.shape, tf.float32)
+    return np.stack(list(rows.as_numpy_iterator()))
+
+
+def test_the_operations_and_their_order():
+    assert list(randaugment.OPERATIONS) == TABLE
+
+
+def test_without_layers_the_image_itself():
+    image = noise()
+    assert randaugment.distort(image, tf.constant([1, 2], tf.int64), described(0)) is image
+
+
+@pytest.fixture
+def numbers(monkeypatch):
+    """Instead of doing anything, operations count: 16 times what was there plus their number."""
+    stubs = {
+        name: lambda image, seed, magnitude, quirks, number=number: image * 16 + number
+        for number, name in enumerate(TABLE)
+    }
+    monkeypatch.setattr(randaugment, "OPERATIONS", stubs)
+
+
+def test_operations_are_drawn_equally_often(numbers):
+    counts = np.bincount(many(tf.zeros((1, 1, 1)), described(1), 3200).ravel().astype(int))
+    # 200 each, within 4.5 standard deviations.
+    assert len(counts) == 16 and counts.min() > 138 and counts.max() < 262
+
+
+def test_layers_draw_independently(numbers):
+    counts = np.bincount(many(tf.zeros((1, 1, 1)), described(2), 3840).ravel().astype(int), minlength=256)
+    # 15 of each pair.
+    assert len(counts) == 256 and counts.min() > 1 and counts.max() < 35
+    three = many(tf.zeros((1, 1, 1)), described(3), 200).astype(int) % 256
+    assert len(np.unique(three)) > 100
+
+
+def test_an_operations_own_draws_do_not_depend_on_which_it_is(monkeypatch):
+    stubs = {
+        name: lambda image, seed, magnitude, quirks, number=number: (
+            image + tf.cast(2 * number + tf.random.stateless_uniform((), seed, 0, 2, tf.int32), tf.uint8)
+        )
+        for number, name in enumerate(TABLE)
+    }
+    monkeypatch.setattr(randaugment, "OPERATIONS", stubs)
+    counts = np.bincount(many(tf.zeros((1, 1, 1)), described(1), 3200).ravel().astype(int))
+    assert len(counts) == 32 and counts.min() > 55 and counts.max() < 145
+
+
+def test_settings_reach_the_operations(monkeypatch):
+    stub = lambda image, seed, magnitude, quirks: image + magnitude + 100 * quirks  # noqa: E731
+    monkeypatch.setattr(randaugment, "OPERATIONS", {"Stub": stub})
+    for magnitude, quirks, expected in ((10, True, 110), (15, False, 15)):
+        result = randaugment.distort(
+            tf.zeros((2, 2, 1)), tf.constant([1, 2], tf.int64), described(1, magnitude, quirks)
+        )
+        assert (result.numpy() == expected).all()
+
+
+def test_fractions_go_and_values_are_clipped(monkeypatch):
+    monkeypatch.setattr(randaugment, "OPERATIONS", {"Nothing": lambda image, *rest: image})
+    image = tf.reshape([-3.7, 0.9, 128.99, 254.5, 255.2, 300.0], (2, 3, 1))
+    result = randaugment.distort(image, tf.constant([1, 2], tf.int64), described(1))
+    assert result.numpy().ravel().tolist() == [0, 0, 128, 254, 255, 255]
+
+
+@pytest.mark.parametrize("quirks", [True, False])
+def test_the_seed_alone_decides(quirks):
+    image, chosen = noise(), described(2, quirks=quirks)
+    one, eight = (many(image, chosen, 120, threads) for threads in (1, 8))
+    assert np.array_equal(one, eight)
+    eager = [randaugment.distort(image, tf.constant([5, number], tf.int64), chosen) for number in range(10)]
+    assert np.array_equal(one[:10], eager)
+    assert len(np.unique(one, axis=0)) > 50
+    assert not np.array_equal(one, many(image, chosen, 120, first=6))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 20), st.integers(1, 20), st.sampled_from([1, 3])),
+    layers=st.integers(1, 4),
+    magnitude=st.integers(0, 30),
+    quirks=st.booleans(),
+    number=st.integers(0, 2**40),
+)
+def test_any_image_stays_an_image(shape, layers, magnitude, quirks, number):
+    seed = tf.constant([number, 3], tf.int64)
+    result, again = (randaugment.distort(noise(shape), seed, described(layers, magnitude, quirks)) for _ in range(2))
+    assert result.shape == shape and result.dtype == tf.float32
+    assert np.array_equal(result, np.clip(np.rint(result), 0, 255)) and np.array_equal(result, again)

@@ -1,0 +1,1 @@
+"""Kinds of benchmarks: each file measures one and prints its table."""

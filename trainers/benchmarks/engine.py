@@ -1,0 +1,103 @@
+"""This engine beside Keras's `fit`, on one device and on the same model and batches."""
+
+import keras
+
+import keras_vit
+from keras_vit import optimization
+from keras_vit.objectives.classification import Softmax
+from keras_vit.preprocessing import Preprocessing
+from trainers.benchmarks import timing
+from trainers.data import pipeline, sources
+from trainers.engine.feeding import distribute
+from trainers.engine.steps import Steps
+from trainers.pretrain import architecture_for
+
+
+def measure(settings, where) -> dict[str, float]:
+    """Updates per second of this engine and of `fit`, each plain and under XLA.
+
+    Args:
+        settings: Of the command.
+        where: Runtime of one device.
+    """
+    rows = {}
+    for xla in (False, True):
+        suffix = ", XLA" if xla else ""
+        rows[f"engine{suffix}"] = _engine_row(settings, where, xla)
+        rows[f"fit{suffix}"] = _fit_row(settings, xla, 1)
+        rows[f"fit{suffix}, {settings.updates} steps per execution"] = _fit_row(settings, xla, settings.updates)
+    seconds = timing.in_turns(rows, settings.rounds)
+    speeds = {name: settings.updates / taken for name, taken in seconds.items()}
+    fastest = max(speed for name, speed in speeds.items() if name.startswith("fit"))
+    print(f"\nUpdates per second, {settings.variant} on {settings.image_size} px, batch {settings.batch_size}")
+    for name, speed in speeds.items():
+        print(f"  {name:<36}{speed:8.2f}  {speed / fastest:6.2f} x the fastest fit")
+    return speeds
+
+
+def trained(settings, where, xla: bool):
+    """The graph functions of a fresh model, and an iterator that feeds them."""
+    batches = batches_of(settings)
+    iterator = iter(distribute(lambda share, shares, rows: batches, where.strategy, settings.batch_size))
+    return new_steps(settings, where, xla, batches.element_spec), iterator
+
+
+def new_steps(settings, where, xla: bool, element_spec) -> Steps:
+    """Graph functions of a fresh model, with the clipping and decay of the paper's recipes."""
+    with where.strategy.scope():
+        model = new_model(settings)
+        optimizer = optimization.optimizer("adamw", model.trainable_variables, learning_rate=1e-3, weight_decay=0.1)
+    return Steps(
+        model,
+        Softmax(model.architecture.num_classes),
+        optimizer,
+        where.strategy,
+        element_spec,
+        batch_size=settings.batch_size,
+        clip_norm=1.0,
+        xla=xla,
+    )
+
+
+def new_model(settings) -> keras.Model:
+    """What the flags and the source make together."""
+    return keras_vit.build(architecture_for(settings, opened(settings)))
+
+
+def opened(settings):
+    """The source, its data there."""
+    source = sources.open_source(settings)
+    source.ready()
+    return source
+
+
+def batches_of(settings):
+    """A few batches again and again, from memory: what is measured is not the input."""
+    source = opened(settings)
+    size = architecture_for(settings, source).image_shape[:2]
+    data = pipeline.EvaluationData(source, "train", settings.batch_size, Preprocessing(size=size))
+    batches = data.batches().take(4).cache()
+    for _ in batches:
+        source.bad.check()
+    return batches.repeat()
+
+
+def _engine_row(settings, where, xla: bool):
+    steps, iterator = trained(settings, where, xla)
+    return lambda: timing.seconds_of(lambda: steps.train(iterator, settings.updates))
+
+
+def _fit_row(settings, xla: bool, per_execution: int):
+    """The same with `keras.Model.fit`."""
+    model = new_model(settings)
+    model.compile(
+        optimization.AdamW(1e-3, weight_decay=0.1, global_clipnorm=1.0),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=xla,
+        steps_per_execution=per_execution,
+    )
+    pairs = batches_of(settings).map(lambda batch: (batch["images"], batch["labels"]))
+    return lambda: timing.seconds_of(
+        lambda: model.fit(pairs, steps_per_epoch=settings.updates, epochs=1, shuffle=False, verbose=0)
+    )

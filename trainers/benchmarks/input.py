@@ -1,0 +1,180 @@
+"""The input pipeline beside plain decoding, the most that any could do, and beside what a tutorial would write."""
+
+import collections
+import contextlib
+import dataclasses
+import itertools
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+
+import keras
+import tensorflow as tf
+
+from trainers.benchmarks import photographs, timing
+from trainers.data import sources
+from trainers.data.batching import CPUS
+from trainers.data.pipeline import EvaluationData, TrainingData, preprocessing_for
+from trainers.data.source import Source
+from trainers.settings import augmentation_group, data_groups
+
+# Of a new iterator, so that as much work is under way when time begins to count as when it ends.
+BATCHES_BEFORE = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe(
+    augmentation_group.AugmentationSettings,
+    data_groups.DataSettings,
+    data_groups.BatchSettings,
+    data_groups.SourceSettings,
+):
+    """What batches depend on; of a training run's settings, those that data reads."""
+
+    image_size: int | tuple[int, int]
+    seed: int
+
+
+def measure(settings, where) -> dict[str, float]:
+    """Images per second of each row, and MiB of this process while the train recipe goes on and on.
+
+    Args:
+        settings: Of the command.
+        where: Not used.
+    """
+    with _opened(settings) as source:
+        split = source.split("train")
+        count = -(-min(settings.images, split.size) // settings.batch_size)
+        size = f" of {split.encoded_bytes / split.size / 1000:,.0f} KB" if split.encoded_bytes else ""
+        print(f"\nImages per second to {settings.image_size} px, batches of {settings.batch_size}, {CPUS} CPU cores")
+        print(f"  from {split.size:,} images{size}: {source.name}", flush=True)
+        memory = _memory(ROWS["train recipe"](source, settings), count, settings.batch_size)
+        rows = {name: _row(make(source, settings), count) for name, make in ROWS.items()}
+        seconds = timing.in_turns(rows, settings.rounds)
+        source.bad.check()
+    speeds = {name: count * settings.batch_size / taken for name, taken in seconds.items()}
+    for name, speed in speeds.items():
+        print(f"  {name:<36}{speed:8,.0f}  {speed / speeds[BOUND]:6.2f} x {BOUND}")
+    for name, mebibytes in memory.items():
+        print(f"  {name:<36}{mebibytes:8,.0f}  MiB of this process, train recipe")
+    return speeds | memory
+
+
+@contextlib.contextmanager
+def _opened(settings) -> Iterator[Source]:
+    """The source; where it holds pixels, and nothing is to be decoded, JPEGs made for the occasion."""
+    source = sources.open_source(settings)
+    source.ready()
+    image, _ = tf.data.Dataset.range(1).map(source.split("train").read).element_spec
+    if image.dtype == tf.string:
+        yield source
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        photographs.write(folder, settings.images)
+        height, width = photographs.SIZE
+        made = sources.open_source(dataclasses.replace(settings, source=f"folder:{folder}"))
+        yield dataclasses.replace(made, name=f"JPEGs of photographs, {width}x{height}, quality {photographs.QUALITY}")
+
+
+def _row(batches: tf.data.Dataset, count: int) -> Callable[[], float]:
+    """A function that takes `count` batches and returns the seconds."""
+    # The thread that tunes may take up to a minute to end, for which the next row would wait.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+
+    def measurement():
+        iterator = iter(batches.with_options(options))
+        _take(iterator, BATCHES_BEFORE)
+        return timing.seconds_of(lambda: _take(iterator, count))
+
+    return measurement
+
+
+def _take(iterator, count: int) -> None:
+    collections.deque(itertools.islice(iterator, count), maxlen=0)
+
+
+def _memory(batches: tf.data.Dataset, count: int, batch_size: int) -> dict[str, float]:
+    """MiB at first, after `count` batches, and after ten times as many."""
+    found = {"memory at first": _resident()}
+    iterator = iter(batches)
+    for seen, more in ((count, count), (10 * count, 9 * count)):
+        _take(iterator, more)
+        found[f"memory after {seen * batch_size:,} images"] = _resident()
+    return found
+
+
+def _resident() -> float:
+    """MiB of memory that this process has now; NaN where the system does not tell by /proc."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    except FileNotFoundError:
+        return float("nan")
+
+
+def _decoding(source: Source, settings) -> tf.data.Dataset:
+    """Every image read and decoded whole, and nothing made of it."""
+    split = source.split("train")
+
+    def pixel(number):
+        image, _ = split.read(number % split.size)
+        return tf.io.decode_jpeg(image)[0, 0, 0]
+
+    return tf.data.Dataset.range(tf.int64.max).map(pixel, CPUS).batch(settings.batch_size)
+
+
+def _tutorial(source: Source, settings) -> tf.data.Dataset:
+    """Whole images through Keras layers: resized to 256 for 224, a random window, half of them mirrored, scaled."""
+    split, size = source.split("train"), _recipe(settings).image_size
+    height, width = (size, size) if isinstance(size, int) else size
+    layers = [
+        keras.layers.Resizing(round(height / 0.875), round(width / 0.875)),
+        keras.layers.RandomCrop(height, width),
+        keras.layers.RandomFlip("horizontal"),
+        keras.layers.Rescaling(1 / 127.5, -1),
+    ]
+
+    def row(number):
+        image, label = split.read(number % split.size)
+        pixels = tf.io.decode_jpeg(image, channels=source.channels)
+        for layer in layers:
+            pixels = layer(pixels, training=True) if "Random" in type(layer).__name__ else layer(pixels)
+        return pixels, label
+
+    rows = tf.data.Dataset.range(tf.int64.max).map(row, tf.data.AUTOTUNE)
+    return rows.batch(settings.batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def _recipe(settings, **changes) -> Recipe:
+    taken = {field.name: getattr(settings, field.name) for field in dataclasses.fields(data_groups.SourceSettings)}
+    taken |= {name: getattr(settings, name) for name in ("batch_size", "image_size", "seed")}
+    return Recipe(**taken, cache="none", **changes)
+
+
+def _training(**changes):
+    def batches(source: Source, settings) -> tf.data.Dataset:
+        return TrainingData(source, _recipe(settings, augment="inception", flip=True, **changes)).batches()
+
+    return batches
+
+
+def _testing(**changes):
+    def batches(source: Source, settings) -> tf.data.Dataset:
+        data = EvaluationData(source, "train", settings.batch_size, preprocessing_for(_recipe(settings, **changes)))
+        return data.batches().repeat()
+
+    return batches
+
+
+BOUND = "full decode alone"
+# What makes endless batches: f(source, settings).
+ROWS = {
+    BOUND: _decoding,
+    "train recipe": _training(),
+    "train recipe, RandAugment(2, 15)": _training(randaugment_layers=2, randaugment_magnitude=15),
+    "train recipe, mixup 0.2": _training(mixup=0.2),
+    "test recipe": _testing(),
+    "test recipe, central 0.875": _testing(test_crop=0.875),
+    "Keras layers": _tutorial,
+}

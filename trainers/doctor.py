@@ -1,0 +1,186 @@
+"""Looks at a source before money is spent on it; without one, at this machine.
+
+Every image of --source is decoded once. Reported are images that cannot be read, images that are there twice (also in
+two splits, under two labels, or in a source named with --against), how many examples each class has, sizes and
+formats, and how fast the training pipeline is. With --output a folder is written: doctor.json, findings.csv,
+duplicates.csv, bad_images.csv and a contact sheet of each split. Without, nothing is written.
+"""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from trainers.settings import augmentation_group, command_line, data_groups, flags, groups, splits
+from trainers.settings.fields import setting
+
+SHOWN = 5  # images of a finding that are printed
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(
+    augmentation_group.AugmentationSettings,
+    data_groups.DataSettings,
+    data_groups.BatchSettings,
+    data_groups.SourceSettings,
+):
+    """Doctor."""
+
+    source: str = setting(
+        "", "What to look at: any source, see docs/data.md. Without, this machine is looked at.", affects_result=True
+    )
+    against: str = setting(
+        "",
+        "Sources separated by commas, whose images should not be in this one: the test data of later tasks.",
+        affects_result=True,
+    )
+    output: str = setting("", "Folder for the report; without, it is printed only.", affects_result=False)
+    image_size: int | tuple[int, int] = setting(
+        224, "Input size of the model to be trained: 224, or 224x160 for height x width.", affects_result=True
+    )
+    seed: int = setting(0, "Of the augmentation on the contact sheet.", affects_result=True)
+
+    def __post_init__(self):
+        flags.check_values(self)
+        data_groups.check_source(self)
+        data_groups.check_data(self)
+        augmentation_group.check_augmentation(self)
+        groups.check_positive(self, "batch_size")
+        if min(self.image_size if isinstance(self.image_size, tuple) else (self.image_size,)) <= 0:
+            raise flags.UsageError(f"--image_size must be positive; got {self.image_size}.")
+        if not 0 <= self.seed < 2**31:
+            raise flags.UsageError(f"--seed must lie in [0, 2^31); got {self.seed}.")
+        if self.against and not self.source:
+            raise flags.UsageError(f"--against={self.against} needs --source: what it is held against.")
+        if self.source and self.source in self.against.split(","):
+            raise flags.UsageError(f"--against={self.source} is the --source itself, and has all of its images.")
+        for source in (self.source, *self.against.split(",")):
+            _, _, value = source.partition(":")
+            inside = os.path.join(os.path.realpath(self.output), "").startswith(
+                os.path.join(os.path.realpath(value), "")
+            )
+            if self.output and os.path.isdir(value) and inside:
+                raise flags.UsageError(f"--output={self.output} lies in {source}, of which it would become a part.")
+
+
+def run(settings: Settings, callbacks: Sequence[Any] = ()) -> dict[str, Any]:
+    """Reports, and returns what doctor.json says. Nothing for callbacks to watch."""
+    from trainers.runs import doctor_folder
+
+    if settings.output:
+        doctor_folder.check(settings.output)
+    return inspect_source(settings) if settings.source else inspect_machine(settings)
+
+
+def inspect_machine(settings: Settings) -> dict[str, Any]:
+    """Prints what a run would find on this machine, writes it where asked, and returns it."""
+    from trainers.runs import environment
+
+    found = {"environment": environment.report(settings.data_dir)}
+    print(environment.text(found["environment"]))
+    written(settings, found, {}, ())
+    return found
+
+
+def inspect_source(settings: Settings) -> dict[str, Any]:
+    """Prints what is found in a source, writes it where asked, and returns it."""
+    from trainers.data import sources
+    from trainers.data.inspection import checks, figures, speed, subject
+    from trainers.runs import folder
+
+    source, others = opened(sources, settings), {}
+    for name in filter(None, settings.against.split(",")):
+        others[name] = opened(sources, dataclasses.replace(settings, source=name, against="", output=""))
+    names = splits_of(settings, source)
+    seen = subject.look_at(source, names, others)
+    findings = checks.findings(seen, settings)
+    images_per_second = speed.images_per_second(source, dataclasses.replace(settings, train_split=names[0]))
+    print(figures.text(seen, findings, SHOWN))
+    print(f"\nTraining pipeline by itself: {images_per_second:,.0f} images/s of {names[0]} with these flags")
+    found = {
+        "versions": folder.versions(),
+        "flags": flags.to_flagfile(settings).splitlines(),
+        "source": source.name,
+        "splits": {part.name: figures.of_part(part) for part in seen.parts},
+        "against": {f"{part.source.name} {part.name}": figures.of_part(part) for part in seen.against},
+        "findings": [dataclasses.asdict(finding) for finding in findings],
+        "images_per_second": round(images_per_second, 1),
+    }
+    written(settings, found, tables(seen, findings), sheets(seen, settings))
+    return found
+
+
+def opened(sources, settings: Settings):
+    """A source that is there, its images' faults not yet fatal."""
+    source = sources.open_source(settings)
+    source.ready()
+    return source
+
+
+def splits_of(settings: Settings, source) -> list[str]:
+    """The splits to look at: those that the flags name, then the source's others that share no example with them.
+
+    Raises:
+        UsageError: if a split that is named does not exist, or shares examples with the training split.
+    """
+    from trainers.data.inspection.subject import distinct
+
+    # The default is no wish: a source without such a split can be looked at as well.
+    usual = settings.train_split == Settings.train_split and settings.train_split not in source.names
+    chosen = [] if usual else [settings.train_split]
+    left_out = set()
+    for name, given in (("validation", settings.validation_split), ("test", settings.test_split)):
+        if given == "none":
+            left_out.add(name)
+        elif given:
+            if any(splits.overlap(source.intervals(given), source.intervals(before)) for before in chosen):
+                raise flags.UsageError(f"--{name}_split={given} holds examples of {' or '.join(chosen)}.")
+            chosen.append(given)
+    return distinct(source, chosen, tuple(name for name in source.names if name not in left_out))
+
+
+def written(settings: Settings, found: dict[str, Any], tables: dict[str, Iterable[tuple]], sheets) -> None:
+    """Writes the folder of the report where one is asked for, and says so."""
+    from trainers.runs import doctor_folder
+
+    if settings.output:
+        names = doctor_folder.write(settings.output, found, tables, sheets)
+        print(f"\nWritten to {settings.output}: {', '.join(names)}")
+    else:
+        more = ", with contact sheets" if settings.source else ""
+        print(f"\nNothing was written; --output=DIR writes all of it there{more}.")
+
+
+def tables(seen, findings) -> dict[str, Iterable[tuple]]:
+    """The rows of each CSV file, its head first."""
+    bad = [(part.name, part.split.locate(i), why) for part in seen.parts for i, why in part.scan.bad.items()]
+    return {
+        "findings.csv": [("level", "check", "split", "image", "detail")]
+        + [(finding.level, finding.check, *image) for finding in findings for image in finding.images],
+        "duplicates.csv": [("group", "kind", "distance", "source", "split", "image", "label"), *duplicates_of(seen)],
+        "bad_images.csv": [("split", "image", "reason"), *bad],
+    }
+
+
+def duplicates_of(seen) -> Iterable[tuple]:
+    """A row for each image of each group; kind and distance are to the group's first."""
+    for number, group in enumerate(seen.groups, 1):
+        for place, member in enumerate(group):
+            part = seen.part(member.part)
+            kind = member.kind if place else "first"
+            where = part.source.name, part.name, part.split.locate(member.example), part.words(member.example)
+            yield number, kind, member.distance, *where
+
+
+def sheets(seen, settings: Settings) -> Iterator[tuple[str, Any]]:
+    """The contact sheet of each split: a name that a file can have, and the pixels."""
+    from trainers.data.inspection import contact_sheet
+
+    for number, part in enumerate(seen.parts):
+        plain = "".join(character if character.isalnum() else "_" for character in part.name)
+        yield plain, (contact_sheet.evaluation if number else contact_sheet.training)(part, settings)
+
+
+if __name__ == "__main__":
+    sys.exit(command_line.main(Settings, run, "doctor"))
