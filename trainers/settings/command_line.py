@@ -98,6 +98,7 @@ def help_text(settings_class: type, name: str, about: str) -> str:
     """Usage, the command's description, then every flag under the heading of the group it belongs to."""
     width = min(shutil.get_terminal_size((110, 20)).columns, 120)
     lines = [f"usage: python -m trainers.{name} [--flagfile=FILE] [--flag=value ...]", "", about.strip()]
+    own = {field.name: field for field in dataclasses.fields(settings_class)}  # which may have other defaults
     seen: set[str] = set()
     for group in (*settings_class.__mro__[-2:0:-1], settings_class):
         fields = [f for f in dataclasses.fields(group) if f.name not in seen] if dataclasses.is_dataclass(group) else []
@@ -106,7 +107,7 @@ def help_text(settings_class: type, name: str, about: str) -> str:
         seen |= {field.name for field in fields}
         lines += ["", f"{(group.__doc__ or '').strip().splitlines()[0].rstrip('.')}:"]
         for field in fields:
-            lines += _flag_help(field, width)
+            lines += _flag_help(own[field.name], width)
     return "\n".join(lines)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers import benchmark, evaluate, prepare, pretrain
+from trainers import benchmark, convert, doctor, evaluate, prepare, pretrain
 from trainers.settings import fields, flags, groups
 
 COMMANDS = {
@@ -14,6 +14,8 @@ COMMANDS = {
     "evaluate": evaluate.Settings,
     "benchmark": benchmark.Settings,
     "prepare": prepare.Settings,
+    "doctor": doctor.Settings,
+    "convert": convert.Settings,
 }
 
 
