@@ -67,7 +67,7 @@ ALLOWED = {
         "trainers.settings",
     },
     "trainers/benchmarks": {
-        *("keras", "numpy", "skimage", "tensorflow"),
+        *("keras", "numpy", "skimage", "tensorflow", "tqdm"),
         *(
             "keras_vit",
             "trainers.benchmarks",

@@ -93,16 +93,14 @@ def test_formats_that_cannot_hold_a_model_say_why_and_which_can(name, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_pairs_of_formats_lead_to_the_same_arrays(tmp_path):
-    """There and on: each format read from each other one."""
+def test_pairs_of_formats_lead_to_the_same_model(tmp_path):
+    """There and on. Arrays may differ: big_vision's class token has its position added to it."""
     model = load("vit_token.npz")
+    images = images_for(model)
     for first, second in itertools.permutations(FILES["vit_token.npz"][1], 2):
-        direct = arrays_of(save(model, tmp_path / "direct", second))
         through = weights.load(save(model, tmp_path / "first", first))
-        indirect = arrays_of(save(through, tmp_path / "second", second))
-        assert sorted(direct) == sorted(indirect)
-        for name, array in direct.items():
-            np.testing.assert_allclose(indirect[name], array, rtol=0, atol=1e-6)
+        other = weights.load(save(through, tmp_path / "second", second))
+        np.testing.assert_allclose(other(images), model(images), rtol=0, atol=1e-5)
 
 
 ARCHITECTURES = st.fixed_dictionaries(
@@ -220,7 +218,7 @@ def test_what_stands_in_the_configuration_reaches_the_model(tmp_path):
     [
         ({"hidden_act": "relu"}, "relu.*gelu"),
         ({"num_attention_heads": 5}, "48.*5 heads"),
-        ({"hidden_size": 64}, r"\(48, 3, 8, 8\)"),
+        ({"hidden_size": 64}, r"\(1, 1, 48\).*\(1, 1, 64\)"),
         ({"num_hidden_layers": 4}, "block_3"),
         ({"num_hidden_layers": 2}, "encoder.layer.2"),
         ({"image_size": 64}, "position"),
