@@ -19,6 +19,7 @@ ALLOWED = {
     "keras_vit/optimization.py": {"keras", "numpy"},
     "keras_vit/multipliers.py": set(),
     "keras_vit/objectives": {"keras", "numpy"},
+    "keras_vit/evaluation": {"keras", "numpy"},
     "keras_vit/weights": {
         *("keras", "numpy", "safetensors"),
         *("keras_vit.preprocessing", "keras_vit.variants", "keras_vit.vit", "keras_vit.weights"),
