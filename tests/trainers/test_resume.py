@@ -97,13 +97,13 @@ def assert_same(result, whole):
 @pytest.mark.parametrize(
     ("step", "event", "resumes_from"),
     [
-        (2, "on_train_batch_end", 0),
+        pytest.param(2, "on_train_batch_end", 0, marks=pytest.mark.slow),
         (4, "on_train_batch_end", 3),
         (8, "on_test_batch_end", 6),
-        (8, "on_epoch_end", 6),
-        (12, "on_epoch_begin", 15),
+        pytest.param(8, "on_epoch_end", 6, marks=pytest.mark.slow),
+        pytest.param(12, "on_epoch_begin", 15, marks=pytest.mark.slow),
         (17, "on_train_batch_end", 15),
-        (20, "on_train_end", 20),
+        pytest.param(20, "on_train_end", 20, marks=pytest.mark.slow),
     ],
 )
 def test_killed_anywhere_it_ends_the_same(step, event, resumes_from, tmp_path, whole, capsys):

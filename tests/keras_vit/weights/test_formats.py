@@ -123,7 +123,7 @@ ARCHITECTURES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(fields=ARCHITECTURES, seed=st.integers(0, 100))
 def test_any_architecture_survives_every_format_that_can_hold_it(fields, seed, tmp_path):
     model = keras_vit.build(keras_vit.Architecture(**fields))
