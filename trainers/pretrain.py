@@ -66,6 +66,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
         BadImage: for the first image that cannot be read, or too many of them.
     """
     from trainers.data import pipeline, sources
+    from trainers.data.augmentation import recipe
     from trainers.engine import runtime
     from trainers.runs import report, training
 
@@ -73,6 +74,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
     where = runtime.start(settings.distribution, settings.precision, settings.seed, settings.logical_cpus, settings.tpu)
     source = sources.open_source(settings)
     check_labels(settings, source)
+    recipe.check(pipeline.preprocessing_for(settings), source.channels, settings)
     architecture = architecture_for(settings, source)
     plan = plan_for(settings, pipeline.training_split(source, settings).size)
     validation, test = splits_of(settings, source)

@@ -36,7 +36,7 @@ def test_every_row_of_the_input_pipeline_is_measured(capsys):
     assert all(value > 0 for value in values.values())
     said = capsys.readouterr().out
     assert "8 images of" in said and "JPEGs of photographs, 500x375" in said and "CPU cores" in said
-    assert f"1.00 x {input_benchmark.BOUND}" in said
+    assert f"1.00 x {input_benchmark.BOUND}" in said and said.count("ms of CPU time") == len(input_benchmark.ROWS)
 
 
 def test_images_of_ones_own_are_taken(tmp_path, capsys, monkeypatch):

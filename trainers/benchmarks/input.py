@@ -5,8 +5,10 @@ import contextlib
 import dataclasses
 import itertools
 import os
+import statistics
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
@@ -49,12 +51,14 @@ def measure(settings, where) -> dict[str, float]:
         print(f"\nImages per second to {settings.image_size} px, batches of {settings.batch_size}, {CPUS} CPU cores")
         print(f"  from {split.size:,} images{size}: {source.name}", flush=True)
         memory = _memory(ROWS["train recipe"](source, settings), count, settings.batch_size)
-        rows = {name: _row(make(source, settings), count) for name, make in ROWS.items()}
-        seconds = timing.in_turns(rows, settings.rounds)
+        rows = {name: _Row(make(source, settings), count) for name, make in ROWS.items()}
+        seconds = timing.in_turns({name: row.measured for name, row in rows.items()}, settings.rounds)
         source.bad.check()
-    speeds = {name: count * settings.batch_size / taken for name, taken in seconds.items()}
+    images = count * settings.batch_size
+    speeds = {name: images / taken for name, taken in seconds.items()}
     for name, speed in speeds.items():
-        print(f"  {name:<36}{speed:8,.0f}  {speed / speeds[BOUND]:6.2f} x {BOUND}")
+        spent = 1000 * statistics.median(rows[name].cpu_seconds[1:]) / images
+        print(f"  {name:<36}{speed:8,.0f}  {speed / speeds[BOUND]:6.2f} x {BOUND}; {spent:.2f} ms of CPU time each")
     for name, mebibytes in memory.items():
         print(f"  {name:<36}{mebibytes:8,.0f}  MiB of this process, train recipe")
     return speeds | memory
@@ -76,18 +80,25 @@ def _opened(settings) -> Iterator[Source]:
         yield dataclasses.replace(made, name=f"JPEGs of photographs, {width}x{height}, quality {photographs.QUALITY}")
 
 
-def _row(batches: tf.data.Dataset, count: int) -> Callable[[], float]:
-    """A function that takes `count` batches and returns the seconds."""
-    # The thread that tunes may take up to a minute to end, for which the next row would wait.
-    options = tf.data.Options()
-    options.autotune.enabled = False
+class _Row:
+    """What makes batches, and the CPU time that it took: on a busy machine the surer number."""
 
-    def measurement():
-        iterator = iter(batches.with_options(options))
+    def __init__(self, batches: tf.data.Dataset, count: int):
+        # The thread that tunes may take up to a minute to end, for which the next row would wait.
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        self._batches = batches.with_options(options)
+        self._count = count
+        self.cpu_seconds: list[float] = []
+
+    def measured(self) -> float:
+        """Takes `count` batches and returns the seconds."""
+        iterator = iter(self._batches)
         _take(iterator, BATCHES_BEFORE)
-        return timing.seconds_of(lambda: _take(iterator, count))
-
-    return measurement
+        begin = time.process_time()
+        seconds = timing.seconds_of(lambda: _take(iterator, self._count))
+        self.cpu_seconds.append(time.process_time() - begin)
+        return seconds
 
 
 def _take(iterator, count: int) -> None:

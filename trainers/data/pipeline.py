@@ -5,7 +5,7 @@ resumed run, or one on other hardware, sees the same data, and no iterator is ev
 
 A batch is a dict: `images` float32 (B, H, W, C), `labels` int (B,) or float32 (B, Y), `weights` float32 (B,), 0 where
 a row only fills up the batch or its image could not be read, and `ids` int64 (B,), the examples' indices in the split.
-Mixed rows have the id of the example that each has most of, and labels (B, Y).
+Mixed rows have the id of their own example, not of the one mixed into it, and labels (B, Y).
 """
 
 import tensorflow as tf
@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_vit.export import preprocessing as test_time
 from keras_vit.preprocessing import Preprocessing
 from trainers.data import batching, cache, class_weights, images, order
-from trainers.data.augmentation import keras_layers, mixing, recipe
+from trainers.data.augmentation import mixing, recipe
 from trainers.data.source import Source, Split, subset
 
 
@@ -52,7 +52,7 @@ class TrainingData:
         self._source = source
         self._settings = settings
         self._preprocessing = preprocessing_for(settings)
-        keras_layers.check(settings, (*self._preprocessing.size, source.channels))
+        recipe.check(self._preprocessing, source.channels, settings)
         self._factor_of = class_weights.factor_of(settings.class_weights, source, self._split)
         self._index_of = order.SAMPLINGS[settings.sampling](self._split, settings.seed)
         self._note = source.bad.watch(settings.train_split, self._uncached, source.channels)

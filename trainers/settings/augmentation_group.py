@@ -42,7 +42,7 @@ class AugmentationSettings:
     randaugment_quirks: bool = setting(
         True,
         "RandAugment as the published recipes ran it: contrast around a constant that depends on the image's size, "
-        "solarize thresholds that wrap at 256, distances in pixels whatever its size. Without: all three mended.",
+        "solarize thresholds that wrap at 256, distances in pixels whatever its size. Without: all of it mended.",
         affects_result=True,
     )
     color_jitter: float = setting(

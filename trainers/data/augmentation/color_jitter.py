@@ -31,6 +31,7 @@ def jitter(image, seed, settings):
     steps = [step for step, width in widths.items() if width]
     if not steps:
         return image
+    image = tf.clip_by_value(image, 0.0, 255.0)  # bicubic crops overshoot
     draws = tf.random.stateless_uniform((len(steps), 2), seed, -1.0, 1.0)
     amounts = draws[:, 0] * [widths[step] for step in steps]
     order = tf.argsort(draws[:, 1])

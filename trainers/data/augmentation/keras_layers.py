@@ -37,7 +37,8 @@ def distort(image, seed, settings):
     """
     for number, call in enumerate(layer_calls.parse(settings.augment_layers)):
         function, _ = _made(call, tuple(image.shape))
-        image = function(image, tf.random.fold_in(seed, number))
+        # Bicubic crops overshoot.
+        image = function(tf.clip_by_value(image, 0.0, 255.0), tf.random.fold_in(seed, number))
     return image
 
 
@@ -107,7 +108,8 @@ def _layer(call):
     """The layer that a call names, made."""
     try:
         kind = getattr(importlib.import_module(call.module), call.name)
-    except (ImportError, AttributeError) as error:
+    # Whatever somebody else's module does when it is imported.
+    except (Exception, SystemExit) as error:
         raise UsageError(f"--augment_layers={call.text}: {_line(error)}{_advice(call)}") from error
     if not (isinstance(kind, type) and issubclass(kind, keras.layers.Layer)):
         raise UsageError(f"--augment_layers={call.text} must name a subclass of keras.layers.Layer; got {kind!r}.")

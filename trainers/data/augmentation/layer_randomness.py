@@ -34,7 +34,8 @@ def replace(layer: keras.layers.Layer, draws: Draws) -> None:
     """Lets a layer, and the layers inside it, draw from `draws`; their own seeds do not count any more.
 
     Reached are attributes that are a `keras.random.SeedGenerator`, a `tf.random.Generator`, or a sampler of KerasCV. A
-    draw inside a loop of the graph gives the same in each round.
+    draw inside a loop of the graph gives the same in each round. Generators of Python's and NumPy's own that a layer
+    keeps are not seen: they would draw once, while the graph is traced, for all images.
     """
     for name, value in list(vars(layer).items()):
         for kind, stand_in in _stand_ins().items():

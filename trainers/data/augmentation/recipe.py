@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from keras_vit.export import preprocessing as test_time
 from trainers.data.augmentation import color_jitter, crops, erasing, keras_layers, randaugment
+from trainers.settings.flags import UsageError
 
 
 def augment(image, seed, channels, preprocessing, settings):
@@ -26,6 +27,23 @@ def augment(image, seed, channels, preprocessing, settings):
         image = distort(image, tf.random.fold_in(seed, number), settings)
     image = test_time.scale(image, preprocessing)
     return erasing.erase(image, tf.random.fold_in(seed, 0), settings)
+
+
+def check(preprocessing, channels: int, settings) -> None:
+    """Raises UsageError for a recipe that such images cannot go through, before any of them is read.
+
+    Args:
+        preprocessing: The model's `Preprocessing`.
+        channels: C.
+        settings: Needs the fields of `AugmentationSettings`.
+    """
+    if channels not in (1, 3):
+        for name in ("randaugment_layers", "color_jitter", "hue_jitter"):
+            if getattr(settings, name):
+                raise UsageError(
+                    f"--{name}={getattr(settings, name)} is for grey and RGB images; these have {channels} channels."
+                )
+    keras_layers.check(settings, (*preprocessing.size, channels))
 
 
 # In this order. Each is `f(image, seed, settings)`, values 0 to 255; without its setting it returns the image itself.
