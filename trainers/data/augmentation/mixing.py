@@ -5,6 +5,8 @@ As in big_vision, the partner of each row is the one before it in the global bat
 
 import tensorflow as tf
 
+from trainers.data.batching import CPUS
+
 
 def mixes(settings) -> bool:
     """Whether rows are mixed at all."""
@@ -27,7 +29,7 @@ def mix(rows, seed, num_classes: int, settings):
         Dict of k rows; labels are float32 (k, Y).
     """
     both = (rows["weights"][1:] > 0) & (rows["weights"][:-1] > 0)
-    images, share = _mixed(rows["images"][1:], rows["images"][:-1], seed, settings)
+    shares, share = _shares(rows["images"].shape[1:3].as_list(), seed, settings)
     kept = tf.where(both, share, 1.0)
     own, other = kept * rows["weights"][1:], (1.0 - kept) * rows["weights"][:-1]
     labels = rows["labels"]
@@ -35,35 +37,59 @@ def mix(rows, seed, num_classes: int, settings):
     weights = own + other
     mixed = own[:, None] * targets[1:] + other[:, None] * targets[:-1]
     return {
-        "images": tf.where(both[:, None, None, None], images, rows["images"][1:]),
+        "images": _each_mixed(rows["images"], both, shares),
         "labels": tf.math.divide_no_nan(mixed, weights[:, None]),
         "weights": weights,
         "ids": rows["ids"][1:],
     }
 
 
-def _mixed(images, partners, seed, settings):
-    """Mixed images, and the share of each that is its own."""
+def _each_mixed(images, both, share):
+    """Each image but the first mixed with the one before it.
+
+    One by one, because what comes in between then stays in the processor's cache; in parallel by tf.data.
+
+    Args:
+        images: (k + 1, h, w, C).
+        both: bool (k,), which are to be mixed.
+        share: (h, w, 1) or (1, 1, 1): of each pixel, how much is to be the image's own.
+    """
+
+    def one(place):
+        own = tf.where(both[place], share, 1.0)
+        return own * images[place + 1] + (1.0 - own) * images[place]
+
+    count = images.shape[0] - 1
+    mixed = tf.data.Dataset.range(count).map(one, CPUS, deterministic=True)
+    return mixed.batch(count, drop_remainder=True).get_single_element()
+
+
+def _shares(size: list[int], seed, settings):
+    """How much of each pixel (h, w, 1) or (1, 1, 1) is an image's own, and how much of the image, a scalar."""
     if not settings.cutmix:
-        return _mixup(images, partners, seed, settings.mixup)
+        return _mixup(seed, settings.mixup)
     if not settings.mixup:
-        return _cutmix(images, partners, seed, settings.cutmix)
-    return tf.cond(
+        return _cutmix(size, seed, settings.cutmix)
+    pixels, share = tf.cond(
         tf.random.stateless_uniform((), tf.random.fold_in(seed, 0)) < 0.5,
-        lambda: _mixup(images, partners, seed, settings.mixup),
-        lambda: _cutmix(images, partners, seed, settings.cutmix),
+        lambda: _everywhere(size, *_mixup(seed, settings.mixup)),
+        lambda: _cutmix(size, seed, settings.cutmix),
     )
+    return pixels, share
 
 
-def _mixup(images, partners, seed, concentration: float):
+def _everywhere(size, pixels, share):
+    return tf.broadcast_to(pixels, (*size, 1)), share
+
+
+def _mixup(seed, concentration: float):
     share = beta(seed, concentration)
     share = tf.maximum(share, 1.0 - share)  # so that a row stays more itself than its partner
-    return share * images + (1.0 - share) * partners, share
+    return tf.reshape(share, (1, 1, 1)), share
 
 
-def _cutmix(images, partners, seed, concentration: float):
+def _cutmix(sides: list[int], seed, concentration: float):
     """A rectangle of the image's aspect, its centre anywhere; the share is what the rectangle leaves."""
-    sides = images.shape[1:3].as_list()
     size = tf.constant(sides, tf.float32)
     extent = tf.floor(size * tf.sqrt(1.0 - beta(seed, concentration)))
     centre = tf.floor(size * tf.random.stateless_uniform((2,), tf.random.fold_in(seed, 1)))
@@ -73,8 +99,8 @@ def _cutmix(images, partners, seed, concentration: float):
         & (tf.range(length, dtype=tf.float32) < begin[axis] + extent[axis])
         for axis, length in enumerate(sides)
     ]
-    pasted = (inside[0][:, None] & inside[1][None, :])[:, :, None]
-    return tf.where(pasted, partners, images), 1.0 - tf.reduce_mean(tf.cast(pasted, tf.float32))
+    pasted = tf.cast((inside[0][:, None] & inside[1][None, :])[:, :, None], tf.float32)
+    return 1.0 - pasted, 1.0 - tf.reduce_mean(pasted)
 
 
 def beta(seed, concentration: float):
