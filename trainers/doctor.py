@@ -77,6 +77,7 @@ def inspect_machine(settings: Settings) -> dict[str, Any]:
     """Prints what a run would find on this machine, writes it where asked, and returns it."""
     from trainers.runs import environment
 
+    make_output(settings)
     found = {"environment": environment.report(settings.data_dir)}
     print(environment.text(found["environment"]))
     written(settings, found, {}, ())
@@ -85,29 +86,37 @@ def inspect_machine(settings: Settings) -> dict[str, Any]:
 
 def inspect_source(settings: Settings) -> dict[str, Any]:
     """Prints what is found in a source, writes it where asked, and returns it."""
-    from trainers.data import sources
-    from trainers.data.inspection import checks, figures, speed, subject
+    from trainers.data import pipeline, sources
+    from trainers.data.inspection import checks, figures, speed, subject, tables
     from trainers.runs import folder
 
     source, others = opened(sources, settings), {}
     for name in filter(None, settings.against.split(",")):
-        others[name] = opened(sources, dataclasses.replace(settings, source=name, against="", output=""))
+        others[name] = other = opened(sources, dataclasses.replace(settings, source=name, against="", output=""))
+        if is_same(source, other):
+            raise flags.UsageError(f"--against={name} is the --source itself, and has all of its images.")
     names = splits_of(settings, source)
+    settings_of_run = dataclasses.replace(settings, train_split=names[0])
+    # Flags that do not fit the source are told before hours of looking, and nothing is read for that into memory.
+    pipeline.TrainingData(source, dataclasses.replace(settings_of_run, cache="none"))
+    make_output(settings)
     seen = subject.look_at(source, names, others)
     findings = checks.findings(seen, settings)
-    images_per_second = speed.images_per_second(source, dataclasses.replace(settings, train_split=names[0]))
-    print(figures.text(seen, findings, SHOWN))
+    print(figures.text(seen, findings, SHOWN), flush=True)
+    images_per_second = speed.images_per_second(
+        pipeline.TrainingData(source, settings_of_run), settings_of_run.batch_size
+    )
     print(f"\nTraining pipeline by itself: {images_per_second:,.0f} images/s of {names[0]} with these flags")
     found = {
         "versions": folder.versions(),
         "flags": flags.to_flagfile(settings).splitlines(),
         "source": source.name,
         "splits": {part.name: figures.of_part(part) for part in seen.parts},
-        "against": {f"{part.source.name} {part.name}": figures.of_part(part) for part in seen.against},
-        "findings": [dataclasses.asdict(finding) for finding in findings],
+        "against": {part.title: figures.of_part(part) for part in seen.against},
+        "findings": [finding.plain() for finding in findings],
         "images_per_second": round(images_per_second, 1),
     }
-    written(settings, found, tables(seen, findings), sheets(seen, settings))
+    written(settings, found, tables.tables(seen, findings), sheets(seen, settings))
     return found
 
 
@@ -116,6 +125,14 @@ def opened(sources, settings: Settings):
     source = sources.open_source(settings)
     source.ready()
     return source
+
+
+def is_same(source, other) -> bool:
+    """Whether two sources are one under two names: the same examples, not only by their names, in the same place."""
+    if not source.fingerprint or source.fingerprint != other.fingerprint:
+        return False
+    places = [next(iter(each.splits.values())).locate(0) for each in (source, other)]
+    return os.path.realpath(places[0]) == os.path.realpath(places[1])
 
 
 def splits_of(settings: Settings, source) -> list[str]:
@@ -140,6 +157,14 @@ def splits_of(settings: Settings, source) -> list[str]:
     return distinct(source, chosen, tuple(name for name in source.names if name not in left_out))
 
 
+def make_output(settings: Settings) -> None:
+    """Makes the folder of the report where one is asked for."""
+    from trainers.runs import doctor_folder
+
+    if settings.output:
+        doctor_folder.make(settings.output)
+
+
 def written(settings: Settings, found: dict[str, Any], tables: dict[str, Iterable[tuple]], sheets) -> None:
     """Writes the folder of the report where one is asked for, and says so."""
     from trainers.runs import doctor_folder
@@ -150,27 +175,6 @@ def written(settings: Settings, found: dict[str, Any], tables: dict[str, Iterabl
     else:
         more = ", with contact sheets" if settings.source else ""
         print(f"\nNothing was written; --output=DIR writes all of it there{more}.")
-
-
-def tables(seen, findings) -> dict[str, Iterable[tuple]]:
-    """The rows of each CSV file, its head first."""
-    bad = [(part.name, part.split.locate(i), why) for part in seen.parts for i, why in part.scan.bad.items()]
-    return {
-        "findings.csv": [("level", "check", "split", "image", "detail")]
-        + [(finding.level, finding.check, *image) for finding in findings for image in finding.images],
-        "duplicates.csv": [("group", "kind", "distance", "source", "split", "image", "label"), *duplicates_of(seen)],
-        "bad_images.csv": [("split", "image", "reason"), *bad],
-    }
-
-
-def duplicates_of(seen) -> Iterable[tuple]:
-    """A row for each image of each group; kind and distance are to the group's first."""
-    for number, group in enumerate(seen.groups, 1):
-        for place, member in enumerate(group):
-            part = seen.part(member.part)
-            kind = member.kind if place else "first"
-            where = part.source.name, part.name, part.split.locate(member.example), part.words(member.example)
-            yield number, kind, member.distance, *where
 
 
 def sheets(seen, settings: Settings) -> Iterator[tuple[str, Any]]:

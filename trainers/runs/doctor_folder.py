@@ -1,18 +1,21 @@
 """The folder of a data doctor's report."""
 
 import csv
-import io
+import functools
+import json
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import tensorflow as tf
 
-from trainers.engine.checkpoint import reason
+from trainers.engine.checkpoint import Unwritable, reason
 from trainers.runs import folder
 
 REPORT = "doctor.json"
 SHEET = "contact_sheet_"
+
+_PROBE = ".probe"  # a file that is made and removed, to see whether one can be
 
 
 def check(path: str) -> None:
@@ -30,6 +33,22 @@ def check(path: str) -> None:
         )
 
 
+def make(path: str) -> None:
+    """Makes a folder, and tries whether it takes a file.
+
+    Raises:
+        ValueError: if it does not.
+    """
+    try:
+        tf.io.gfile.makedirs(path)
+        folder.write_text(os.path.join(path, _PROBE), "")
+        tf.io.gfile.remove(os.path.join(path, _PROBE))
+    except Unwritable as error:
+        raise ValueError(f"--output={path} takes no files: {error}") from error
+    except (OSError, tf.errors.OpError) as error:
+        raise ValueError(f"--output={path} cannot be written: {reason(error)}.") from error
+
+
 def write(
     path: str,
     found: Mapping[str, Any],
@@ -38,8 +57,10 @@ def write(
 ) -> list[str]:
     """Writes a report, in the place of an earlier one, and returns the names of its files.
 
+    What the earlier one says that it wrote is removed where it is not written again; other files stay.
+
     Args:
-        path: The folder, made if need be.
+        path: The folder, which `make` has made.
         found: For doctor.json, which is written last.
         tables: By name of a file, its rows, the head first.
         sheets: Name and pixels, uint8 (H, W, 3), of each contact sheet.
@@ -47,22 +68,36 @@ def write(
     Raises:
         Unwritable: with the reason.
     """
-    names = []
-    try:
-        tf.io.gfile.makedirs(path)
-        earlier = [name for name in tf.io.gfile.listdir(path) if name.endswith(".csv") or name.startswith(SHEET)]
-    except (OSError, tf.errors.OpError) as error:
-        raise ValueError(f"--output={path} cannot be written: {reason(error)}.") from error
+    earlier, names = _written_before(path), []
     for name, rows in tables.items():
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        folder.write_text(os.path.join(path, name), text.getvalue())
+        folder.replace_with(os.path.join(path, name), functools.partial(_write_rows, rows))
         names.append(name)
     for name, pixels in sheets:
         names.append(f"{SHEET}{name}.png")
-        png = tf.io.encode_png(pixels)
-        folder.replace_with(os.path.join(path, names[-1]), lambda file, png=png: tf.io.write_file(file, png))  # type: ignore[misc]
+        folder.replace_with(os.path.join(path, names[-1]), functools.partial(_write_bytes, tf.io.encode_png(pixels)))
     folder.write_json(os.path.join(path, REPORT), {**found, "files": names})
-    for name in set(earlier) - set(names):
-        tf.io.gfile.remove(os.path.join(path, name))
+    for name in earlier - set(names):
+        if tf.io.gfile.exists(os.path.join(path, name)):
+            tf.io.gfile.remove(os.path.join(path, name))
     return [REPORT, *names]
+
+
+def _written_before(path: str) -> set[str]:
+    """The files that the report in a folder says it consists of; none where it cannot be read."""
+    try:
+        with tf.io.gfile.GFile(os.path.join(path, REPORT), "r") as file:
+            names = json.loads(file.read())["files"]
+        return {
+            name for name in names if name.endswith(".csv") or name.startswith(SHEET) if os.path.basename(name) == name
+        }
+    except (OSError, tf.errors.OpError, ValueError, KeyError, TypeError, AttributeError):
+        return set()
+
+
+def _write_rows(rows: Iterable[tuple], path: str) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def _write_bytes(data: Any, path: str) -> None:
+    tf.io.write_file(path, data)

@@ -17,6 +17,7 @@ def findings(subject: Subject, settings) -> list[Finding]:
 
 # Each is `f(subject, settings)` and yields `Finding`s.
 CHECKS = {
+    "has no labels": label_checks.hidden,
     "bad images": image_checks.bad_images,
     "leakage": duplicate_checks.leakage,
     "overlap with another source": duplicate_checks.overlap,

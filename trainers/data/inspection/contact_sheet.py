@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -27,21 +27,13 @@ def training(part: Part, settings) -> np.ndarray:
         settings: As of `pipeline.TrainingData`. What is mixed with what is not as in training, for only these images
             are there.
     """
-    source, names = _some(part, 2 * COLUMNS)
-    if not names:
-        return _stacked([])
     fixed = {"train_split": "some", "subset": None, "shuffle": False, "sampling": "natural", "class_weights": "none"}
-    settings = dataclasses.replace(settings, **fixed, batch_size=len(names), cache="none")
-    preprocessing = pipeline.preprocessing_for(settings)
-    plain = next(iter(pipeline.EvaluationData(source, "some", len(names), preprocessing).batches()))
-    batches = [plain, *pipeline.TrainingData(source, settings).batches().take(DRAWS)]
-    tiles = [_tiles(batch, preprocessing) for batch in batches]
-    rows: list[np.ndarray] = []
-    for begin in range(0, len(names), COLUMNS):
-        some = slice(begin, begin + COLUMNS)
-        rows += [_row(version[some]) for version in tiles]
-        rows += _words(names[some], tiles[0].shape[2])
-    return _stacked(rows)
+
+    def augmented(source: Source, count: int):
+        changed = dataclasses.replace(settings, **fixed, batch_size=count, cache="none")
+        return pipeline.TrainingData(source, changed).batches().take(DRAWS)
+
+    return _sheet(part, 2 * COLUMNS, settings, augmented)
 
 
 def evaluation(part: Part, settings) -> np.ndarray:
@@ -51,17 +43,23 @@ def evaluation(part: Part, settings) -> np.ndarray:
         part: The split; with no image that can be read the sheet is white.
         settings: Needs image_size, resize, antialias and test_crop.
     """
-    source, names = _some(part, 4 * COLUMNS)
+    return _sheet(part, 4 * COLUMNS, settings, lambda source, count: ())
+
+
+def _sheet(part: Part, most: int, settings, further: Callable[[Source, int], Iterable]) -> np.ndarray:
+    """Images as they are at test time, and below each as in further batches, made of a source and their number."""
+    source, names = _some(part, most)
     if not names:
-        return _stacked([])
+        return np.full((LEAST, LEAST, 3), 255, "uint8")
     preprocessing = pipeline.preprocessing_for(settings)
-    batch = next(iter(pipeline.EvaluationData(source, "some", len(names), preprocessing).batches()))
-    tiles = _tiles(batch, preprocessing)
+    plain = pipeline.EvaluationData(source, "some", len(names), preprocessing).batches()
+    tiles = [_tiles(batch, preprocessing) for batch in (*plain, *further(source, len(names)))]
     rows: list[np.ndarray] = []
     for begin in range(0, len(names), COLUMNS):
         some = slice(begin, begin + COLUMNS)
-        rows += [_row(tiles[some]), *_words(names[some], tiles.shape[2])]
-    return _stacked(rows)
+        rows += [_row(version[some]) for version in tiles]
+        rows += _words(names[some], tiles[0].shape[2])
+    return np.concatenate(rows)
 
 
 def _some(part: Part, most: int) -> tuple[Source, list[str]]:
@@ -98,8 +96,3 @@ def _words(names: Sequence[str], width: int) -> list[np.ndarray]:
     if not captions.available():
         return []
     return [captions.strip([*names, *[""] * (COLUMNS - len(names))], width + GAP)]
-
-
-def _stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """Rows one below the other; where there are none, a white patch."""
-    return np.concatenate(rows) if rows else np.full((LEAST, LEAST, 3), 255, "uint8")

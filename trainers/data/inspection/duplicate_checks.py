@@ -1,11 +1,13 @@
 """Checks of images that are there twice: in one split, in two, under two labels, or in another source too."""
 
 import collections
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
-from trainers.data.inspection.duplicates import Group, Member
-from trainers.data.inspection.findings import Finding, counted
-from trainers.data.inspection.subject import Part, Subject
+from trainers.data.inspection.duplicates import EXACT, Group, Link, Member
+from trainers.data.inspection.findings import Finding, Row, counted
+from trainers.data.inspection.subject import Subject
 
 # Share of a split above which images that are there twice change what is learned.
 MANY = 0.01
@@ -16,6 +18,14 @@ RELATIONS = {
     "near": "nearly the same",
     "mirrored": "nearly mirror images",
 }
+
+
+class Pair(NamedTuple):
+    """An image, one before it, and how they are related."""
+
+    member: Member
+    other: Member
+    link: Link
 
 
 def leakage(subject: Subject, settings) -> Iterator[Finding]:
@@ -30,7 +40,8 @@ def leakage(subject: Subject, settings) -> Iterator[Finding]:
                     f"{counted(len(pairs), 'image')} of the {part.split.size:,} of {part.name} that {other.name} has "
                     f"too: {_relations(pairs)}.",
                     f"Remove them from {other.name}, or {part.name} tells how well the model remembers.",
-                    _shown(subject, pairs),
+                    len(pairs),
+                    functools.partial(_shown, subject, pairs),
                 )
 
 
@@ -43,11 +54,12 @@ def overlap(subject: Subject, settings) -> Iterator[Finding]:
                 yield Finding(
                     "error" if earlier == 0 else "warning",
                     "overlap with another source",
-                    f"{counted(len(pairs), 'image')} of the {part.split.size:,} of {title(part)} that "
+                    f"{counted(len(pairs), 'image')} of the {part.split.size:,} of {part.title} that "
                     f"{other.name} of {other.source.name} has too: {_relations(pairs)}.",
                     "Before training on one to be evaluated on the other, remove them; the paper removes them from its "
                     "pre-training data (section 4.1).",
-                    _shown(subject, pairs),
+                    len(pairs),
+                    functools.partial(_shown, subject, pairs),
                 )
 
 
@@ -62,75 +74,75 @@ def within(subject: Subject, settings) -> Iterator[Finding]:
                 f"{counted(len(pairs), 'image')} of the {part.split.size:,} of {part.name} beyond the first of "
                 f"their kind: {_relations(pairs)}.",
                 "Remove them: each counts for more than the others, in training as in evaluation.",
-                _shown(subject, pairs),
+                len(pairs),
+                functools.partial(_shown, subject, pairs),
             )
 
 
 def two_labels(subject: Subject, settings) -> Iterator[Finding]:
     """Images that are there under different labels."""
+    every = [*_under_other_labels(subject)]
     for kind, level in {"exact": "warning", "near": "note"}.items():
-        pairs = []
-        for group in subject.groups:
-            own = [member for member in group if member.part < len(subject.parts)]
-            for member, first, found in _related(own, own):
-                labels = [subject.part(each.part).labels(each.example) for each in (first, member)]
-                if found == kind and labels[0] != labels[1]:
-                    pairs.append((member, first, found))
+        pairs = [pair for pair in every if pair.link.kind == kind]
         if pairs:
             yield Finding(
                 level,
                 "two labels",
                 f"{counted(len(pairs), 'image')} {RELATIONS[kind]} as another, under another label.",
                 "Decide which is right; or if both are, let the task have several labels per image.",
-                _shown(subject, pairs),
+                len(pairs),
+                functools.partial(_shown, subject, pairs),
             )
 
 
-def title(part: Part) -> str:
-    """A split of another source."""
-    return f"{part.source.name} {part.name}"
-
-
-Pair = tuple[Member, Member, str]
+def _under_other_labels(subject: Subject) -> Iterator[Pair]:
+    """Each image with the closest before it that has other labels."""
+    for group in subject.groups:
+        own = [member for member in group.members if member.part < len(subject.parts)]
+        firsts = _firsts(own)
+        for member in own:
+            labels = subject.labels(member)
+            yield from [pair for pair in _linked(group, member, firsts) if subject.labels(pair.other) != labels][:1]
 
 
 def _pairs(groups: Sequence[Group], earlier: int, later: int) -> list[Pair]:
-    """Each image of the later part with the closest of the earlier, in the same group, and how they are related."""
+    """Each image of the later part that is linked to some of the earlier (if that is the same, to some before it)."""
     found: list[Pair] = []
     for group in groups:
-        first = [member for member in group if member.part == earlier]
-        if first:
-            found += _related([member for member in group if member.part == later], first)
+        firsts = _firsts([member for member in group.members if member.part == earlier])
+        if firsts:
+            for member in group.members:
+                if member.part == later:
+                    found += _linked(group, member, firsts)[:1]
     return found
 
 
-def _related(members: Sequence[Member], others: Sequence[Member]) -> Iterator[Pair]:
-    """Each member with one of the others, of those before it where it is among them, and how they are related."""
-    first_with: dict[int, Member] = {}
-    for other in others:
-        first_with.setdefault(other.pixels, other)
-    for member in members:
-        same = first_with.get(member.pixels)
-        if same is not None and same != member:
-            yield member, same, "exact"
-        elif others[0] != member:
-            kinds = {member.kind, others[0].kind}
-            yield member, others[0], "mirrored" if len(kinds) > 1 and "mirrored" in kinds else "near"
+def _firsts(members: Sequence[Member]) -> dict[int, Member]:
+    """By their pixels, the first of some members."""
+    return {member.pixels: member for member in reversed(members)}
+
+
+def _linked(group: Group, member: Member, firsts: Mapping[int, Member]) -> list[Pair]:
+    """A member with each of `firsts` that lies before it and is directly linked to it, the closest first."""
+    links = {member.pixels: EXACT, **group.links.get(member.pixels, {})}
+    pairs = [Pair(member, firsts[pixels], link) for pixels, link in links.items() if pixels in firsts]
+    kinds = [*RELATIONS]
+    return sorted(
+        (pair for pair in pairs if pair.other < member),
+        key=lambda pair: (kinds.index(pair.link.kind), pair.link.distance, pair.other),
+    )
 
 
 def _relations(pairs: Sequence[Pair]) -> str:
-    kinds = collections.Counter(kind for *_, kind in pairs)
+    kinds = collections.Counter(pair.link.kind for pair in pairs)
     return ", ".join(f"{kinds[kind]:,} {words}" for kind, words in RELATIONS.items() if kinds[kind])
 
 
-def _shown(subject: Subject, pairs: Sequence[Pair]) -> tuple[tuple[str, str, str], ...]:
-    rows = []
-    for member, other, kind in pairs:
+def _shown(subject: Subject, pairs: Sequence[Pair]) -> Iterator[Row]:
+    for member, other, link in pairs:
         part, of = subject.part(member.part), subject.part(other.part)
-        detail = f"{kind}: {of.split.locate(other.example)}"
+        how = link.kind if link == EXACT else f"{link.kind}, {counted(link.distance, 'bit')}"
         labels = part.words(member.example), of.words(other.example)
-        detail += f"; labels {labels[0]} and {labels[1]}" if labels[0] != labels[1] else ""
-        rows.append(
-            (part.name if member.part < len(subject.parts) else title(part), part.split.locate(member.example), detail)
-        )
-    return tuple(rows)
+        differing = f"; labels {labels[0]} and {labels[1]}" if labels[0] != labels[1] else ""
+        name = part.name if member.part < len(subject.parts) else part.title
+        yield name, part.split.locate(member.example), f"{how}: {of.split.locate(other.example)}{differing}"

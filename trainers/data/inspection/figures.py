@@ -23,7 +23,7 @@ def of_part(part: Part) -> dict[str, Any]:
         shapes = {"height": heights, "width": widths, "longest_aspect": round(float(aspects(part).max()), 3)}
     return {
         "images": part.split.size,
-        "bad": len(part.scan.bad),
+        "bad": len(part.scan.unreadable),
         "blank": int(part.scan.blank.sum()),
         **shapes,
         "formats": _kinds(part, 0, image_kinds.FORMATS),
@@ -68,7 +68,7 @@ def images_table(subject: Subject) -> str:
             for side in ("height", "width")
         ]
         kinds = listed(f"{count:,} {name}" for name, count in (found["formats"] | _unusual(found["modes"])).items())
-        title = part.name if part.source is subject.source else f"{part.source.name} {part.name}"
+        title = part.name if part.source is subject.source else part.title
         rows.append((title, f"{part.split.size:,}", f"{found['bad']:,}", *sides, kinds, f"{part.scan.seconds:,.0f} s"))
     return _aligned(rows)
 
@@ -99,12 +99,12 @@ def findings_text(findings: list[Finding], shown: int) -> str:
     lines = []
     for finding in findings:
         lines += ["", f"{finding.level.upper()}  {finding.check}: {finding.text}", f"    {finding.advice}"]
-        for split, place, detail in finding.images[:shown]:
+        for split, place, detail in finding.first(shown):
             lines.append(
                 f"    - {place if place.startswith(split) else f'{split}: {place}'}" + f" ({detail})" * bool(detail)
             )
-        if len(finding.images) > shown:
-            lines.append(f"    - and {len(finding.images) - shown:,} more")
+        if finding.count > shown:
+            lines.append(f"    - and {finding.count - shown:,} more")
     return "\n".join(lines[1:]) or "nothing to complain of"
 
 

@@ -1,9 +1,14 @@
-"""What the data doctor finds: the table of its checks, and the order in which it reports them."""
+"""What the data doctor finds, the order in which it reports that, and the words for numbers and names."""
 
 import dataclasses
-from collections.abc import Iterable
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Any
 
 LEVELS = ("error", "warning", "note")
+KEPT = 100  # images of a finding that doctor.json names
+
+Row = tuple[str, str, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,14 +21,25 @@ class Finding:
         check: Which check found it.
         text: What is the matter, with numbers.
         advice: What to do.
-        images: Split, place and detail of each image that it is about; few of them are printed.
+        count: Number of images that it names.
+        images: Gives split, place and detail of each of them. Made when asked for: there may be millions.
     """
 
     level: str
     check: str
     text: str
     advice: str
-    images: tuple[tuple[str, str, str], ...] = ()
+    count: int = 0
+    images: Callable[[], Iterable[Row]] = tuple
+
+    def first(self, most: int) -> list[Row]:
+        """The first few images."""
+        return [*itertools.islice(self.images(), most)]
+
+    def plain(self) -> dict[str, Any]:
+        """For doctor.json: of the images, how many there are and the first."""
+        words = {name: getattr(self, name) for name in ("level", "check", "text", "advice", "count")}
+        return words | {"images": self.first(KEPT)}
 
 
 def by_severity(findings: Iterable[Finding]) -> list[Finding]:

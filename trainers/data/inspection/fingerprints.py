@@ -16,10 +16,10 @@ SIDE = 8  # differences of a hash, in rows and columns
 DETAIL, COLOURS = 2 * SIDE, SIDE // 2
 MEANS = DETAIL + SIDE + 1  # those in 16 blocks, then those in 9
 
-# Grey levels. An image whose means vary less is blank: its hash would be that of its noise.
+# Levels of 255. An image none of whose channels' means vary more is blank: its hash would be that of its noise.
 BLANK = 1.0
-# Differences count from this share of the means' own spread on. Counted from 0, a plain background would give the bits
-# of its compression noise.
+# Differences count from this share of the spread of the means in grey on. Counted from 0, a plain background would give
+# the bits of its compression noise; so would colours of one grey, which are taken for as flat as a blank image.
 RISE = 0.1
 
 _GREY = np.array([0.299, 0.587, 0.114], "float32")  # Rec. 601, as in decoding
@@ -33,7 +33,8 @@ class Fingerprints(NamedTuple):
         mirrored: uint64 (N, 2): what `hashes` would be if left and right changed places.
         details: uint8 (N, 16, 16): the image in grey.
         colours: uint8 (N, 4, 4, 3).
-        spread: float32 (N,): how much the means vary, as a standard deviation.
+        spread: float32 (N,): how much the means vary over the image, as a standard deviation, in the channel in which
+            they do most.
     """
 
     hashes: np.ndarray
@@ -81,13 +82,19 @@ def reduced(pixels):
 def fingerprints(means: np.ndarray) -> Fingerprints:
     """Those of images from their block means, float32 (N, 25, 25, 3)."""
     count, small = len(means), means[:, :DETAIL, :DETAIL]
-    spread = small.reshape(count, -1).std(axis=1)
-    rise = RISE * spread[:, None, None]
+    spread = small.std(axis=(1, 2)).max(axis=-1)  # not over channels too: a red image varies among them
+    grey = small @ _GREY
+    rise = RISE * np.maximum(grey.std(axis=(1, 2)), BLANK)[:, None, None]
     flipped = np.concatenate([means[:, :, DETAIL - 1 :: -1], means[:, :, : DETAIL - 1 : -1]], axis=2)
     block = DETAIL // COLOURS
     colours = small.reshape(count, COLOURS, block, COLOURS, block, 3).mean(axis=(2, 4))
-    details = (small @ _GREY).round().astype("uint8")
-    return Fingerprints(_hashes(means, rise), _hashes(flipped, rise), details, colours.round().astype("uint8"), spread)
+    return Fingerprints(
+        _hashes(means, rise),
+        _hashes(flipped, rise),
+        grey.round().astype("uint8"),
+        colours.round().astype("uint8"),
+        spread,
+    )
 
 
 def _hashes(means: np.ndarray, rise: np.ndarray) -> np.ndarray:

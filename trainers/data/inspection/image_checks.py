@@ -1,11 +1,13 @@
 """Checks of the images of each split, one by one."""
 
-from collections.abc import Iterator
+import functools
+import math
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from trainers.data.inspection import image_kinds
-from trainers.data.inspection.findings import Finding, counted
+from trainers.data.inspection.findings import Finding, Row, counted
 from trainers.data.inspection.subject import Part, Subject
 
 # Times as long as wide. A square crop of more leaves out most, and a resize to a square distorts beyond recognition.
@@ -15,20 +17,32 @@ LONG = 4.0
 def bad_images(subject: Subject, settings) -> Iterator[Finding]:
     """Those that cannot be read."""
     for part in subject.parts:
-        bad, size = part.scan.bad, part.split.size
-        if not bad:
+        bad, size = part.scan.unreadable, part.split.size
+        if not len(bad):
             continue
         too_many = len(bad) > settings.max_bad_share * size
         stops = settings.on_bad_image == "fail" or too_many
-        skip = "--on_bad_image=skip leaves them out" + f", with --max_bad_share above {len(bad) / size:.3g}" * too_many
+        least = math.ceil(len(bad) / size * 1e4) / 1e4  # not rounded to what would be too little
+        skip = "--on_bad_image=skip leaves them out" + f", with --max_bad_share={least:g} or more" * too_many
         yield Finding(
             "error" if stops else "warning",
             "bad images",
             f"{counted(len(bad), 'image')} of the {size:,} of {part.name} cannot be read"
             + ("; a run with these flags would stop." if stops else "; they are left out."),
             f"Mend or remove them; or {skip}.",
-            tuple((part.name, part.split.locate(index), reason) for index, reason in bad.items()),
+            *_images(part, part.name, bad, part.scan.reason),
         )
+    for part in subject.against:
+        bad = part.scan.unreadable
+        if len(bad):
+            yield Finding(
+                "warning",
+                "bad images",
+                f"{counted(len(bad), 'image')} of the {part.split.size:,} of {part.title} cannot be read, and could "
+                "not be compared.",
+                "Mend them, to be sure that they are not among the others.",
+                *_images(part, part.title, bad, part.scan.reason),
+            )
 
 
 def blank(subject: Subject, settings) -> Iterator[Finding]:
@@ -42,7 +56,7 @@ def blank(subject: Subject, settings) -> Iterator[Finding]:
                 f"{counted(len(found), 'image')} of {part.name} with one colour and next to nothing else; not "
                 "compared with others.",
                 "See whether they are placeholders for images that were not to be had, and remove them.",
-                tuple(_images(part, found, [part.words(index) for index in found.tolist()])),
+                *_images(part, part.name, found, part.words),
             )
 
 
@@ -51,13 +65,12 @@ def misnamed(subject: Subject, settings) -> Iterator[Finding]:
     for part in subject.parts:
         found = np.flatnonzero(part.scan.misnamed)
         if len(found):
-            formats = [f"is {image_kinds.FORMATS[kind]}" for kind in part.scan.kinds[found, 0]]
             yield Finding(
                 "note",
                 "wrong extension",
                 f"{counted(len(found), 'image')} of {part.name} whose format is not what the name says.",
                 "Nothing: formats are told by the first bytes, in exported models too. Other programs may stumble.",
-                tuple(_images(part, found, formats)),
+                *_images(part, part.name, found, functools.partial(_format, part)),
             )
 
 
@@ -81,13 +94,12 @@ def long(subject: Subject, settings) -> Iterator[Finding]:
     for part in subject.parts:
         found = np.flatnonzero(aspects(part) > LONG)
         if len(found):
-            shapes = [f"{height} x {width}" for height, width in part.scan.sizes[found]]
             yield Finding(
                 "note",
                 "long images",
                 f"{counted(len(found), 'image')} of {part.name}, more than {LONG:g} times as long as wide.",
                 "Look at the contact sheet: resized to the model's shape, or cropped, they may not show their class.",
-                tuple(_images(part, found, shapes)),
+                *_images(part, part.name, found, functools.partial(_shape, part)),
             )
 
 
@@ -102,7 +114,7 @@ def modes(subject: Subject, settings) -> Iterator[Finding]:
                     f"{mode} images",
                     f"{counted(len(found), 'image')} of {part.name} with {mode}: {remark}.",
                     "Look at some of them; convert them yourself if that is not what you want.",
-                    tuple(_images(part, found, [""] * len(found))),
+                    *_images(part, part.name, found, lambda index: ""),
                 )
 
 
@@ -116,9 +128,24 @@ def aspects(part: Part) -> np.ndarray:
     return part.scan.sizes.max(axis=1) / np.maximum(part.scan.sizes.min(axis=1), 1)
 
 
-def _images(part: Part, indices: np.ndarray, details: list[str]) -> Iterator[tuple[str, str, str]]:
-    for index, detail in zip(indices.tolist(), details, strict=True):
-        yield part.name, part.split.locate(index), detail
+def _images(
+    part: Part, name: str, indices: np.ndarray, detail: Callable[[int], str]
+) -> tuple[int, Callable[[], Iterator[Row]]]:
+    """How many images a finding names, and what gives them."""
+
+    def rows():
+        for index in indices.tolist():
+            yield name, part.split.locate(index), detail(index)
+
+    return len(indices), rows
+
+
+def _format(part: Part, index: int) -> str:
+    return f"is {image_kinds.FORMATS[part.scan.kinds[index, 0]]}"
+
+
+def _shape(part: Part, index: int) -> str:
+    return " x ".join(map(str, part.scan.sizes[index].tolist()))
 
 
 _REMARKS = {

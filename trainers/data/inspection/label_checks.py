@@ -1,12 +1,13 @@
 """Checks of labels: how many examples there are of each class, and what classes are called."""
 
 import collections
+import functools
 import unicodedata
 from collections.abc import Iterator
 
 import numpy as np
 
-from trainers.data.inspection.findings import Finding, counted, listed
+from trainers.data.inspection.findings import Finding, Row, counted, listed
 from trainers.data.inspection.subject import Part, Subject, class_name
 
 FEW = 10  # training examples, below which a class is hardly learned
@@ -78,8 +79,7 @@ def skewed(subject: Subject, settings) -> Iterator[Finding]:
                 "warning",
                 "skewed classes",
                 f"{part.name} has {part.counts[commonest]:,} examples of {names[commonest]}, {ratio:,.0f} times as "
-                f"many as of {names[rarest]}, {part.counts[rarest]:,}. Whoever always says {names[commonest]} has "
-                f"{part.counts[commonest] / part.split.size:.0%} right.",
+                f"many as of {names[rarest]}, {part.counts[rarest]:,}.{_guessing(part, commonest)}",
                 "In training, --sampling=balanced or --class_weights=balanced; in evaluation, see classes one by one.",
             )
 
@@ -94,8 +94,20 @@ def unlabelled(subject: Subject, settings) -> Iterator[Finding]:
                 "no label",
                 f"{counted(len(found), 'example')} of {part.name} without a class.",
                 "Right if they show none of the classes; label them if somebody forgot.",
-                tuple((part.name, part.split.locate(index), "no label") for index in found.tolist()),
+                len(found),
+                functools.partial(_without, part, found),
             )
+
+
+def hidden(subject: Subject, settings) -> Iterator[Finding]:
+    """Splits that were not looked at, for want of labels."""
+    for split in subject.unlabelled:
+        yield Finding(
+            "error" if split.own else "warning",
+            "has no labels",
+            f"{split.title} was not looked at: {split.reason.rstrip('.')}.",
+            "Evaluate on a split whose labels are known." if split.own else "What it shares with others is not known.",
+        )
 
 
 def alike(subject: Subject, settings) -> Iterator[Finding]:
@@ -113,6 +125,19 @@ def alike(subject: Subject, settings) -> Iterator[Finding]:
             )
 
 
+def _guessing(part: Part, label: int) -> str:
+    """What somebody would reach who knows nothing; with several labels per image there is no such share."""
+    if part.source.several_labels:
+        return ""
+    right = part.counts[label] / part.split.size
+    return f" Whoever always says {class_name(part.source, label)} has {right:.0%} right."
+
+
+def _without(part: Part, indices: np.ndarray) -> Iterator[Row]:
+    for index in indices.tolist():
+        yield part.name, part.split.locate(index), "no label"
+
+
 def _spelling(name: str) -> str:
     """A name without what people write now so, now so."""
     plain = unicodedata.normalize("NFKD", name).casefold()
@@ -122,8 +147,3 @@ def _spelling(name: str) -> str:
 
 def _named(subject: Subject, labels: np.ndarray) -> str:
     return listed(class_name(subject.source, label) for label in labels.tolist())
-
-
-def share(part: Part, label: int) -> float:
-    """Of a split's examples, how many have a class."""
-    return float(part.counts[label]) / max(part.split.size, 1)

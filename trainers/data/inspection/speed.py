@@ -3,22 +3,21 @@
 import time
 
 from trainers.data import pipeline
-from trainers.data.source import Source
 
 SECONDS = 3.0
 
 
-def images_per_second(source: Source, settings) -> float:
+def images_per_second(data: pipeline.TrainingData, batch_size: int) -> float:
     """Reads training batches as fast as they come, for a few seconds after the first.
 
     Args:
-        source: Opened source.
-        settings: As of `pipeline.TrainingData`.
+        data: What a run would train on.
+        batch_size: Of its batches.
     """
-    batches = iter(pipeline.TrainingData(source, settings).batches())
+    batches = iter(data.batches())
     next(batches)
     begin, count = time.perf_counter(), 0
     while (seconds := time.perf_counter() - begin) < SECONDS or not count:
         next(batches)
         count += 1
-    return count * settings.batch_size / seconds
+    return count * batch_size / seconds

@@ -2,9 +2,11 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from trainers.data.inspection import duplicates
 from trainers.data.inspection.scan import Scan, scan
@@ -32,6 +34,11 @@ class Part:
     examples: np.ndarray
     classes: np.ndarray
 
+    @property
+    def title(self) -> str:
+        """What it is called among splits of other sources."""
+        return f"{self.source.name} {self.name}"
+
     @functools.cached_property
     def counts(self) -> np.ndarray:
         """int64 (Y,): examples of each class."""
@@ -46,6 +53,20 @@ class Part:
         return ", ".join(class_name(self.source, label) for label in self.labels(index)) or "no label"
 
 
+class Unlabelled(NamedTuple):
+    """A split that cannot be looked at, because its source keeps the labels secret, or has lost them.
+
+    Args:
+        title: What it is called.
+        own: Whether it is of the source that is inspected.
+        reason: What its source says.
+    """
+
+    title: str
+    own: bool
+    reason: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Subject:
     """All that was seen.
@@ -54,11 +75,13 @@ class Subject:
         parts: Splits of the inspected source, the one to train on first.
         against: Splits of the sources that it is held against.
         groups: Images that are the same, or nearly; the number of a member's part counts `parts`, then `against`.
+        unlabelled: Further splits, of any of the sources, that could not be looked at.
     """
 
     parts: list[Part]
     against: list[Part]
     groups: list[duplicates.Group]
+    unlabelled: Sequence[Unlabelled] = ()
 
     @property
     def source(self) -> Source:
@@ -66,6 +89,10 @@ class Subject:
 
     def part(self, number: int) -> Part:
         return [*self.parts, *self.against][number]
+
+    def labels(self, member: duplicates.Member) -> tuple[int, ...]:
+        """The classes of an image of a group."""
+        return self.part(member.part).labels(member.example)
 
 
 def class_name(source: Source, label: int) -> str:
@@ -80,10 +107,48 @@ def look_at(source: Source, names: list[str], others: Mapping[str, Source]) -> S
         source: What is inspected, opened.
         names: Its splits, the one to train on first.
         others: Opened sources to hold it against.
+
+    Raises:
+        ValueError: if the split to train on has no labels.
     """
-    parts = [_part(source, name) for name in names]
-    against = [_part(other, name) for other in others.values() for name in distinct(other, [], other.names)]
-    return Subject(parts, against, duplicates.groups([part.scan for part in (*parts, *against)], len(parts)))
+    wanted = [(source, name) for name in names]
+    wanted += [(other, name) for other in others.values() for name in distinct(other, [], other.names)]
+    labelled, unlabelled = [], []
+    for number, (each, name) in enumerate(wanted):
+        split = each.split(name)
+        try:
+            labelled.append((each, name, split, positives(each, split)))
+        except ValueError as error:
+            if not number:
+                raise
+            unlabelled.append(Unlabelled(name if each is source else f"{each.name} {name}", each is source, str(error)))
+    parts: list[Part] = []
+    for each, name, split, pairs in labelled:
+        parts.append(Part(each, name, split, scan(split, each.channels, f"{each.name} {name}"), *pairs))
+    own = sum(part.source is source for part in parts)
+    groups = duplicates.groups([part.scan for part in parts], own)
+    return Subject(parts[:own], parts[own:], groups, unlabelled)
+
+
+def positives(source: Source, split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs of an example and a class it belongs to; where labels are shares, only that of the largest share.
+
+    Raises:
+        ValueError: if there are no labels.
+    """
+    examples, classes = split.positives()
+    if source.several_labels or (np.diff(examples) > 0).all():
+        return examples, classes
+
+    def largest(index):
+        shares = split.read(index)[1]
+        return index, tf.argmax(shares, output_type=tf.int64), tf.reduce_max(shares) > 0
+
+    rows = tf.data.Dataset.range(split.size).map(largest, tf.data.AUTOTUNE, deterministic=True).ignore_errors()
+    labelled = rows.filter(lambda index, label, there: there).batch(1024)
+    nothing = np.zeros(0, "int64")
+    pairs = [(nothing, nothing), *((index, label) for index, label, _ in labelled.as_numpy_iterator())]
+    return np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs])
 
 
 def distinct(source: Source, chosen: list[str], others: tuple[str, ...]) -> list[str]:
@@ -93,9 +158,3 @@ def distinct(source: Source, chosen: list[str], others: tuple[str, ...]) -> list
         if not any(splits.overlap(source.intervals(name), source.intervals(before)) for before in found):
             found.append(name)
     return found
-
-
-def _part(source: Source, name: str) -> Part:
-    split = source.split(name)
-    seen = scan(split, source.channels, f"{source.name} {name}")
-    return Part(source, name, split, seen, *split.positives())

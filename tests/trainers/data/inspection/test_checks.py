@@ -1,29 +1,33 @@
 """Checks that need no images: labels, and what follows from a scan."""
 
+import dataclasses
+import re
 import types
 
 import numpy as np
 import pytest
 
-from trainers.data.inspection import checks, image_checks, label_checks
+from trainers.data import arrays
+from trainers.data.inspection import image_checks, label_checks
 from trainers.data.inspection.findings import Finding, by_severity, counted, listed
-from trainers.data.inspection.subject import Part, Subject, distinct
+from trainers.data.inspection.subject import Part, Subject, Unlabelled, distinct, look_at, positives
 from trainers.data.source import Source, Split
 
 SETTINGS = types.SimpleNamespace(image_size=(32, 48), on_bad_image="fail", max_bad_share=0.1)
 
 
-def subject(*counts, names=None, unlabelled=0, bad=0):
+def subject(*counts, names=None, unlabelled=0, bad=0, several=False):
     """Splits with so many examples of each class, read in order of their classes."""
     parts = []
-    source = Source("made up", 3, len(counts[0]), names, {})
+    source = Source("made up", 3, len(counts[0]), names, {}, several_labels=several)
     for number, of_classes in enumerate(counts):
         classes = np.repeat(np.arange(len(of_classes)), of_classes)
         size = len(classes) + unlabelled
         split = Split(size, None, None, lambda index: f"place {index}")
         readable = np.arange(size) >= bad
         scan = types.SimpleNamespace(
-            bad={index: "broken" for index in range(bad)},
+            unreadable=np.arange(bad),
+            reason=lambda index: "broken",
             readable=readable,
             sizes=np.tile([[40, 40]], (size, 1)) * readable[:, None],
         )
@@ -51,11 +55,14 @@ def test_few_and_skewed():
     [finding] = label_checks.skewed(subject([100, 10], names=("ant", "bee")), SETTINGS)
     assert "100 examples of ant, 10 times as many as of bee, 10" in finding.text and "91%" in finding.text
     assert found(label_checks.skewed, [0, 0], unlabelled=3) == []
+    [finding] = label_checks.skewed(subject([100, 10], several=True), SETTINGS)
+    assert "Whoever" not in finding.text
 
 
 def test_examples_without_a_label():
     [finding] = label_checks.unlabelled(subject([2, 1], unlabelled=2), SETTINGS)
-    assert [place for _, place, _ in finding.images] == ["place 3", "place 4"]
+    assert [*finding.images()] == [("train", "place 3", "no label"), ("train", "place 4", "no label")]
+    assert finding.count == 2
     assert found(label_checks.unlabelled, [2, 1]) == []
 
 
@@ -87,9 +94,23 @@ def test_names_that_are_alike(names, alike):
 def test_bad_images_are_judged_by_the_flags(policy, share, level):
     settings = types.SimpleNamespace(on_bad_image=policy, max_bad_share=share)
     [finding] = image_checks.bad_images(subject([10, 10], bad=4), settings)
-    assert finding.level == level and len(finding.images) == 4
-    assert ("above 0.2" in finding.advice) == (share == 0.01)
+    assert finding.level == level and finding.count == len([*finding.images()]) == 4
+    assert ("--max_bad_share=0.2 or more" in finding.advice) == (share == 0.01)
     assert not [*image_checks.bad_images(subject([10, 10]), settings)]
+
+
+def test_the_share_of_bad_images_is_rounded_up():
+    settings = types.SimpleNamespace(on_bad_image="skip", max_bad_share=0.01)
+    [finding] = image_checks.bad_images(subject([57], bad=3), settings)
+    assert 3 / 57 <= float(re.search(r"max_bad_share=(\S+)", finding.advice)[1]) < 3 / 57 + 1e-4
+
+
+def test_bad_images_of_other_sources_were_not_compared():
+    settings = types.SimpleNamespace(on_bad_image="fail", max_bad_share=0.1)
+    seen = Subject(subject([10]).parts, subject([10], bad=2).parts, [])
+    [finding] = image_checks.bad_images(seen, settings)
+    assert finding.level == "warning" and "2 images of the 10 of made up train cannot be read" in finding.text
+    assert next(iter(finding.images())) == ("made up train", "place 0", "broken")
 
 
 def test_small_images_by_side():
@@ -109,7 +130,29 @@ def test_words():
         finding.level for finding in by_severity(Finding(level, "", "", "") for level in ("note", "error", "warning"))
     ]
     assert levels == ["error", "warning", "note"]
-    assert all(map(callable, checks.CHECKS.values()))
+
+
+def test_reports_hold_a_few_images_of_each_finding():
+    finding = Finding("note", "long", "text", "advice", 1000, lambda: (("train", str(row), "") for row in range(1000)))
+    assert finding.plain() == {
+        "level": "note",
+        "check": "long",
+        "text": "text",
+        "advice": "advice",
+        "count": 1000,
+        "images": [("train", str(row), "") for row in range(100)],
+    }
+
+
+def test_splits_without_labels():
+    seen = dataclasses.replace(
+        subject([20]),
+        unlabelled=[Unlabelled("test", True, "test[0] has no label."), Unlabelled("other test", False, "it is secret")],
+    )
+    assert [(finding.level, finding.check, finding.text) for finding in label_checks.hidden(seen, SETTINGS)] == [
+        ("error", "has no labels", "test was not looked at: test[0] has no label."),
+        ("warning", "has no labels", "other test was not looked at: it is secret."),
+    ]
 
 
 def test_splits_that_share_no_example():
@@ -119,3 +162,31 @@ def test_splits_that_share_no_example():
     )
     assert distinct(source, [], source.names) == ["some", "rest", "test"]
     assert distinct(source, ["all"], source.names) == ["all", "test"]
+
+
+def test_shares_of_classes_count_by_the_largest():
+    images = np.zeros((4, 8, 8, 3), "uint8")
+    shares = np.array([[0.9, 0.1, 0], [0.1, 0.1, 0.8], [0, 0, 0], [0.4, 0.6, 0]], "float32")
+    split = arrays.from_arrays("train", images, shares)
+    source = Source("made up", 3, 3, None, {"train": split})
+    assert [each.tolist() for each in positives(source, split)] == [[0, 1, 3], [0, 2, 1]]
+    several = dataclasses.replace(source, several_labels=True)
+    assert len(positives(several, split)[0]) == 7
+
+
+def test_a_split_without_labels_is_not_read():
+    def nothing():
+        raise ValueError("test[0] has no label; name another.")
+
+    def unread(index):
+        raise AssertionError
+
+    train = arrays.from_arrays("train", np.zeros((3, 8, 8, 3), "uint8"), np.arange(3))
+    test = Split(3, unread, nothing, str)
+    source = Source("made up", 3, 3, None, {"train": train, "test": test})
+    other = dataclasses.replace(source, name="other")
+    seen = look_at(source, ["train", "test"], {"other": other})
+    assert [part.title for part in (*seen.parts, *seen.against)] == ["made up train", "other train"]
+    assert [(split.title, split.own) for split in seen.unlabelled] == [("test", True), ("other test", False)]
+    with pytest.raises(ValueError, match="has no label"):
+        look_at(source, ["test", "train"], {})

@@ -31,7 +31,15 @@ def pictures(count, seed=0):
 
 
 def shown(groups):
-    return [[(member.part, member.example, member.kind) for member in group] for group in groups]
+    """Part, example, and how it is related to the group's first."""
+    return [
+        [
+            (member.part, member.example, link and link.kind)
+            for member in group.members
+            for link in [group.link(group.members[0], member)]
+        ]
+        for group in groups
+    ]
 
 
 def mirror(means):
@@ -64,6 +72,12 @@ def test_blank_and_unreadable_images_are_in_no_group():
     assert duplicates.groups([scan(means, readable=[False] * 6)], 1) == []
 
 
+def test_plain_colours_are_blank_and_not_near_each_other():
+    colours = np.array([[255, 0, 0], [250, 5, 0], [0, 0, 255], [30, 160, 90]], "float32")
+    plain = scan(np.broadcast_to(colours[:, None, None], (4, 25, 25, 3)))
+    assert plain.blank.all() and duplicates.groups([plain], 1) == []
+
+
 def test_a_small_picture_overrules_the_hash():
     """The same brightness everywhere, but other colours, or one part that is another."""
     means = pictures(1)
@@ -72,6 +86,34 @@ def test_a_small_picture_overrules_the_hash():
     pair = scan(np.concatenate([means, recoloured]))
     assert np.bitwise_count(pair.prints.hashes[0] ^ pair.prints.hashes[1]).sum() <= 6
     assert duplicates.groups([pair], 1) == []
+
+
+def test_images_that_only_others_connect_have_no_link():
+    """A film: each image near the next, the first and the last far apart."""
+    one, other = pictures(2) / 2 + 60
+    steps = np.linspace(0, 1, 60)[:, None, None, None]
+    film = scan((1 - steps) * one + steps * other)
+    [group] = duplicates.groups([film], 1)
+    assert len(group.members) == 60
+    first, last = group.members[0], group.members[-1]
+    assert group.link(first, last) is None and group.link(last, first) is None
+    for before, after in itertools.pairwise(group.members):
+        kind, distance = group.link(before, after)
+        assert (
+            kind == "near"
+            and distance
+            == np.bitwise_count(film.prints.hashes[before.example] ^ film.prints.hashes[after.example]).sum()
+        )
+    assert group.link(first, first) == ("exact", 0)
+
+
+def test_of_many_images_alike_all_pairs_are_linked():
+    """Equal hashes of more images than are compared with their neighbours, the last far from the first."""
+    one = pictures(1)
+    many = scan(np.concatenate([one * (1 - number / 500) for number in range(80)]))
+    assert (many.prints.hashes == many.prints.hashes[0]).all()
+    [group] = duplicates.groups([many], 1)
+    assert all(group.link(*pair) == ("near", 0) for pair in itertools.combinations(group.members, 2))
 
 
 @settings(deadline=None)

@@ -71,6 +71,25 @@ def test_a_plain_background_gives_no_bits_but_an_image_of_one_colour_is_blank():
     assert (blank.spread < BLANK).all() and (found.spread > BLANK).all()
 
 
+def test_images_of_one_colour_are_blank_whichever_it_is():
+    colours = np.array([[255, 0, 0], [0, 0, 255], [30, 160, 90], [128, 128, 128], [254, 255, 1]])
+    plain = np.broadcast_to(colours[:, None, None], (5, 40, 40, 3))
+    noise = np.random.default_rng(0).integers(-3, 4, plain.shape)
+    for images in (plain, (plain + noise).clip(0, 255)):
+        assert (prints(*images.astype("uint8")).spread < BLANK).all()
+    halves = plain[:1].copy()
+    halves[0, :, 20:] = [0, 130, 0]  # as bright in grey
+    assert (prints(*halves.astype("uint8")).spread > BLANK).all()
+
+
+def test_hashes_do_not_depend_on_what_all_of_an_image_is_tinted_with():
+    """Rises count from a share of the spread in grey; with that among channels, a strong tint would hide them."""
+    generator = np.random.default_rng(0)
+    grey = np.kron(generator.integers(0, 20, (8, 8)), np.ones((9, 9)))[..., None]
+    tinted = [(grey + tint).astype("uint8") for tint in ([100, 100, 100], [230, 45, 80])]
+    assert candidates.distances(*prints(*tinted).hashes) <= 1
+
+
 def test_a_digest_is_of_pixels_and_shape():
     image = picture(0, 20, 30)
     same = [tf.io.decode_png(tf.io.encode_png(image, compression=level)) for level in (0, 9)]

@@ -32,10 +32,17 @@ def test_order_is_kept_and_bad_images_are_passed_over():
 
 def test_names_that_promise_another_format():
     png, jpeg = (encode(np.zeros((4, 4, 3), "uint8")).numpy() for encode in (tf.io.encode_png, tf.io.encode_jpeg))
-    names = ["a.png", "b.JPG", "c.jpeg", "d.png", "archive.tar, member e", "f.webp"]
-    found = scan(split_of([png, png, jpeg, jpeg, png, png], names), 3, "these")
-    assert found.misnamed.tolist() == [False, True, False, True, False, True]
-    assert [image_kinds.FORMATS[kind] for kind in found.kinds[:, 0]] == ["PNG", "PNG", "JPEG", "JPEG", "PNG", "PNG"]
+    names = ["archive.tar, member e", "a.png", "b.JPG", "c.jpeg", "d.png", "f.webp"]
+    found = scan(split_of([png, png, png, jpeg, jpeg, png], names), 3, "these")
+    assert found.misnamed.tolist() == [False, False, True, False, True, True]
+    assert [image_kinds.FORMATS[kind] for kind in found.kinds[:, 0]] == ["PNG", "PNG", "PNG", "JPEG", "JPEG", "PNG"]
+
+
+def test_of_many_bad_images_the_first_are_explained(monkeypatch):
+    monkeypatch.setattr("trainers.data.inspection.scan.EXPLAINED", 2)
+    found = scan(split_of([b"<html>"] * 4, [*"abcd"]), 3, "these")
+    assert found.unreadable.tolist() == [0, 1, 2, 3] and found.bad.keys() == {0, 1}
+    assert "HTML" in found.reason(1) and found.reason(2) == "not looked at again"
 
 
 def test_grey_is_compared_with_colour():
