@@ -1,7 +1,6 @@
 """What to do about training that waits for its input."""
 
 import math
-import os
 import sys
 import time
 
@@ -11,6 +10,7 @@ from tqdm import tqdm
 from trainers.data import cache
 from trainers.data.batching import CPUS
 from trainers.data.source import Split
+from trainers.runs import environment
 
 
 class InputWait(keras.callbacks.Callback):
@@ -81,7 +81,8 @@ def cores(share: float) -> str:
 
 def memory(settings, split: Split) -> str | None:
     """Not for what is in memory already, of unknown size, or more than half of what this machine has."""
-    if split.encoded_bytes is None or cache.CACHES[settings.cache](split) or 2 * split.encoded_bytes > _memory():
+    room = 2**30 * (environment.memory() or 0.0)
+    if split.encoded_bytes is None or cache.CACHES[settings.cache](split) or 2 * split.encoded_bytes > room:
         return None
     return (
         f"--cache=memory instead of {settings.cache}: the encoded images, {split.encoded_bytes / 2**30:.1f} GiB, would "
@@ -105,14 +106,6 @@ def recipe(settings, split: Split) -> str | None:
     found = [f"--{name}={getattr(settings, name)}" for name in SLOW if getattr(settings, name)]
     found += ["--antialias"] if settings.antialias else []
     return f"a cheaper recipe, which changes the result: less of {', '.join(found)}." if found else None
-
-
-def _memory() -> int:
-    """Bytes that this machine has; 0 where the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError):
-        return 0
 
 
 # Kinds of sources with a file for each image.
