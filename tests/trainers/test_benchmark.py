@@ -12,6 +12,7 @@ from trainers.benchmarks import photographs, timing
 from trainers.settings import command_line, flags
 
 
+@pytest.mark.slow
 def test_every_row_of_engine_and_checkpoint_is_measured(capsys):
     values = benchmark.run(
         benchmark.Settings(source="synthetic", variant="mu/16", image_size=32, batch_size=8, updates=2, rounds=1)
@@ -29,6 +30,7 @@ def measured(**changes):
     )
 
 
+@pytest.mark.slow
 def test_every_row_of_the_input_pipeline_is_measured(capsys):
     values = measured()
     memory = [f"memory {when}" for when in ("at first", "after 8 images", "after 80 images")]

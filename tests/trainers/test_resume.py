@@ -117,7 +117,14 @@ def test_killed_anywhere_it_ends_the_same(step, event, resumes_from, tmp_path, w
     assert (f"resumes from step {resumes_from} of 20" in said) == bool(resumes_from), said
 
 
-@pytest.mark.parametrize(("step", "event"), [(6, "on_train_batch_end"), (8, "on_test_batch_end"), (8, "on_epoch_end")])
+@pytest.mark.parametrize(
+    ("step", "event"),
+    [
+        (6, "on_train_batch_end"),
+        pytest.param(8, "on_test_batch_end", marks=pytest.mark.slow),
+        pytest.param(8, "on_epoch_end", marks=pytest.mark.slow),
+    ],
+)
 def test_asked_to_stop_it_saves_and_leaves_with_75(step, event, tmp_path, whole, capsys):
     arguments = flags.to_flagfile(settings(tmp_path / "run")).split()
 

@@ -1,5 +1,7 @@
 """Mixup and CutMix: partners, shares, labels, and what happens beside rows that could not be read."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -21,9 +23,15 @@ def rows(count=6, size=(8, 10), weights=None, labels=None, seed=0):
     }
 
 
-def mixed(settings, number=0, num_classes=4, **kinds):
+@functools.cache
+def graph(settings):
+    """Traced once for each shape: calling operation by operation takes many times as long."""
+    return tf.function(lambda batch, seed: mixing.mix(batch, seed, 4, settings))
+
+
+def mixed(settings, number=0, **kinds):
     seed = tf.constant([5, -1 - number], tf.int64)
-    return {name: value.numpy() for name, value in mixing.mix(rows(**kinds), seed, num_classes, settings).items()}
+    return {name: value.numpy() for name, value in graph(settings)(rows(**kinds), seed).items()}
 
 
 def share_of(result, images=None):
