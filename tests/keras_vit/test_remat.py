@@ -337,6 +337,7 @@ pathlib.Path(sys.argv[1]).write_text(json.dumps(facts))
 )
 
 
+@pytest.mark.slow
 def test_replicas_keep_their_own_masks(tmp_path):
     facts = facts_of(ON_TWO_REPLICAS, tmp_path)
     for mode in ("graph", "xla"):

@@ -266,6 +266,7 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("[!.]*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_replacement_that_fails_leaves_the_finished_run_beside_it(tmp_path, capsys):
     short = {"steps": 2, "evaluate_every": 2, "warmup_steps": 0}
     first = pretrain.run(settings(tmp_path / "run", **short))
@@ -326,6 +327,7 @@ def test_a_callbacks_wish_to_stop_survives(tmp_path):
     assert_same(result, whole)
 
 
+@pytest.mark.slow
 def test_keras_own_callbacks_are_remembered_even_two_of_a_kind(tmp_path):
     def two():
         return [

@@ -124,7 +124,7 @@ def assert_compiles_with_masks(model, objective):
     [
         ("float32", "softmax", SMALLEST | {"dropout": 0.1, "attention_dropout": 0.1}),
         ("mixed_float16", "sigmoid", SMALLEST | {"dropout": 0.1, "depth": 2, "stochastic_depth": 0.1}),
-        ("mixed_bfloat16", "softmax", DEEP | {"attention_dropout": 0.1}),
+        pytest.param("mixed_bfloat16", "softmax", DEEP | {"attention_dropout": 0.1}, marks=pytest.mark.slow),
     ],
     ids=["smallest", "smallest in float16", "deep in bfloat16"],
 )
