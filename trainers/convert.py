@@ -86,6 +86,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> Any:
     """Converts; returns the `LoadReport` of the input. There is no training for callbacks to watch."""
     from keras_vit import weights
     from keras_vit.weights import published
+    from keras_vit.weights.saving import replace
 
     if settings.list:
         print(published.listing())
@@ -105,7 +106,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> Any:
                 f"--output={output}: the written file answers otherwise, by {difference:.1e} of the largest logit; it "
                 "was not kept."
             )
-        weights.replace(written, output)
+        replace(written, output)
     print(f"{output}: {settings.format}, loaded again, logits differ by {difference:.1e} of the largest")
     return report
 

@@ -36,6 +36,16 @@ def positions(stored: Stored) -> int | None:
     return stored.shapes[POSITION][1] if POSITION in stored.shapes else None
 
 
+def preprocessing(stored: Stored) -> dict[str, Any]:
+    """As `google.preprocessing`."""
+    return google.preprocessing(stored)
+
+
+def class_names(stored: Stored) -> list[str] | None:
+    """The file names no classes."""
+    return None
+
+
 def table(a: Architecture) -> list[Row]:
     """The rows of the name table that an architecture has."""
     rows = [*google.stem(a), *google.encoder(a)]

@@ -51,8 +51,7 @@ def fill(model: Any, stored: Stored, rows: list[Row], changes: dict[str, Change]
         if not {"matched", "resized"}.isdisjoint(kinds.values()):
             for path, value in zip(row.own, _values(stored, row), strict=True):
                 if kinds[path] in ("matched", "resized"):
-                    change = changes.get(path)
-                    variables[path].assign(change(value) if change else value)
+                    variables[path].assign(_changed(stored, row, value, changes.get(path)))
                     filled.add(path)
         worst = max(kinds.values(), key=list(found).index)
         found[worst] += [stored.origin(name) for name in row.theirs]
@@ -100,6 +99,15 @@ def _check_shapes(stored: Stored, row: Row, variables: dict[str, Any], changes: 
             raise InvalidWeights(
                 f"{stored.path}: {told} does not fit; the model's {path} needs {tuple(variables[path].shape)}."
             )
+
+
+def _changed(stored: Stored, row: Row, value: np.ndarray, change: Change) -> np.ndarray:
+    """A value made that of another architecture."""
+    try:
+        return change(value) if change else value
+    except ValueError as error:
+        told = ", ".join(f"{stored.origin(name)} {stored.shapes[name]}" for name in row.theirs)
+        raise InvalidWeights(f"{stored.path}: {told} is not what its architecture has ({one_line(error)}).") from error
 
 
 def _values(stored: Stored, row: Row) -> tuple[np.ndarray, ...]:

@@ -60,6 +60,16 @@ def positions(stored: Stored) -> int | None:
     return stored.shapes[POSITION][1] - ("cls" in stored.shapes) if POSITION in stored.shapes else None
 
 
+def preprocessing(stored: Stored) -> dict[str, Any]:
+    """Fields of `Preprocessing`: its defaults, which are the paper's."""
+    return {}
+
+
+def class_names(stored: Stored) -> list[str] | None:
+    """The file names no classes."""
+    return None
+
+
 def table(a: Architecture) -> list[Row]:
     """The rows of the name table that an architecture has."""
     rows = [*stem(a), *encoder(a)]

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 from typing import Any
 
 from keras_vit.preprocessing import Preprocessing
@@ -32,7 +33,12 @@ def load(path: str | os.PathLike, *, return_report: bool = False, ignore: str = 
 
     Raises:
         InvalidWeights: if the file is missing, damaged, of an unknown format, or its arrays do not fit the model.
+        ValueError: if `ignore` is no regular expression.
     """
+    try:
+        re.compile(ignore)
+    except re.error as error:
+        raise ValueError(f"ignore must be a regular expression; {ignore!r} is none: {error}.") from error
     path = published.located(path)
     if pathlib.Path(path).suffix == ".keras":
         model = keras_file.read_model(path)
@@ -109,16 +115,16 @@ def _image_size(patches: int | None, side: int, given: Any) -> Any:
 
 def _class_names(form: Any, stored: Stored, target: Architecture) -> list[str] | None:
     """The file's names of classes, if the model has that many."""
-    names = stored.config.get(NOTED, {}).get("class_names")
-    names = form.class_names(stored) if names is None and hasattr(form, "class_names") else names
+    noted = stored.config.get(NOTED)
+    names = noted.get("class_names") if noted else form.class_names(stored)
     return names if names is not None and len(names) == target.num_classes else None
 
 
 def _input(form: Any, stored: Stored, target: Architecture) -> Preprocessing:
     """The file's test-time transform, for the model's resolution."""
-    fields = stored.config.get(NOTED, {}).get("preprocessing")
-    fields = form.preprocessing(stored) if fields is None and hasattr(form, "preprocessing") else fields
-    return Preprocessing(**{**(fields or {}), "size": target.image_shape[:2]})
+    noted = stored.config.get(NOTED)
+    fields = noted.get("preprocessing", {}) if noted else form.preprocessing(stored)
+    return Preprocessing(**{**fields, "size": target.image_shape[:2]})
 
 
 NOTED = "keras_vit"

@@ -5,7 +5,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -170,13 +169,13 @@ def write_whole(path: str | os.PathLike, write: Callable[[str], None]) -> None:
     """Lets `write` write to a temporary name in the same folder, and renames that when it is done."""
     place = pathlib.Path(path)
     place.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.", suffix=place.suffix)
-    os.close(handle)
+    # Not by tempfile, whose files nobody else may read.
+    temporary = place.with_name(f".{os.getpid()}.{place.name}")
     try:
-        write(temporary)
+        write(str(temporary))
         os.replace(temporary, place)
     finally:
-        pathlib.Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def as_float32(array: np.ndarray) -> np.ndarray:

@@ -70,6 +70,11 @@ def preprocessing(stored: Stored) -> dict[str, Any]:
     }
 
 
+def class_names(stored: Stored) -> list[str] | None:
+    """The file names no classes."""
+    return None
+
+
 def table(a: Architecture) -> list[Row]:
     """The rows of the name table that an architecture has."""
     rows = [

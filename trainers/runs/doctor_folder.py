@@ -20,13 +20,7 @@ _PROBE = ".probe"  # a file that is made and removed, to see whether one can be
 
 def check(path: str) -> None:
     """Raises ValueError if a folder cannot be read, or holds something but no earlier report."""
-    try:
-        if tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path):
-            raise ValueError(f"--output={path} is a file; name a folder.")
-        names = tf.io.gfile.listdir(path) if tf.io.gfile.isdir(path) else []
-    except (OSError, tf.errors.OpError) as error:
-        raise ValueError(f"--output={path} cannot be read: {reason(error)}.") from error
-    present = {name.rstrip("/") for name in names if not name.startswith(".")}
+    present = folder.names_in(path, "output")
     if present and REPORT not in present:
         raise ValueError(
             f"--output={path} holds {', '.join(sorted(present)[:3])}, which is no earlier report; name another folder."

@@ -24,17 +24,26 @@ LOCK, SET_ASIDE = ".lock", ".set_aside"
 
 def check(path: str, overwrite: bool) -> None:
     """Raises ValueError if a folder holds a finished run and `overwrite` is false, or something that no run wrote."""
-    try:
-        if tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path):
-            raise ValueError(f"--run_dir={path} is a file; name a folder.")
-        names = tf.io.gfile.listdir(path) if tf.io.gfile.isdir(path) else []
-    except (OSError, tf.errors.OpError) as error:
-        raise ValueError(f"--run_dir={path} cannot be read: {reason(error)}.") from error
-    present = {name.rstrip("/") for name in names if not name.startswith(".")}
+    present = names_in(path, "run_dir")
     if present and FLAGS not in present:
         raise ValueError(f"--run_dir={path} holds {', '.join(sorted(present)[:3])}, which no run wrote; name another.")
     if RESULTS in present and not overwrite:
         raise ValueError(f"--run_dir={path} holds a finished run; add --overwrite to replace it, or name another.")
+
+
+def names_in(path: str, flag: str) -> set[str]:
+    """What lies in the folder that a flag names, but for hidden files; nothing where there is no folder.
+
+    Raises:
+        ValueError: if it is a file, or cannot be read.
+    """
+    try:
+        if tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path):
+            raise ValueError(f"--{flag}={path} is a file; name a folder.")
+        names = tf.io.gfile.listdir(path) if tf.io.gfile.isdir(path) else []
+    except (OSError, tf.errors.OpError) as error:
+        raise ValueError(f"--{flag}={path} cannot be read: {reason(error)}.") from error
+    return {name.rstrip("/") for name in names if not name.startswith(".")}
 
 
 def unfinished(path: str) -> str | None:

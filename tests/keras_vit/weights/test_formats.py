@@ -259,6 +259,16 @@ def test_ignore_lets_named_arrays_be_left_over_and_be_missing(tmp_path):
     assert (report.unused, report.missing) == (["extra"], ["norm/beta"])
 
 
+def test_an_expression_that_is_none_is_named():
+    with pytest.raises(ValueError, match=r"ignore must be a regular expression; '\(' is none"):
+        load("vit_token.npz", ignore="(")
+
+
+def test_written_files_may_be_read_by_whom_the_user_lets(tmp_path):
+    (tmp_path / "other").write_text("")
+    assert save(load("vit_token.npz"), tmp_path, "google").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_what_a_format_has_no_place_for_is_told_and_still_read_back(tmp_path):
     model = load("hf_vit")
     with pytest.warns(UserWarning, match="gelu=erf, epsilon=1e-12.*other readers.*gelu=tanh"):
