@@ -1,4 +1,7 @@
-"""Vision Transformers for Keras 3. Importing this package lets `keras.models.load_model` read their `.keras` files."""
+"""Vision Transformers, hybrids and BiT ResNets for Keras 3.
+
+Importing this package lets `keras.models.load_model` read their `.keras` files.
+"""
 
 from keras_vit.installation import advice
 
@@ -8,14 +11,19 @@ except ModuleNotFoundError as error:
     raise advice(error) from None
 
 from keras_vit import layers, weights
+from keras_vit.bit import BitResNet
+from keras_vit.classifier import ImageClassifier
 from keras_vit.layers import PatchEncoder, Patches, TransformerBlock
 from keras_vit.preprocessing import Preprocessing
-from keras_vit.variants import VARIANTS, Architecture, count_params, flops, parse
+from keras_vit.variants import VARIANTS, Architecture, BitArchitecture, count_params, flops, parse
 from keras_vit.vit import VisionTransformer, build
 
 __all__ = [
     "VARIANTS",
     "Architecture",
+    "BitArchitecture",
+    "BitResNet",
+    "ImageClassifier",
     "PatchEncoder",
     "Patches",
     "Preprocessing",

@@ -125,26 +125,35 @@ class Momentum(Rule):
     """SGD with momentum in the trace form of the paper's code: t <- m t + g, then w <- w - lr t.
 
     Keras's own SGD keeps v <- m v - lr g, which differs as soon as the learning rate changes.
+
+    Args:
+        learning_rate: Float or schedule.
+        momentum: The m above.
+        trace_dtype: What t is kept in; the paper's code has bfloat16. Each step is computed from the unrounded t.
     """
 
-    def __init__(self, learning_rate=1e-2, momentum=0.9, name="momentum", **kwargs):
+    def __init__(self, learning_rate=1e-2, momentum=0.9, trace_dtype="float32", name="momentum", **kwargs):
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.momentum = momentum
+        self.trace_dtype = trace_dtype
 
     def build(self, variables):
         if self.built:
             return
         super().build(variables)
-        (self.traces,) = self.add_optimizer_variables(variables, ["trace"])
+        self.traces = [
+            self.add_variable(v.shape, dtype=self.trace_dtype, name=f"{v.path.replace('/', '_')}_trace")
+            for v in variables
+        ]
 
     def step(self, gradient, variable, learning_rate):
-        trace = self.traces[self._get_variable_index(variable)]
-        gradient = ops.cast(gradient, variable.dtype)
-        self.assign(trace, trace * self.momentum + gradient)
+        kept = self.traces[self._get_variable_index(variable)]
+        trace = ops.cast(kept, variable.dtype) * self.momentum + ops.cast(gradient, variable.dtype)
+        self.assign(kept, ops.cast(trace, kept.dtype))
         self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * trace)
 
     def get_config(self):
-        return super().get_config() | {"momentum": self.momentum}
+        return super().get_config() | {"momentum": self.momentum, "trace_dtype": self.trace_dtype}
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
@@ -175,7 +184,7 @@ def decays(variable):
     return variable.path.endswith("kernel")
 
 
-def optimizer(name, variables, *, learning_rate, weight_decay=0.0, multipliers=None):
+def optimizer(name, variables, *, learning_rate, weight_decay=0.0, multipliers=None, **rule):
     """The optimizer of that name over the trainable variables, built.
 
     Args:
@@ -184,6 +193,7 @@ def optimizer(name, variables, *, learning_rate, weight_decay=0.0, multipliers=N
         learning_rate: Float or schedule.
         weight_decay: Coefficient; decay per update is weight_decay * learning rate * multiplier * kernel.
         multipliers: For each variable what its learning rate is multiplied by; 1 for all if left out.
+        **rule: Further arguments of that optimizer.
 
     Raises:
         ValueError: if the name is unknown, or there is not one multiplier for each variable.
@@ -197,6 +207,7 @@ def optimizer(name, variables, *, learning_rate, weight_decay=0.0, multipliers=N
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         multipliers=dict(zip(paths, multipliers, strict=True)) if multipliers else None,
+        **rule,
     )
     made.build(variables)
     return made

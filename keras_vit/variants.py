@@ -4,9 +4,26 @@ Standard library only, so that plans, flags and formulas need no deep-learning f
 """
 
 import dataclasses
-import math
 import re
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
+
+from keras_vit import fields
+from keras_vit.bit_architecture import RESNETS, BitArchitecture, parse_bit
+from keras_vit.costs import count_params, flops
+
+__all__ = [
+    "CHOICES",
+    "FAMILIES",
+    "HYBRIDS",
+    "SIZES",
+    "VARIANTS",
+    "AnyArchitecture",
+    "Architecture",
+    "BitArchitecture",
+    "count_params",
+    "flops",
+    "parse",
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -15,7 +32,7 @@ class Architecture:
 
     Args:
         image_size: Height and width in pixels, one int for a square or a pair (H, W).
-        patch_size: Side P of the square patches in pixels; must divide H and W.
+        patch_size: Side P of the square patches in pixels of the image, in a hybrid too; must divide H and W.
         channels: Channels C of the input images.
         width: Model dimension D.
         depth: Number L of Transformer blocks.
@@ -37,10 +54,17 @@ class Architecture:
         attention_bias: Whether the query, key, value and output projections have biases.
         num_classes: Classes Y; 0 leaves the head off, so that the model returns features.
         head_bias: Initial value of the head's bias (-10 for sigmoid pre-training on ImageNet-21k).
+        stem: In a hybrid, the units of each stage of the ResNet whose feature map is cut into patches (paper, section
+            3.1, "Hybrid architecture"); () is a ResNet's root alone. None cuts the image itself.
+        root_width: Channels of the stem's root convolution, a multiple of 32. Units of stage s = 1, 2, ... have
+            root_width * 2^(s-1) channels inside, and four times as many outside.
 
     Raises:
         ValueError: for values that do not fit together; the message names them.
     """
+
+    DESCRIPTION: ClassVar[str] = "An architecture"
+    family: ClassVar[str] = "vit"
 
     image_size: int | tuple[int, int] = 224
     patch_size: int = 16
@@ -63,13 +87,18 @@ class Architecture:
     attention_bias: bool = True
     num_classes: int = 1000
     head_bias: float = 0.0
+    stem: tuple[int, ...] | None = None
+    root_width: int = 64
 
     def __post_init__(self):
-        object.__setattr__(self, "image_size", _image_size(self.image_size))
+        object.__setattr__(self, "image_size", fields.image_size(self.image_size))
+        if self.stem is not None:
+            object.__setattr__(self, "stem", fields.units("stem", self.stem))
         if self.class_token is None:
             object.__setattr__(self, "class_token", self.pool == "token")
         _check_ranges(self)
-        _check_choices(self)
+        fields.check_choices(self, CHOICES)
+        _check_combinations(self)
         _check_geometry(self)
 
     @property
@@ -95,24 +124,41 @@ class Architecture:
     def head_size(self) -> int:
         return self.width // self.heads
 
+    @property
+    def stem_stride(self) -> int:
+        """Pixels of the image from one position to the next of what is cut into patches; 1 without a stem."""
+        return 1 if self.stem is None else 4 * 2 ** max(len(self.stem) - 1, 0)
+
+    @property
+    def map_patch_size(self) -> int:
+        """Side of a patch on what is cut into patches: the stem's feature map, or the image."""
+        return self.patch_size // self.stem_stride
+
+    @property
+    def map_channels(self) -> int:
+        """Channels of what is cut into patches."""
+        if self.stem is None:
+            return self.channels
+        return 4 * self.root_width * 2 ** (len(self.stem) - 1) if self.stem else self.root_width
+
     def replace(self, **overrides: Any) -> "Architecture":
         """A copy with some fields changed. A new `pool` brings its own class-token default with it."""
-        _check_field_names(overrides)
+        fields.check_names(Architecture, overrides)
         if "pool" in overrides:
             overrides.setdefault("class_token", None)
         return dataclasses.replace(self, **overrides)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` is the inverse."""
-        fields = dataclasses.asdict(self)
-        if not isinstance(self.image_size, int):
-            fields["image_size"] = list(self.image_size)
-        return fields
+        return fields.plain(self)
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> "Architecture":
-        _check_field_names(fields)
-        return cls(**fields)
+    def from_dict(cls, given: dict[str, Any]) -> "Architecture":
+        fields.check_names(cls, given)
+        return cls(**given)
+
+
+AnyArchitecture = Architecture | BitArchitecture
 
 
 class Size(NamedTuple):
@@ -125,109 +171,63 @@ class Size(NamedTuple):
     patch_sizes: tuple[int, ...]
 
 
-def parse(name: str, **overrides: Any) -> Architecture:
-    """The architecture of a variant, e.g. `parse("B/16", image_size=384)`. Any patch size may follow the slash.
+class Hybrid(NamedTuple):
+    """One row of the table of hybrids: the stem's stages, a size, and the side of patches in pixels of the image."""
+
+    stem: tuple[int, ...]
+    size: str
+    patch_size: int
+
+
+def parse(name: str, **overrides: Any) -> AnyArchitecture:
+    """The architecture of a variant: `B/16`, where any patch size may follow the slash, `R50+B/16` or `BiT-R50x1`.
+
+    Args:
+        name: Of the variant.
+        **overrides: Fields that differ from the variant's, e.g. `image_size=384`.
 
     Raises:
-        ValueError: if the name is not a size of the table and a patch size, or an override does not fit.
+        ValueError: if the name is none of these, or an override does not fit.
     """
-    match = re.fullmatch(r"([A-Za-z]+)/([1-9][0-9]*)", name) if isinstance(name, str) else None
-    if match is None or match[1] not in SIZES:
+    architecture = _parse_vit(name, **overrides) or parse_bit(name, **overrides) if isinstance(name, str) else None
+    if architecture is None:
         raise ValueError(
-            f"Unknown variant {name!r}. Expected SIZE/PATCH with SIZE one of {', '.join(SIZES)}; "
-            f"published ones are {', '.join(VARIANTS)}."
+            f"Unknown variant {name!r}. Expected SIZE/PATCH with SIZE one of {', '.join(SIZES)}, or BiT-NETxWIDTH "
+            f"with NET one of {', '.join(RESNETS)}; published ones, hybrids among them, are {', '.join(VARIANTS)}."
         )
-    _check_field_names(overrides)
-    row = SIZES[match[1]]
-    fields = {"width": row.width, "depth": row.depth, "heads": row.heads, "mlp_width": row.mlp_width}
-    return Architecture(**{"patch_size": int(match[2]), **fields, **overrides})
+    return architecture
 
 
-def count_params(architecture: Architecture) -> int:
-    """Trainable parameters, by formula; equals `model.count_params()` of the built model."""
-    a = architecture
-    width = a.width
-    patches = a.patch_size**2 * a.channels * width + width
-    attention = 4 * width**2 + (4 * width if a.attention_bias else 0)
-    mlp = 2 * width * a.mlp_width + a.mlp_width + width
-    block = 4 * width + attention + mlp
-    pool = {"token": 0, "gap": 0, "map": width + 2 * width + 4 * (width**2 + width) + mlp}[a.pool]
-    features = a.representation or width
-    pre_logits = width * features + features if a.representation else 0
-    head = features * a.num_classes + a.num_classes if a.num_classes else 0
-    class_token = width if a.class_token else 0
-    return patches + class_token + _position_params(a) + a.depth * block + 2 * width + pool + pre_logits + head
-
-
-def flops(architecture: Architecture) -> int:
-    """Floating-point operations of one image's forward pass, a multiply-add counted as two (as the paper does).
-
-    Matrix products only: norms, softmax and activations add about one per cent.
-    """
-    a = architecture
-    rows, columns = a.grid
-    tokens, width = a.tokens, a.width
-    patches = rows * columns * a.patch_size**2 * a.channels * width
-    mlp = 2 * width * a.mlp_width
-    attention_products = (3 if a.position == "relative" else 2) * tokens**2 * width
-    block = tokens * (4 * width**2 + mlp) + attention_products
-    # The attention-pooling probe is one query: keys and values of all tokens, the rest for a single token.
-    pool = tokens * 2 * width**2 + 2 * tokens * width + 2 * width**2 + mlp if a.pool == "map" else 0
-    features = a.representation or width
-    pre_logits = width * features if a.representation else 0
-    return 2 * (patches + a.depth * block + pool + pre_logits + features * a.num_classes)
-
-
-def _position_params(a: Architecture) -> int:
-    rows, columns = a.grid
-    patches, class_token = rows * columns, bool(a.class_token)
-    if a.position == "relative":
-        return a.depth * (2 * patches - 1 + 2 * class_token) * a.head_size
-    tables = a.depth if a.position_site == "blocks" else 1
-    table = {"learned_1d": a.tokens * a.width, "learned_2d": (rows + columns) * a.width // 2 + class_token * a.width}
-    return tables * table.get(a.position, 0)
-
-
-def _image_size(size: Any) -> Any:
-    """Squares are kept as one int, so that equal architectures compare equal."""
-    pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
-    if len(pair) != 2 or not all(_is_int(side) and side > 0 for side in pair):
-        raise ValueError(f"image_size is one positive int or a pair (height, width) of them; got {size!r}.")
-    return pair[0] if pair[0] == pair[1] else pair
+def _parse_vit(name: str, **overrides: Any) -> Architecture | None:
+    match = re.fullmatch(r"([A-Za-z]+)/([1-9][0-9]*)", name)
+    if name in HYBRIDS:
+        stem, size, patch_size = HYBRIDS[name]
+        given = {"stem": stem, "patch_size": patch_size}
+    elif match and match[1] in SIZES:
+        size, given = match[1], {"patch_size": int(match[2])}
+    else:
+        return None
+    fields.check_names(Architecture, overrides)
+    row = SIZES[size]
+    sizes = {"width": row.width, "depth": row.depth, "heads": row.heads, "mlp_width": row.mlp_width}
+    return Architecture(**{**given, **sizes, **overrides})
 
 
 def _check_ranges(a: Architecture) -> None:
-    for name in ("patch_size", "channels", "width", "depth", "heads", "mlp_width"):
-        if not _is_int(getattr(a, name)) or getattr(a, name) < 1:
-            raise ValueError(f"{name} must be a positive int; got {getattr(a, name)!r}.")
-    for name in ("dropout", "attention_dropout", "stochastic_depth"):
-        if not _is_number(getattr(a, name)) or not 0 <= getattr(a, name) < 1:
-            raise ValueError(f"{name} is a rate in [0, 1); got {getattr(a, name)!r}.")
-    if a.representation is not None and (not _is_int(a.representation) or a.representation < 1):
+    fields.check_positive(a, "patch_size", "channels", "width", "depth", "heads", "mlp_width")
+    fields.check_rates(a, "dropout", "attention_dropout", "stochastic_depth")
+    fields.check_head(a)
+    fields.check_root_width(a.root_width)
+    if a.representation is not None and (not fields.is_int(a.representation) or a.representation < 1):
         raise ValueError(f"representation is the width of the tanh layer, or None for none; got {a.representation!r}.")
-    if not _is_int(a.num_classes) or a.num_classes < 0:
-        raise ValueError(f"num_classes must be a positive int, or 0 for no head; got {a.num_classes!r}.")
     for name in ("class_token", "attention_bias"):
         if not isinstance(getattr(a, name), bool):
             raise ValueError(f"{name} is True or False; got {getattr(a, name)!r}.")
-    if not _is_number(a.head_bias):
-        raise ValueError(f"head_bias must be a number; got {a.head_bias!r}.")
-    if not _is_number(a.epsilon) or not a.epsilon > 0:
+    if not fields.is_number(a.epsilon) or not a.epsilon > 0:
         raise ValueError(f"epsilon must be positive; got {a.epsilon!r}.")
 
 
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def _check_choices(a: Architecture) -> None:
-    for name, choices in CHOICES.items():
-        if getattr(a, name) not in choices:
-            raise ValueError(f"Unknown {name} {getattr(a, name)!r}; choose one of {', '.join(choices)}.")
+def _check_combinations(a: Architecture) -> None:
     if a.pool == "token" and not a.class_token:
         raise ValueError("pool='token' reads the class token, but class_token=False; use pool='gap' or 'map'.")
     if a.position in ("none", "relative") and a.position_site != "stem":
@@ -235,6 +235,9 @@ def _check_choices(a: Architecture) -> None:
             f"position={a.position!r} adds nothing to the tokens, so position_site={a.position_site!r} has no meaning; "
             "leave it at 'stem'."
         )
+    usual = Architecture.root_width
+    if a.stem is None and a.root_width != usual:
+        raise ValueError(f"root_width={a.root_width} has no meaning without a stem; leave it at {usual}.")
 
 
 def _check_geometry(a: Architecture) -> None:
@@ -245,20 +248,16 @@ def _check_geometry(a: Architecture) -> None:
             f"An image of {height}x{width} is not divisible into patches of {a.patch_size}; "
             f"the nearest size that is: {sides[0]}x{sides[1]}."
         )
+    if a.patch_size % a.stem_stride:
+        raise ValueError(
+            f"Patches of {a.patch_size} pixels are not whole on the feature map of stem={a.stem}, whose positions are "
+            f"{a.stem_stride} pixels apart; use a multiple of {a.stem_stride}."
+        )
     if a.width % a.heads:
         raise ValueError(f"width {a.width} is not divisible by {a.heads} heads.")
     needed = {"sincos1d": 2, "sincos2d": 4, "learned_2d": 2}.get(a.position, 1)
     if a.width % needed:
         raise ValueError(f"position={a.position!r} needs a width divisible by {needed}; got {a.width}.")
-
-
-def _check_field_names(fields: dict[str, Any]) -> None:
-    known = {field.name for field in dataclasses.fields(Architecture)}
-    unknown = sorted(set(fields) - known)
-    if unknown:
-        raise ValueError(
-            f"An architecture has no field {', '.join(unknown)}; its fields are {', '.join(sorted(known))}."
-        )
 
 
 # The names an architecture may use; the classes behind them stand in the tables of keras_vit.layers.
@@ -283,4 +282,22 @@ SIZES = {
     "G": Size(1664, 48, 16, 8192, (14,)),  # Scaling Vision Transformers
 }
 
-VARIANTS = {f"{name}/{patch}": parse(f"{name}/{patch}") for name, row in SIZES.items() for patch in row.patch_sizes}
+# R+Ti/16 is called so, but its stem halves the image twice before patches of 8x8 are cut: they cover 32 pixels.
+HYBRIDS = {
+    "R+Ti/16": Hybrid((), "Ti", 32),  # AugReg
+    "R26+S/32": Hybrid((2, 2, 2, 2), "S", 32),  # AugReg
+    "R26+B/32": Hybrid((2, 2, 2, 2), "B", 32),  # the paper's code
+    # The fourth stage's units in the third, for a map of twice the side (paper, section 4.1).
+    "R50+B/16": Hybrid((3, 4, 9), "B", 16),
+    "R50+B/32": Hybrid((3, 4, 6, 3), "B", 32),
+    "R50+L/16": Hybrid((3, 4, 9), "L", 16),
+    "R50+L/32": Hybrid((3, 4, 6, 3), "L", 32),
+}
+
+FAMILIES: dict[str, type[Architecture] | type[BitArchitecture]] = {"vit": Architecture, "bit": BitArchitecture}
+
+VARIANTS: dict[str, AnyArchitecture] = {
+    **{f"{name}/{patch}": parse(f"{name}/{patch}") for name, row in SIZES.items() for patch in row.patch_sizes},
+    **{name: parse(name) for name in HYBRIDS},
+    **{f"BiT-{name}x{width}": parse(f"BiT-{name}x{width}") for name, row in RESNETS.items() for width in row.widths},
+}

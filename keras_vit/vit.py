@@ -1,36 +1,40 @@
 """The Vision Transformer (arXiv 2010.11929, section 3.1) as a functional Keras model."""
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
+from keras_vit.bit import BitResNet, stem_map
+from keras_vit.classifier import ImageClassifier, head
 from keras_vit.layers.patches import PatchEncoder, Patches
 from keras_vit.layers.pooling import pooling
 from keras_vit.layers.position import added_position
+from keras_vit.layers.residual import ResidualUnit
 from keras_vit.layers.transformer_block import TransformerBlock
 from keras_vit.preprocessing import Preprocessing
-from keras_vit.variants import Architecture, parse
+from keras_vit.variants import AnyArchitecture, Architecture, BitArchitecture, parse
 
 
 def build(
-    variant_or_architecture: str | Architecture,
+    variant_or_architecture: str | AnyArchitecture,
     *,
     class_names: list[str] | None = None,
     preprocessing: Preprocessing | None = None,
     dtype: Any = None,
-    name: str = "vision_transformer",
+    name: str | None = None,
     **overrides: Any,
-) -> "VisionTransformer":
-    """Builds a Vision Transformer, freshly initialised.
+) -> ImageClassifier:
+    """Builds a Vision Transformer, hybrid or BiT ResNet, freshly initialised.
 
     Args:
-        variant_or_architecture: A variant such as `"B/16"`, or an `Architecture`.
+        variant_or_architecture: A variant such as `"B/16"`, `"R50+B/16"` or `"BiT-R50x1"`, or an `Architecture` or
+            `BitArchitecture`.
         class_names: Names of the Y classes, carried by the model; None when unknown.
         preprocessing: The test-time transform, carried by the model; by default a plain bilinear resize to [-1, 1].
         dtype: Keras dtype policy of all layers, e.g. `"mixed_bfloat16"`; the global policy if left out.
-        name: Name of the model.
-        **overrides: Fields of `Architecture` that differ from the variant's.
+        name: Name of the model; by default that of its family.
+        **overrides: Fields of the architecture that differ from the variant's.
 
     Returns:
         A functional model from images (B, H, W, C) in [-1, 1] to float32 logits (B, Y), no softmax.
@@ -38,95 +42,47 @@ def build(
     Raises:
         ValueError: for an unknown variant or fields that do not fit together.
     """
-    if isinstance(variant_or_architecture, Architecture):
+    if isinstance(variant_or_architecture, (Architecture, BitArchitecture)):
         architecture = variant_or_architecture.replace(**overrides)
     else:
         architecture = parse(variant_or_architecture, **overrides)
-    return VisionTransformer(architecture, class_names=class_names, preprocessing=preprocessing, dtype=dtype, name=name)
-
-
-@keras.saving.register_keras_serializable(package="keras_vit")
-class VisionTransformer(keras.Model):
-    """A functional model that carries its architecture, class names and preprocessing; see `build`.
-
-    Layers are named `patches`, `patch_encoder`, `block_0` ..., `norm`, `pool`, `pre_logits`, `head`, so that
-    `keras.Model(model.input, model.get_layer("block_3").output)` gives any intermediate. The output of `pre_logits`
-    is the head's input, the features. Copy a model with `VisionTransformer.from_config(model.get_config())`:
-    `keras.models.clone_model` would return a plain functional model that carries nothing.
-    """
-
-    def __init__(
-        self, architecture, *, class_names=None, preprocessing=None, dtype=None, name=None, frozen=(), **kwargs
-    ):
-        preprocessing = preprocessing or Preprocessing(size=architecture.image_shape[:2])
-        _check_fit(architecture, class_names, preprocessing)
-        policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
-        images = keras.Input(architecture.image_shape, name="images")
-        super().__init__(inputs=images, outputs=forward(architecture, images, policy.name), name=name, **kwargs)
-        self.dtype_policy = policy
-        self.architecture = architecture
-        self.class_names = None if class_names is None else list(class_names)
-        self.preprocessing = preprocessing
-        for layer in frozen:
-            self.get_layer(layer).trainable = False
-
-    def get_config(self):
-        return {
-            "architecture": self.architecture.to_dict(),
-            "class_names": self.class_names,
-            "preprocessing": self.preprocessing.to_dict(),
-            "dtype": self.dtype_policy.name,
-            "name": self.name,
-            "trainable": self.trainable,
-            "frozen": [layer.name for layer in self.layers if not layer.trainable] if self.trainable else [],
-        }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        config = dict(config)
-        architecture = Architecture.from_dict(config.pop("architecture"))
-        preprocessing = Preprocessing(**config.pop("preprocessing"))
-        return cls(architecture, preprocessing=preprocessing, **config)
+    kind, usual_name = MODELS[architecture.family]
+    return kind(
+        architecture, class_names=class_names, preprocessing=preprocessing, dtype=dtype, name=name or usual_name
+    )
 
 
 def recompute(model: keras.Model, enabled: bool = True) -> None:
-    """Makes every block of a model recompute its activations in the backward pass, to save memory.
+    """Makes every block or residual unit of a model recompute its activations in the backward pass, to save memory.
 
     Between forward and backward pass only each block's input is kept. A training step computes each block once more,
     about a third more work. Results stay the same, dropout masks included, up to how a compiler rounds. Models
     saved, or rebuilt from their config, do not carry the setting.
 
     Args:
-        model: A model that contains `TransformerBlock`s, such as `build` returns.
+        model: A model that contains `TransformerBlock`s or `ResidualUnit`s, such as `build` returns.
         enabled: False switches recomputation off again.
 
     Raises:
         ValueError: if the model has no such blocks.
     """
-    blocks = [layer for layer in model.layers if isinstance(layer, TransformerBlock)]
+    blocks = [layer for layer in model.layers if isinstance(layer, (TransformerBlock, ResidualUnit))]
     if not blocks:
-        raise ValueError(f"Expected a model with TransformerBlock layers to recompute; {model.name!r} has none.")
+        raise ValueError(f"Expected a model with TransformerBlock or ResidualUnit layers; {model.name!r} has none.")
     for block in blocks:
         block.recompute = enabled
 
 
-def _check_fit(architecture, class_names, preprocessing):
-    """Raises ValueError if class names or preprocessing belong to another model."""
-    height, width, channels = architecture.image_shape
-    if class_names is not None and len(class_names) != architecture.num_classes:
-        raise ValueError(f"{len(class_names)} class names for a head of {architecture.num_classes} classes.")
-    if preprocessing.size != (height, width):
-        raise ValueError(f"preprocessing makes images of {preprocessing.size}, but the model takes {(height, width)}.")
-    if len(preprocessing.mean) not in (1, channels):
-        raise ValueError(f"preprocessing has a mean for {len(preprocessing.mean)} channels; the model has {channels}.")
-
-
 def forward(a: Architecture, images, policy):
-    """Equations 1 to 4 over symbolic images (B, H, W, C); returns logits (B, Y), or features without a head."""
+    """Equations 1 to 4 over symbolic images (B, H, W, C); returns logits (B, Y), or features without a head.
+
+    In a hybrid, patches are cut from the stem's feature map in place of the images (paper, section 3.1).
+    """
     position = functools.partial(added_position, a.position, class_token=a.class_token, grid=a.grid, dtype=policy)
     shared_position = position(name="position") if a.position_site == "shared" else None
 
-    tokens = Patches(a.patch_size, dtype=policy, name="patches")(images)
+    feature_map = images if a.stem is None else stem_map(a, images, policy)
+    tokens = Patches(a.map_patch_size, dtype=policy, name="patches")(feature_map)
     tokens = PatchEncoder(  # equation 1
         a.width,
         position=a.position if a.position_site == "stem" else "none",
@@ -158,8 +114,7 @@ def forward(a: Architecture, images, policy):
     norm = keras.layers.LayerNormalization(epsilon=a.epsilon, dtype=policy, name="norm")
     pool = pooling(a, dtype=policy, name="pool")
     features = pool(norm(tokens)) if a.norm_site == "tokens" else norm(pool(tokens))  # equation 4
-    features = _pre_logits(a, policy)(features)
-    return _head(a)(features) if a.num_classes else features
+    return head(a, _pre_logits(a, policy)(features))
 
 
 def _pre_logits(a, policy):
@@ -175,12 +130,24 @@ def _pre_logits(a, policy):
     )
 
 
-def _head(a):
-    """Zero-initialised, so that training starts from log Y; in float32, so that losses are too."""
-    return keras.layers.Dense(
-        a.num_classes,
-        kernel_initializer="zeros",
-        bias_initializer=keras.initializers.Constant(a.head_bias),
-        dtype="float32",
-        name="head",
-    )
+@keras.saving.register_keras_serializable(package="keras_vit")
+class VisionTransformer(ImageClassifier):
+    """A Vision Transformer that carries its architecture, class names and preprocessing; see `build`.
+
+    Layers are named `patches`, `patch_encoder`, `block_0` ..., `norm`, `pool`, `pre_logits`, `head`, a hybrid's first
+    ones `root`, `stage_0_unit_0` ..., so that `keras.Model(model.input, model.get_layer("block_3").output)` gives any
+    intermediate.
+    """
+
+    architecture_type = Architecture
+    compose = staticmethod(forward)
+
+
+class Family(NamedTuple):
+    """One row of `MODELS`: the class of a family's models, and what they are called."""
+
+    kind: type[ImageClassifier]
+    name: str
+
+
+MODELS = {"vit": Family(VisionTransformer, "vision_transformer"), "bit": Family(BitResNet, "bit_resnet")}

@@ -1,97 +1,114 @@
-"""Evaluates a saved model on a source.
+"""Evaluates a model on a source.
 
-Rows of the table come from --evaluations: `accuracy` is the model's own, exact to the last example; `baselines` are
-classical methods trained on the pixels of the same split, for small data.
+Rows of the table come from --evaluations: `accuracy` is that of the model's own head, exact to the last example;
+`fewshot` is the paper's linear probe on the model's features, for which its head may be any or none; `baselines` are
+classical methods trained on the pixels of the other splits, for small data. See docs/evaluation.md.
 """
 
 import dataclasses
-import pathlib
+import os
 import sys
-import zipfile
 from collections.abc import Sequence
 from typing import Any
 
-from trainers.settings import command_line, data_groups, flags, groups
+from trainers.settings import command_line, data_groups, flags, groups, splits
 from trainers.settings.fields import setting
+
+RESULTS = "evaluation.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(data_groups.BatchSettings, data_groups.SourceSettings):
     """Evaluation."""
 
-    model: str = setting("", "A .keras file, or the folder of a run.", affects_result=True)
+    model: str = setting(
+        "",
+        "Folder of a run, a .keras file, anybody's weight file or folder, or the name of published weights such as "
+        "augreg:B/16 (python -m trainers.convert --list shows them).",
+        affects_result=True,
+    )
     split: str = setting("test", "What to evaluate on, e.g. test or validation.", affects_result=True)
     evaluations: str = setting(
-        "accuracy", "What to report, separated by commas: accuracy, baselines.", affects_result=True
+        "accuracy", "What to report, separated by commas: accuracy, fewshot, baselines.", affects_result=True
     )
+    per_class: bool = setting(
+        False, "Whether accuracy also prints a table of the classes, the worst first.", affects_result=False
+    )
+    output: str | None = setting(
+        None,
+        f"Folder for {RESULTS} and, from accuracy, per_class.csv, confusion.csv and confusion.png.",
+        affects_result=False,
+    )
+    train_split: str = setting("train", "What the few examples of fewshot are chosen from.", affects_result=True)
+    fewshot_shots: str = setting("1,5,10,25", "Examples of each class, for fewshot.", affects_result=True)
+    fewshot_seeds: str = setting("0,1,2", "Seeds of their choice; the mean is reported.", affects_result=True)
 
     def __post_init__(self):
         flags.check_values(self)
         groups.check_positive(self, "batch_size")
         data_groups.check_source(self)
         if not self.model:
-            raise flags.UsageError("--model is needed: a .keras file, or the folder of a run.")
-        unknown = sorted(set(self.evaluations.split(",")) - set(EVALUATIONS))
+            raise flags.UsageError(
+                "--model is needed: the folder of a run, a weight file, or the name of published weights."
+            )
+        asked = self.evaluations.split(",")
+        unknown = sorted(set(asked) - set(EVALUATIONS))
         if unknown:
             raise flags.UsageError(f"Unknown --evaluations {unknown[0]!r}; choose among {', '.join(EVALUATIONS)}.")
+        if self.per_class and "accuracy" not in asked:
+            raise flags.UsageError(
+                f"--per_class is about accuracy, which is not among --evaluations={self.evaluations}."
+            )
+        splits.parse(self.split)
+        splits.parse(self.train_split)
+        if min(self.shots) < 1:
+            raise flags.UsageError(f"--fewshot_shots={self.fewshot_shots}: each number must be at least 1.")
+        _ = self.seeds
+
+    @property
+    def shots(self) -> list[int]:
+        """Examples of each class."""
+        return numbers("fewshot_shots", self.fewshot_shots)
+
+    @property
+    def seeds(self) -> list[int]:
+        """Of their choice."""
+        return numbers("fewshot_seeds", self.fewshot_seeds)
+
+
+def numbers(flag: str, text: str) -> list[int]:
+    """Whole numbers separated by commas, in ascending order, each once.
+
+    Raises:
+        UsageError: if it is anything else.
+    """
+    items = [item.strip() for item in text.split(",")]
+    if not all(item.isdecimal() for item in items):
+        raise flags.UsageError(f"--{flag}={text}: expected whole numbers separated by commas, e.g. 1,5,10,25.")
+    return sorted(set(map(int, items)))
 
 
 def run(settings: Settings, callbacks: Sequence[Any] = ()) -> dict[str, float]:
-    """Evaluates; prints a table and returns {row: accuracy}. Keras callbacks are told of the model's own evaluation."""
+    """Evaluates; prints a table and returns {row: value}. Keras callbacks are told of the model's own evaluation."""
     from trainers.data import sources
     from trainers.engine import runtime
+    from trainers.runs import models
 
+    if settings.output:
+        claim(settings.output)
     where = runtime.start("one_device", "float32", 0)
-    model = load_model(settings.model)
+    model = models.load(settings.model)
     source = sources.open_source(settings)
     source.ready()
+    size = source.split(settings.split).size  # also to refuse a split that is not there
     rows: dict[str, float] = {}
     for name in settings.evaluations.split(","):
         rows |= EVALUATIONS[name](settings, model, source, where, callbacks)
-    print(table(rows, f"{source.name}, {settings.split}, {source.split(settings.split).size:,} examples"))
-    return rows
-
-
-def load_model(path: str) -> Any:
-    """A model saved by keras_vit.
-
-    Raises:
-        ValueError: if there is no such file, or it holds something else.
-    """
-    import keras
-
-    import keras_vit
-
-    file = pathlib.Path(path)
-    file = file / "model.keras" if file.is_dir() else file
-    if not file.is_file():
-        raise ValueError(f"--model={path}: there is no file {file}.")
-    try:
-        model = keras.models.load_model(file, compile=False)
-    except (ValueError, OSError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"--model={path}: not a readable .keras file ({str(error).partition('. ')[0]}).") from error
-    if not isinstance(model, keras_vit.VisionTransformer):
-        raise ValueError(f"--model={path} holds a {type(model).__name__}, not a model of keras_vit.")
-    return model
-
-
-def accuracy(settings: Settings, model, source, where, callbacks=()) -> dict[str, float]:
-    """Top-1 accuracy, every example counted once."""
-    import keras
-
-    from keras_vit.objectives.classification import Softmax
-    from trainers.data import pipeline
-    from trainers.engine.evaluation import Evaluation
-
-    check_classes(settings, model, source)
-    data = pipeline.EvaluationData(source, settings.split, settings.batch_size, model.preprocessing)
-    evaluation = Evaluation(model, Softmax(source.num_classes), data.batches, where.strategy, settings.batch_size)
-    listed = keras.callbacks.CallbackList(list(callbacks), model=model)
-    means = evaluation.run(listed, after_batch=source.bad.check)
     report_bad(source)
-    if "accuracy" not in means:
-        raise ValueError(f"--split={settings.split} of {source.name} has no example with a label that can be read.")
-    return {"vision transformer": means["accuracy"]}
+    if settings.output:
+        write_results(settings, source, rows)
+    print(table(rows, f"{source.name}, {settings.split}, {size:,} examples"))
+    return rows
 
 
 def report_bad(source) -> None:
@@ -102,66 +119,72 @@ def report_bad(source) -> None:
             print(f"  {place}: {reason}")
 
 
-def check_classes(settings: Settings, model, source) -> None:
-    """Raises ValueError if model and source do not mean the same by their outputs and labels."""
-    architecture, ours, theirs = model.architecture, model.class_names, source.class_names
-    if (architecture.num_classes, architecture.channels) != (source.num_classes, source.channels):
-        raise ValueError(
-            f"--model={settings.model} is for {architecture.num_classes} classes and {architecture.channels} channels; "
-            f"--source={settings.source} has {source.num_classes} and {source.channels}."
-        )
-    differ = [pair for pair in enumerate(zip(ours or (), theirs or (), strict=False)) if len(set(pair[1])) > 1]
-    if differ:
-        number, (our, their) = differ[0]
-        raise ValueError(
-            f"--model={settings.model} calls class {number} {our!r}, --source={settings.source} calls it {their!r}: "
-            "their labels do not mean the same."
-        )
+def claim(output: str) -> None:
+    """Makes the folder of `--output`, before any work is done for what would go there.
 
-
-def baselines(settings: Settings, model, source, where, callbacks=()) -> dict[str, float]:
-    """Classical methods on the pixels at their own size, trained on every split but the one evaluated."""
-    import numpy as np
+    Raises:
+        ValueError: if it cannot be made.
+    """
     import tensorflow as tf
 
-    def arrays(split):
-        images, labels = split.read(tf.range(split.size, dtype=tf.int64))
-        return images.numpy().reshape(split.size, -1) / 255, labels.numpy()
+    from trainers.engine.checkpoint import reason
+    from trainers.runs import folder
 
-    if source.name not in ("digits", "synthetic"):
-        raise ValueError(f"--evaluations=baselines wants raw pixels in memory: digits or synthetic, not {source.name}.")
-    if settings.split not in source.splits:
-        raise ValueError(
-            f"--evaluations=baselines wants a whole split, not {settings.split!r}: it trains on the others."
-        )
-    parts = [arrays(split) for name, split in source.splits.items() if name != settings.split]
-    train_pixels, train_labels = (np.concatenate(part) for part in zip(*parts, strict=True))
-    pixels, labels = arrays(source.splits[settings.split])
-    return {
-        name: float(np.mean(classifier.fit(train_pixels, train_labels).predict(pixels) == labels))
-        for name, classifier in classifiers().items()
-    }
+    folder.names_in(output, "output")
+    try:
+        tf.io.gfile.makedirs(output)
+    except (OSError, tf.errors.OpError) as error:
+        raise ValueError(f"--output={output} cannot be made: {reason(error)}.") from error
 
 
-def classifiers() -> dict[str, Any]:
-    """What a small model has to stand beside."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.svm import SVC
+def write_results(settings: Settings, source, rows: dict[str, float]) -> None:
+    """Writes what was measured, and of what, to a file in `--output`."""
+    from trainers.runs import folder
 
-    return {
-        "logistic regression": LogisticRegression(max_iter=1000),
-        "1-nearest neighbour": KNeighborsClassifier(n_neighbors=1),
-        "RBF support vectors": SVC(C=10, gamma="scale"),
-    }
+    left_out = {split: len(places) for split, places in source.bad.snapshot().items()}
+    fields = ("model", "source", "split", "train_split", "fewshot_shots", "fewshot_seeds")
+    asked = {name: getattr(settings, name) for name in (fields if "fewshot" in settings.evaluations else fields[:3])}
+    found = {"examples": source.split(settings.split).size, "left_out": left_out, "rows": rows}
+    folder.write_json(os.path.join(settings.output or "", RESULTS), {**asked, **found, "versions": folder.versions()})
+    print(f"{RESULTS}: in {os.path.join(settings.output or '', '')}")
 
 
 def table(rows: dict[str, float], title: str) -> str:
-    width = max(map(len, rows))
-    return "\n".join([f"Accuracy on {title}", *(f"  {name:<{width}}  {100 * rows[name]:6.2f} %" for name in rows)])
+    """Rows in per cent; a row's spread stands beside it."""
+    shown = {name: value for name, value in rows.items() if not name.endswith(SPREAD)}
+    width = max(map(len, shown))
+    lines = [f"Accuracy on {title}"]
+    for name, value in shown.items():
+        spread = f" ± {100 * rows[name + SPREAD]:.2f}" if name + SPREAD in rows else ""
+        lines.append(f"  {name:<{width}}  {100 * value:6.2f} %{spread}")
+    return "\n".join(lines)
 
 
-EVALUATIONS = {"accuracy": accuracy, "baselines": baselines}
+SPREAD = " spread"  # after the name of a row, of which it is the standard deviation
+
+
+# Imported only when run, because --help is not to wait for TensorFlow.
+
+
+def accuracy(settings: Settings, model, source, where, callbacks=()) -> dict[str, float]:
+    from trainers.evaluations import accuracy
+
+    return accuracy.measure(settings, model, source, where, callbacks)
+
+
+def fewshot(settings: Settings, model, source, where, callbacks=()) -> dict[str, float]:
+    from trainers.evaluations import fewshot
+
+    return fewshot.measure(settings, model, source, where, callbacks)
+
+
+def baselines(settings: Settings, model, source, where, callbacks=()) -> dict[str, float]:
+    from trainers.evaluations import baselines
+
+    return baselines.measure(settings, model, source, where, callbacks)
+
+
+EVALUATIONS = {"accuracy": accuracy, "fewshot": fewshot, "baselines": baselines}
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ From Python: `pretrain.run(pretrain.Settings(...), callbacks=[...])`.
 """
 
 import dataclasses
-import fractions
-import math
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainers.runs.training import Result
 
-from trainers.settings import augmentation_group, command_line, data_groups, flags, groups, splits
+from trainers.settings import augmentation_group, command_line, data_groups, flags, groups
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +36,7 @@ class Settings(
         data_groups.check_source(self)
         data_groups.check_data(self)
         augmentation_group.check_augmentation(self)
+        groups.check_duration(self)
         groups.check_optimization(self)
         groups.check_run(self)
         if self.early_stopping and self.validation_split == "none":
@@ -66,68 +65,29 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
         BadImage: for the first image that cannot be read, or too many of them.
     """
     from trainers.data import pipeline, sources
-    from trainers.data.augmentation import recipe
     from trainers.engine import runtime
-    from trainers.runs import report, training
+    from trainers.runs import planning, report, training
 
     # First of all, because TensorFlow's devices and workers cannot be set up once a tensor has been made.
     where = runtime.start(settings.distribution, settings.precision, settings.seed, settings.logical_cpus, settings.tpu)
     source = sources.open_source(settings)
-    check_labels(settings, source)
-    recipe.check(pipeline.preprocessing_for(settings), source.channels, settings)
     architecture = architecture_for(settings, source)
-    plan = plan_for(settings, pipeline.training_split(source, settings).size)
-    validation, test = splits_of(settings, source)
-    runtime.check_batch_size(settings.batch_size, where.replicas, settings.accumulate)
-    workers = training.workers_of(settings, source, where)
-    start = workers.on_chief(lambda: training.start_of(settings))
+    planned = planning.planned(
+        settings,
+        source,
+        where,
+        name=settings.variant,
+        architecture=architecture,
+        preprocessing=pipeline.preprocessing_for(settings),
+        multipliers=settings.multipliers,
+        trained=f"as --multipliers={settings.multipliers}" if settings.multipliers else "everything",
+    )
     if where.is_chief:
-        print(report.plan(settings, source, architecture, plan, where, validation, test, start), flush=True)
+        print(report.plan(planned), flush=True)
     if settings.dry_run:
         return training.Result(None, None, {}, None)
     source.ready()
-    data = pipeline.TrainingData(source, settings)
-    with workers.waiting("the set-up of the model"):
-        steps = training.steps_for(
-            settings, source, data, plan, where, lambda: new_model(settings, source, architecture, where.precision)
-        )
-    return training.train(settings, source, data, plan, steps, validation, test, workers, callbacks)
-
-
-def splits_of(settings: Settings, source) -> tuple[str | None, str | None]:
-    """The splits to choose by and to report on; those left out default to the source's own, where it has them.
-
-    Raises:
-        ValueError: if a split that was named does not exist, or early stopping has nothing to go by.
-    """
-    found = []
-    for given, usual in ((settings.validation_split, "validation"), (settings.test_split, "test")):
-        name = given or (usual if usual in source.names else "none")
-        if name != "none" and splits.overlap(source.intervals(name), source.intervals(settings.train_split)):
-            raise flags.UsageError(
-                f"--{usual}_split={name} holds examples of --train_split={settings.train_split}, so it would not "
-                "tell how well the model does on new ones."
-            )
-        found.append(None if name == "none" else name)
-    if settings.early_stopping and found[0] is None:
-        raise flags.UsageError(
-            f"--early_stopping={settings.early_stopping} needs evaluations, but {source.name} has no validation split; "
-            "name a part of another, e.g. --train_split=train[:99%] --validation_split=train[99%:]."
-        )
-    return found[0], found[1]
-
-
-def check_labels(settings: Settings, source) -> None:
-    """Raises UsageError where objective or class weights do not fit the source's labels."""
-    from trainers.data import class_weights
-
-    if settings.class_weights not in ("none", "balanced"):
-        class_weights.given(settings.class_weights, source)
-    if source.several_labels and settings.objective == "softmax":
-        raise flags.UsageError(
-            f"The examples of {source.name} may belong to several classes, but --objective=softmax means exactly one; "
-            "use --objective=sigmoid, with --head_bias=-10 where classes are many."
-        )
+    return training.run(planned, lambda: new_model(planned), callbacks)
 
 
 def architecture_for(settings: groups.ModelSettings, source):
@@ -142,37 +102,17 @@ def architecture_for(settings: groups.ModelSettings, source):
     return variants.parse(settings.variant, channels=source.channels, num_classes=source.num_classes, **fields)
 
 
-def plan_for(settings: Settings, examples: int):
-    """Length and rhythm of training in updates."""
-    from trainers.engine.loop import Plan
-
-    per_epoch = examples / settings.batch_size
-    if settings.steps is not None:
-        total = settings.steps
-    elif settings.epochs is not None:
-        # Exact, because 15.0 * (1293 / 5) is a little more than 3,879.
-        total = math.ceil(fractions.Fraction(str(settings.epochs)) * examples / settings.batch_size)
-    else:
-        total = math.ceil((settings.examples or 0) / settings.batch_size)
-    if settings.warmup_steps >= total:
-        raise flags.UsageError(
-            f"--warmup_steps={settings.warmup_steps} must be less than the {total} steps of training."
-        )
-    evaluate_every = min(settings.evaluate_every or math.ceil(per_epoch), total)
-    return Plan(total, evaluate_every, settings.log_every, settings.steps_per_call, settings.checkpoint_every)
-
-
-def new_model(settings: Settings, source, architecture, precision: str):
+def new_model(planned):
     """The model to train."""
     import keras_vit
     from keras_vit import vit
-    from trainers.data import pipeline
 
+    settings = planned.settings
     model = keras_vit.build(
-        architecture,
-        class_names=source.class_names,
-        preprocessing=pipeline.preprocessing_for(settings),
-        dtype=precision,
+        planned.architecture,
+        class_names=planned.source.class_names,
+        preprocessing=planned.preprocessing,
+        dtype=planned.where.precision,
     )
     if settings.weights:
         start_from(model, settings.weights)

@@ -97,7 +97,7 @@ class Attention(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class Projection(keras.layers.Layer):
+class Projection(keras.layers.EinsumDense):
     """A linear map that splits the last axis into heads, or joins heads again.
 
     Kernels keep the three axes of the paper's checkpoints, and are Glorot-initialised as the matrices they stand for.
@@ -109,26 +109,32 @@ class Projection(keras.layers.Layer):
     """
 
     def __init__(self, heads, use_bias=True, **kwargs):
-        super().__init__(**kwargs)
+        equation, bias_axes = ("btak,akd->btd", "d") if heads is None else ("btd,dak->btak", "ak")
+        kwargs.setdefault("kernel_initializer", _glorot)
+        # The output's shape follows from the input's, in `build`.
+        super().__init__(equation, (None,), bias_axes=bias_axes if use_bias else None, **kwargs)
         self.supports_masking = True
         self.heads = heads
         self.use_bias = use_bias
 
     def build(self, inputs_shape):
-        self._inner = tuple(inputs_shape[2:])
-        width = math.prod(self._inner)
-        self._outer = (width,) if self.heads is None else (self.heads, width // self.heads)
-        self.kernel = self.add_weight(shape=(*self._inner, *self._outer), initializer=_glorot, name="kernel")
-        if self.use_bias:
-            self.bias = self.add_weight(shape=self._outer, initializer="zeros", name="bias")
+        _, *self.partial_output_shape = self.compute_output_shape(inputs_shape)
+        super().build(inputs_shape)
 
-    def call(self, inputs):
-        length, width = ops.shape(inputs)[1], math.prod(self._inner)
-        matrix = ops.reshape(self.kernel, (width, width))
-        outputs = ops.matmul(ops.reshape(inputs, (-1, width)), matrix)
+    def call(self, inputs, training=None):
+        outer = self.compute_output_shape(inputs.shape)[2:]
+        width = math.prod(outer)
+        outputs = ops.matmul(ops.reshape(inputs, (-1, width)), ops.reshape(self.kernel, (width, width)))
         if self.use_bias:
             outputs = ops.add(outputs, ops.reshape(self.bias, (width,)))
-        return ops.reshape(outputs, (-1, length, *self._outer))
+        return ops.reshape(outputs, (-1, ops.shape(inputs)[1], *outer))
+
+    def compute_output_shape(self, inputs_shape):
+        width = math.prod(inputs_shape[2:])
+        return (*inputs_shape[:2], *((width,) if self.heads is None else (self.heads, width // self.heads)))
+
+    def get_config(self):
+        return keras.layers.Layer.get_config(self) | {"heads": self.heads, "use_bias": self.use_bias}
 
 
 def _glorot(shape, dtype=None):

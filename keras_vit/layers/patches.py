@@ -96,7 +96,11 @@ class PatchEncoder(keras.layers.Layer):
             self.added.build(self.compute_output_shape(patches_shape))
 
     def call(self, patches, mask=None, training=False):
-        tokens_BTD = self.projection(patches)
+        return self.assembled(self.projection(patches), training=training)
+
+    def assembled(self, embeddings, training=False):
+        """The tokens (B, T, D) that patch embeddings (B, N, D) become: what `call` does after projecting."""
+        tokens_BTD = embeddings
         if self.class_token:
             batch = ops.shape(tokens_BTD)[0]
             class_B1D = ops.broadcast_to(ops.cast(self.class_embedding, tokens_BTD.dtype), (batch, 1, self.width))

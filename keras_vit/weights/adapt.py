@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_vit.variants import Architecture
+from keras_vit.variants import AnyArchitecture, Architecture, BitArchitecture
 
 Change = Callable[[np.ndarray], np.ndarray] | None
 
@@ -89,7 +89,7 @@ def _cubic(distance, a: float = -0.75):
     return np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))
 
 
-def changes(source: Architecture, target: Architecture) -> dict[str, Change]:
+def changes(source: AnyArchitecture, target: AnyArchitecture) -> dict[str, Change]:
     """What has to be done to variables, by path, so that a model of one architecture becomes one of another.
 
     Returns:
@@ -99,12 +99,14 @@ def changes(source: Architecture, target: Architecture) -> dict[str, Change]:
     Raises:
         ValueError: if they differ in more than resolution, patch size, pooling and head.
     """
-    for name in FIXED:
+    for name in FIXED[source.family]:
         if getattr(source, name) != getattr(target, name):
             raise ValueError(
                 f"weights with {name}={getattr(source, name)} cannot become a model with "
-                f"{name}={getattr(target, name)}; what may differ is resolution, patch size, pooling and head."
+                f"{name}={getattr(target, name)}; what may differ is {FREE[source.family]}."
             )
+    if isinstance(source, BitArchitecture) or isinstance(target, BitArchitecture):  # then both
+        return {} if source.num_classes == target.num_classes else dict.fromkeys(("head/kernel", "head/bias"))
     found: dict[str, Change] = _positions(source, target)
     if source.patch_size != target.patch_size:
         found["patch_encoder/projection/kernel"] = functools.partial(_flat_patch_kernel, source, target)
@@ -151,14 +153,19 @@ def _resample_axis(table_ND: np.ndarray, new: int) -> np.ndarray:
 
 
 def _flat_patch_kernel(source: Architecture, target: Architecture, kernel: np.ndarray) -> np.ndarray:
-    side = source.patch_size
-    resized = resize_patch_kernel(kernel.reshape(side, side, source.channels, -1), target.patch_size)
+    side = source.map_patch_size
+    resized = resize_patch_kernel(kernel.reshape(side, side, source.map_channels, -1), target.map_patch_size)
     return resized.reshape(-1, kernel.shape[-1])
 
 
-FIXED = (
-    *("channels", "width", "depth", "heads", "mlp_width", "attention_bias"),
-    *("position", "position_site", "norm_site"),
-)
+# What a model must have in common with the weights it takes over, and what it need not.
+FIXED = {
+    "vit": (
+        *("family", "channels", "stem", "root_width", "width", "depth", "heads", "mlp_width", "attention_bias"),
+        *("position", "position_site", "norm_site"),
+    ),
+    "bit": ("family", "channels", "units", "root_width"),
+}
+FREE = {"vit": "resolution, patch size, pooling and head", "bit": "resolution, padding of the root's pooling and head"}
 
 METHODS = {"official": aligned_linear, "bicubic": half_pixel_cubic}

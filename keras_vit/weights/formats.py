@@ -1,9 +1,9 @@
-"""The formats. Each has the functions that `Format` names; they are told apart in this order."""
+"""The formats. Each has the functions that `Format` names; they are told apart in the order of `READABLE`."""
 
 from typing import Any, Protocol
 
 from keras_vit.variants import Architecture
-from keras_vit.weights import bigvision, google, huggingface, timm
+from keras_vit.weights import bigvision, bit, google, huggingface, kerashub, timm, weights_h5
 from keras_vit.weights.rows import Row
 from keras_vit.weights.stored import Stored
 
@@ -33,7 +33,17 @@ class Format(Protocol):
         """The rows of the name table that an architecture has."""
 
     def cannot_hold(self, a: Architecture) -> str | None:
-        """Why the format has no place for an architecture; None where it has."""
+        """Why the format has no place for an architecture; None where it has. Only those in `FORMATS` have it."""
 
 
-FORMATS: dict[str, Any] = {"google": google, "bigvision": bigvision, "huggingface": huggingface, "timm": timm}
+# Those that `save` writes by their tables.
+FORMATS: dict[str, Any] = {
+    "google": google,
+    "bigvision": bigvision,
+    "huggingface": huggingface,
+    "timm": timm,
+    "bit": bit,
+}
+
+# Keras itself writes `keras`; nobody here writes `kerashub`.
+READABLE: dict[str, Any] = {**FORMATS, "kerashub": kerashub, "keras": weights_h5}

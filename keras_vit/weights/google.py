@@ -1,4 +1,4 @@
-"""The paper's checkpoints and AugReg's: flat `.npz` archives of arrays named by `/`-joined module paths.
+"""The paper's checkpoints and AugReg's, hybrids among them: flat `.npz` archives of arrays named by module paths.
 
 Files come in two numberings of the modules inside a block: one counter for all (LayerNorm_0, MultiHeadDotProduct-
 Attention_1, LayerNorm_2, MlpBlock_3), or one per kind, as newer Flax has it. The table below uses the second, and so
@@ -9,12 +9,15 @@ import math
 import re
 from typing import Any
 
+import numpy as np
+
 from keras_vit.variants import Architecture
-from keras_vit.weights.rows import Row, patch_kernel, same
+from keras_vit.weights.rows import Arrays, Row, patch_kernel, same
 from keras_vit.weights.stored import Stored
 
 PATCH_KERNEL = "embedding/kernel"
 POSITION = "Transformer/posembed_input/pos_embedding"
+ROOT_KERNEL = "conv_root/kernel"
 
 
 def recognises(stored: Stored) -> bool:
@@ -36,6 +39,7 @@ def architecture(stored: Stored) -> dict[str, Any]:
     """
     shapes = stored.shapes
     side, _, channels, width = shapes[PATCH_KERNEL]
+    resnet = resnet_fields(shapes, ROOT_KERNEL)
     blocks = {int(match[1]) for name in shapes if (match := re.search(r"encoderblock_(\d+)/", name))}
     if not blocks:
         raise ValueError("no arrays named Transformer/encoderblock_N.")
@@ -43,6 +47,7 @@ def architecture(stored: Stored) -> dict[str, Any]:
     return {
         "patch_size": side,
         "channels": channels,
+        **(_hybrid(side, resnet) if resnet else {}),
         "width": width,
         "depth": 1 + max(blocks),
         "heads": shapes[f"{block}/MultiHeadDotProductAttention_0/query/kernel"][1],
@@ -52,6 +57,33 @@ def architecture(stored: Stored) -> dict[str, Any]:
         "representation": shapes["pre_logits/bias"][0] if "pre_logits/bias" in shapes else None,
         "num_classes": shapes["head/bias"][0] if "head/bias" in shapes else 0,
         "position": "learned_1d",
+    }
+
+
+def resnet_fields(shapes: dict[str, tuple[int, ...]], root: str) -> dict[str, Any]:
+    """Channels, units of each stage and root width of the ResNet whose root convolution goes by this name, if any.
+
+    Raises:
+        ValueError: if a stage or unit is missing.
+    """
+    if root not in shapes:
+        return {}
+    found = {(int(match[1]), int(match[2])) for name in shapes if (match := _UNIT.search(name))}
+    stages = [sum(stage == number for stage, _ in found) for number in range(1, 1 + len({stage for stage, _ in found}))]
+    if found != {(number, unit) for number, count in enumerate(stages, 1) for unit in range(1, count + 1)}:
+        raise ValueError("the arrays named blockN/unitM do not count from 1 without gaps.")
+    return {"channels": shapes[root][2], "units": tuple(stages), "root_width": shapes[root][3]}
+
+
+def _hybrid(side: int, resnet: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a hybrid whose patches have so many positions of the feature map on a side."""
+    stem = resnet["units"]
+    stride = 4 * 2 ** max(len(stem) - 1, 0)
+    return {
+        "patch_size": side * stride,
+        "channels": resnet["channels"],
+        "stem": stem,
+        "root_width": resnet["root_width"],
     }
 
 
@@ -81,11 +113,41 @@ def table(a: Architecture) -> list[Row]:
 
 
 def stem(a: Architecture) -> list[Row]:
-    """Patch projection."""
+    """A hybrid's ResNet, and patch projection."""
     return [
-        patch_kernel(PATCH_KERNEL, "patch_encoder/projection/kernel", a.patch_size, a.channels, a.width),
+        *(_resnet(a) if a.stem is not None else ()),
+        patch_kernel(PATCH_KERNEL, "patch_encoder/projection/kernel", a.map_patch_size, a.map_channels, a.width),
         same("embedding/bias", "patch_encoder/projection/bias"),
     ]
+
+
+def _resnet(a: Architecture) -> list[Row]:
+    rows = [same(ROOT_KERNEL, "root/conv/kernel"), *_group_norm("gn_root", "root/norm")]
+    for stage, count in enumerate(a.stem or ()):
+        for unit in range(count):
+            theirs, own = f"block{stage + 1}/unit{unit + 1}", f"stage_{stage}_unit_{unit}"
+            for i in range(3):
+                rows.append(same(f"{theirs}/conv{i + 1}/kernel", f"{own}/conv_{i}/kernel"))
+                rows += _group_norm(f"{theirs}/gn{i + 1}", f"{own}/norm_{i}")
+            if not unit:
+                rows.append(same(f"{theirs}/conv_proj/kernel", f"{own}/projection/kernel"))
+                rows += _group_norm(f"{theirs}/gn_proj", f"{own}/projection_norm")
+    return rows
+
+
+def _group_norm(theirs: str, own: str) -> list[Row]:
+    return [vector(f"{theirs}/scale", f"{own}/gamma", axes=4), vector(f"{theirs}/bias", f"{own}/beta", axes=4)]
+
+
+def vector(theirs: str, own: str, axes: int) -> Row:
+    """A vector (C,), stored with axes of length 1 before it; read with any number of them."""
+
+    def flat(array: np.ndarray) -> Arrays:
+        if array.size != array.shape[-1]:
+            raise ValueError(f"expected a vector, but it has shape {array.shape}")
+        return (array.reshape(-1),)
+
+    return Row((theirs,), (own,), flat, lambda array: (array.reshape((1,) * (axes - 1) + (-1,)),))
 
 
 def encoder(a: Architecture) -> list[Row]:
@@ -191,6 +253,8 @@ def _mlp(theirs: str, own: str) -> list[Row]:
 
 # What training states put before the names of the model's own arrays.
 PREFIXES = ("opt/target/", "params/", "target/")
+
+_UNIT = re.compile(r"\bblock(\d+)/unit(\d+)/")
 
 _MODULE = re.compile(r"(.*encoderblock_\d+/(\w+))_(\d+)(/.*)")
 

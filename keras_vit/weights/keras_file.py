@@ -1,7 +1,9 @@
 """Keras's own files: `.keras`, which carry everything, and the models themselves."""
 
 import dataclasses
+import json
 import os
+import tempfile
 import zipfile
 from typing import Any
 
@@ -9,9 +11,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vit.vit import VisionTransformer
+from keras_vit.classifier import ImageClassifier
 from keras_vit.weights.rows import Row, same
-from keras_vit.weights.stored import InvalidWeights, Stored, one_line
+from keras_vit.weights.stored import UNREADABLE, InvalidWeights, Stored, one_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,22 +31,33 @@ class KerasFile:
         return [same(name, name) for name in self.stored.shapes]
 
 
-def read_model(path: str | os.PathLike) -> VisionTransformer:
+def read_model(path: str | os.PathLike) -> ImageClassifier:
     """The model in a `.keras` file, which Keras loads without running any code that the file holds.
 
     Raises:
         InvalidWeights: if the file is damaged, or holds another kind of model.
     """
     try:
-        model = keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
+        model = _model_in(path)
+    except UNREADABLE as error:
         raise InvalidWeights(f"{path}: Keras cannot read it ({one_line(error)[:300]}).") from error
-    if not isinstance(model, VisionTransformer):
-        raise InvalidWeights(f"{path}: expected a Vision Transformer of this library; it holds {type(model).__name__}.")
+    if not isinstance(model, ImageClassifier):
+        raise InvalidWeights(f"{path}: expected a model of this library; it holds {type(model).__name__}.")
     return model
 
 
-def stored_of(model: VisionTransformer, path: str | os.PathLike) -> Stored:
+def _model_in(path: str | os.PathLike) -> Any:
+    """As `keras.models.load_model`, which would hold all weights in memory beside the model."""
+    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
+        model = keras.saving.deserialize_keras_object(
+            {**json.loads(archive.read("config.json")), "compile_config": None}
+        )
+        if isinstance(model, ImageClassifier):
+            model.load_weights(archive.extract("model.weights.h5", folder))
+    return model
+
+
+def stored_of(model: ImageClassifier, path: str | os.PathLike) -> Stored:
     """A model seen as a file of its variables."""
     variables = {variable.path: variable for variable in model.weights}
     return Stored(
@@ -55,9 +68,10 @@ def stored_of(model: VisionTransformer, path: str | os.PathLike) -> Stored:
     )
 
 
-def description(model: VisionTransformer) -> dict[str, Any]:
+def description(model: ImageClassifier) -> dict[str, Any]:
     """What a model carries beside its weights, as plain values."""
     return {
+        "family": model.architecture.family,
         "architecture": model.architecture.to_dict(),
         "preprocessing": model.preprocessing.to_dict(),
         "class_names": model.class_names,

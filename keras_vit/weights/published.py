@@ -37,7 +37,10 @@ def located(name: str | os.PathLike) -> str:
 
     Raises:
         InvalidWeights: if there is no such name, or it cannot be downloaded; says where to put the file by hand.
+        ValueError: if it is neither a name nor a path.
     """
+    if not isinstance(name, (str, os.PathLike)):
+        raise ValueError(f"Expected a path, a name or a Vision Transformer of KerasHub's; got {type(name).__name__}.")
     given = os.fspath(name)
     scheme, _, rest = given.partition(":")
     if pathlib.Path(given).exists() or scheme not in SCHEMES:

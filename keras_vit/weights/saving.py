@@ -12,9 +12,9 @@ import numpy as np
 import safetensors.numpy
 from keras import ops
 
-from keras_vit.variants import Architecture
-from keras_vit.weights import google, huggingface, keras_file
-from keras_vit.weights.formats import FORMATS
+from keras_vit.variants import AnyArchitecture, BitArchitecture
+from keras_vit.weights import google, hdf5, huggingface, keras_file
+from keras_vit.weights.formats import FORMATS, READABLE
 from keras_vit.weights.stored import write_npz, write_whole
 
 
@@ -22,16 +22,19 @@ def save(model: Any, path: str | os.PathLike, format: str = "google") -> None:
     """Writes a model's weights, whole or not at all.
 
     What a format has no place for, such as the form of GELU and the preprocessing, is noted where other readers do not
-    look and `load` does: in the comment of the archive, or the metadata of the file.
+    look and `load` does: in the comment of the archive, or the metadata or an attribute of the file.
 
     Args:
-        model: A `VisionTransformer`.
-        path: Of the file (google, bigvision: `.npz`; timm: `.safetensors`; keras: `.keras`) or folder (huggingface).
+        model: A `VisionTransformer` or `BitResNet`.
+        path: Of the file (google, bigvision, bit: `.npz`; timm: `.safetensors`; keras: `.keras`, or `.weights.h5` for
+            the weights alone) or folder (huggingface).
         format: Key of `WRITERS`.
 
     Raises:
         ValueError: if the format is unknown or has no place for the model.
     """
+    if format in set(READABLE) - set(WRITERS):
+        raise ValueError(f"The {format} format is read, not written; choose one of {', '.join(WRITERS)}.")
     if format not in WRITERS:
         raise ValueError(f"Unknown format {format!r}; choose one of {', '.join(WRITERS)}.")
     if format in FORMATS:
@@ -39,11 +42,11 @@ def save(model: Any, path: str | os.PathLike, format: str = "google") -> None:
     WRITERS[format](model, path)
 
 
-def check_holds(format: str, a: Architecture) -> None:
+def check_holds(format: str, a: AnyArchitecture) -> None:
     """Raises ValueError if a format has no place for an architecture; warns if other readers compute otherwise."""
-    reason = FORMATS[format].cannot_hold(a)
+    reason = refusal(format, a)
     if reason:
-        able = [name for name, form in FORMATS.items() if not form.cannot_hold(a)]
+        able = [name for name in FORMATS if not refusal(name, a)]
         raise ValueError(f"The {format} format cannot hold this model: {reason}. Use {' or '.join([*able, 'keras'])}.")
     assumed = ASSUMED.get(format, {})
     differ = [f"{name}={getattr(a, name)}" for name, value in assumed.items() if getattr(a, name) != value]
@@ -54,6 +57,15 @@ def check_holds(format: str, a: Architecture) -> None:
             f"{told}, and will differ a little.",
             stacklevel=3,
         )
+
+
+def refusal(format: str, a: AnyArchitecture) -> str | None:
+    """Why a format has no place for an architecture; None where it has."""
+    if isinstance(a, BitArchitecture):
+        return None if format == "bit" else "it holds Vision Transformers only"
+    if a.stem is not None and format != "google":
+        return "it has no ResNet stem"
+    return FORMATS[format].cannot_hold(a)
 
 
 def arrays_of(model: Any, format: str):
@@ -70,6 +82,10 @@ def _write_google(model, path):
 
 def _write_bigvision(model, path):
     write_npz(_suffixed(path, ".npz"), arrays_of(model, "bigvision"), keras_file.description(model))
+
+
+def _write_bit(model, path):
+    write_npz(_suffixed(path, ".npz"), arrays_of(model, "bit"), keras_file.description(model))
 
 
 def _write_timm(model, path):
@@ -117,7 +133,14 @@ def head_is_zero(model: Any) -> bool:
 
 
 def _write_keras(model, path):
-    write_whole(_suffixed(path, ".keras"), model.save)
+    """The whole model, or its weights alone, by Keras itself."""
+
+    def write_weights(temporary):
+        model.save_weights(temporary)
+        hdf5.note(temporary, json.dumps(keras_file.description(model)))
+
+    place = _suffixed(path, ".keras", hdf5.SUFFIX)
+    write_whole(place, write_weights if place.name.endswith(hdf5.SUFFIX) else model.save)
 
 
 def _write_safetensors(model, path, format: str) -> None:
@@ -131,10 +154,10 @@ def _array(variable) -> np.ndarray:
     return np.asarray(ops.convert_to_numpy(variable.value), "float32")
 
 
-def _suffixed(path, suffix: str) -> pathlib.Path:
+def _suffixed(path, *suffixes: str) -> pathlib.Path:
     """The path; raises ValueError if it does not end as the format's files do."""
-    if pathlib.Path(path).suffix != suffix:
-        raise ValueError(f"{path}: a file of this format ends in {suffix}.")
+    if not pathlib.Path(path).name.endswith(suffixes):
+        raise ValueError(f"{path}: a file of this format ends in {' or '.join(suffixes)}.")
     return pathlib.Path(path)
 
 
@@ -150,5 +173,6 @@ WRITERS = {
     "bigvision": _write_bigvision,
     "huggingface": _write_huggingface,
     "timm": _write_timm,
+    "bit": _write_bit,
     "keras": _write_keras,
 }

@@ -1,13 +1,15 @@
-"""Arrays of a weight file, read one at a time: names and shapes are known first, so that mistakes cost no memory."""
+"""Arrays of a weight file, read one at a time: names and shapes are known first, so that mistakes cost no memory.
 
-import contextlib
+`opening` makes them from files.
+"""
+
 import dataclasses
 import json
 import os
 import pathlib
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -50,102 +52,6 @@ class Stored:
         return self.origins.get(name, name)
 
 
-@contextlib.contextmanager
-def opened(path: str | os.PathLike) -> Iterator[Stored]:
-    """An `.npz` or `.safetensors` file, or a folder with the latter, open for reading; pickles are never read.
-
-    Raises:
-        InvalidWeights: if there is no such file, or it is damaged or holds anything but arrays of floats.
-    """
-    place = pathlib.Path(path)
-    if place.is_dir():
-        yield _open_folder(place)
-    elif not place.is_file():
-        raise InvalidWeights(f"{path}: no such weight file.")
-    elif place.suffix == ".safetensors":
-        yield _open_safetensors([place], _config_beside(place))
-    else:
-        with contextlib.ExitStack() as files:
-            yield _open_npz(place, files)
-
-
-def _open_npz(path: pathlib.Path, files: contextlib.ExitStack) -> Stored:
-    try:
-        archive = files.enter_context(zipfile.ZipFile(path))
-        shapes = {info.filename.removesuffix(".npy"): _shape(archive, info) for info in archive.infolist()}
-    except _UNREADABLE as error:
-        raise InvalidWeights(f"{path}: not a readable .npz file of plain arrays ({one_line(error)}).") from error
-
-    def read(name):
-        try:
-            with archive.open(f"{name}.npy") as member:
-                return as_float32(np.lib.format.read_array(member, allow_pickle=False))
-        except _UNREADABLE as error:
-            raise InvalidWeights(f"{path}: {one_line(name)} cannot be read ({one_line(error)}).") from error
-
-    return Stored(str(path), shapes, read, _noted(archive.comment))
-
-
-def _shape(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[int, ...]:
-    """Shape of a member, from its header.
-
-    Raises:
-        ValueError: if it holds no floats, or not as many as it says.
-    """
-    with archive.open(info) as member:
-        version = np.lib.format.read_magic(member)
-        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        shape, _, dtype = read_header[version](member)
-        begin = member.tell()
-    name = one_line(info.filename.removesuffix(".npy"))
-    if dtype.kind != "f" and not _is_bfloat16(dtype):
-        raise ValueError(f"expected floating-point arrays, but {name} holds {dtype}")
-    expected = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    if info.file_size - begin != expected:
-        raise ValueError(f"{name} should have {expected:,} bytes, but has {info.file_size - begin:,}")
-    return shape
-
-
-def _open_folder(folder: pathlib.Path) -> Stored:
-    """A folder as Hugging Face lays it out: one or several .safetensors files, and config.json."""
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise InvalidWeights(f"{folder}: a folder without any .safetensors file; pickled .bin files are never read.")
-    return _open_safetensors(files, _config_beside(files[0]))
-
-
-def _open_safetensors(files: list[pathlib.Path], config: dict[str, Any]) -> Stored:
-    shapes, holders = {}, {}
-    for file in files:
-        try:
-            holder = safetensors.safe_open(file, framework="numpy")
-            config = config | _noted((holder.metadata() or {}).get("keras_vit"))
-            for name in holder.keys():  # noqa: SIM118  (it is no dict)
-                part = holder.get_slice(name)
-                if part.get_dtype() not in ("F64", "F32", "F16", "BF16"):
-                    raise ValueError(f"expected floating-point arrays, but {name} holds {part.get_dtype()}")
-                shapes[name], holders[name] = tuple(part.get_shape()), holder
-        except _UNREADABLE as error:
-            raise InvalidWeights(f"{file}: not a readable .safetensors file ({one_line(error)}).") from error
-    path = files[0] if len(files) == 1 else files[0].parent
-    return Stored(str(path), shapes, lambda name: as_float32(holders[name].get_tensor(name)), config)
-
-
-def _config_beside(file: pathlib.Path) -> dict[str, Any]:
-    """Contents of config.json and preprocessor_config.json (under `preprocessor`) in the folder of a file."""
-    config: dict[str, Any] = {}
-    for name, key in (("config.json", None), ("preprocessor_config.json", "preprocessor")):
-        if (path := file.with_name(name)).is_file():
-            try:
-                content = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise InvalidWeights(f"{path}: not JSON ({one_line(error)}).") from error
-            if not isinstance(content, dict):
-                raise InvalidWeights(f"{path}: expected a JSON object.")
-            config |= content if key is None else {key: content}
-    return config
-
-
 def write_npz(path: str | os.PathLike, arrays: Iterable[tuple[str, np.ndarray]], noted: dict[str, Any]) -> None:
     """Writes arrays one after the other, whole or not at all.
 
@@ -180,7 +86,7 @@ def write_whole(path: str | os.PathLike, write: Callable[[str], None]) -> None:
 
 def as_float32(array: np.ndarray) -> np.ndarray:
     """The array in float32; two-byte voids are bfloat16, which NumPy has no name for."""
-    if _is_bfloat16(array.dtype):
+    if is_bfloat16(array.dtype):
         return (array.view("<u2").astype("<u4") << 16).view("<f4")
     return np.asarray(array, "float32")
 
@@ -189,21 +95,42 @@ def one_line(text: Any) -> str:
     return " ".join(str(text).split())
 
 
-def _noted(text: str | bytes | None) -> dict[str, Any]:
-    """What `save` noted in a file, under the key `keras_vit`; nothing if somebody else wrote it."""
+def json_object(path: pathlib.Path) -> dict[str, Any]:
+    """The object in a JSON file; an empty one without the file.
+
+    Raises:
+        InvalidWeights: if the file holds something else.
+    """
+    if not path.is_file():
+        return {}
     try:
-        noted = json.loads(text or "")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InvalidWeights(f"{path}: not JSON ({one_line(error)}).") from error
+    if not isinstance(content, dict):
+        raise InvalidWeights(f"{path}: expected a JSON object.")
+    return content
+
+
+def noted(text: str | bytes | None) -> dict[str, Any]:
+    """What `save` noted in a file, under the key `NOTED`; nothing if somebody else wrote it."""
+    try:
+        content = json.loads(text or "")
     except ValueError:
         return {}
-    return {"keras_vit": noted} if isinstance(noted, dict) and "architecture" in noted else {}
+    return {NOTED: content} if isinstance(content, dict) and "architecture" in content else {}
 
 
-def _is_bfloat16(dtype: np.dtype) -> bool:
+def is_bfloat16(dtype: np.dtype) -> bool:
+    """Whether values are the two-byte voids that NumPy makes of bfloat16."""
     return dtype.kind == "V" and dtype.itemsize == 2
 
 
-# What numpy, zipfile and safetensors raise for files that are damaged, encrypted or something else.
-_UNREADABLE = (
+# Key in `Stored.config`, and in files that have keys, of what `save` notes for `load`.
+NOTED = "keras_vit"
+
+# What numpy, zipfile, safetensors and h5py raise for files that are damaged, encrypted or something else.
+UNREADABLE = (
     ValueError,
     OSError,
     EOFError,

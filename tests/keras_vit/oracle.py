@@ -23,6 +23,8 @@ LOADED = {
     "bigvision_gap_learned": {"image_size": (24, 40)},
     "bigvision_tok_rep": {},
     "bigvision_map_sincos": {"image_size": 32},
+    "vit_hybrid": {},
+    "bit_resnet": {"image_size": 64},
 }
 
 # Path inside a layer or a model -> official name, applied in this order.

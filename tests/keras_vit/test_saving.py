@@ -11,7 +11,7 @@ import numpy as np
 import oracle
 import pytest
 
-from keras_vit import Architecture, Preprocessing, build, layers
+from keras_vit import Architecture, BitArchitecture, Preprocessing, build, layers
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -28,7 +28,7 @@ for path in sorted(folder.glob("*.keras")):
     outputs = model.predict(inputs, verbose=0) if path.stem == "predicted" else model(inputs)
     np.save(path.with_suffix(".outputs.npy"), keras.ops.convert_to_numpy(keras.ops.cast(outputs, "float32")))
     facts[path.stem] = {"class": f"{type(model).__module__}.{type(model).__name__}"}
-    if isinstance(model, keras_vit.VisionTransformer):
+    if isinstance(model, keras_vit.ImageClassifier):
         facts[path.stem] |= {
             "architecture": model.architecture.to_dict(),
             "class_names": model.class_names,
@@ -67,6 +67,8 @@ ARCHITECTURES = {
     "shared": small(position="learned_1d", position_site="shared"),
     "features": small(num_classes=0, position="sincos2d"),
     "mixed": small(position="sincos1d"),
+    "hybrid": small(image_size=(16, 8), patch_size=8, stem=(1, 1), root_width=32),
+    "bit": BitArchitecture(image_size=(16, 8), units=(1, 1), root_width=32, root_pool_padding="lowest", num_classes=3),
 }
 
 
@@ -104,8 +106,11 @@ def model_of_every_layer():
     tokens = layers.TransformerBlock(2, 12, position="relative")(tokens)
     tokens = layers.MLP(12)(layers.Attention(2, position="relative")(tokens))
     bias = layers.RelativePosition()(keras.layers.Reshape((7, 2, 4))(tokens))
+    feature_map = layers.GroupNorm(2)(layers.StandardisedConv2D(4, 3)(images))
+    units = [layers.PostActivationUnit(32)(layers.PostActivationRoot(32)(feature_map))]
+    units += [layers.PreActivationUnit(32)(layers.PreActivationRoot(32)(feature_map))]
     pools = [layers.ClassTokenPooling(), layers.GlobalAveragePooling(True), layers.AttentionPooling(2, 12)]
-    outputs = [pool(tokens) for pool in pools] + [keras.layers.Flatten()(bias)]
+    outputs = [*(pool(tokens) for pool in pools), *(keras.layers.Flatten()(part) for part in (bias, *units))]
     model = keras.Model(images, keras.layers.Concatenate()(outputs))
     oracle.randomise(model)
     return model, oracle.normal(2, 8, 12, 3)
@@ -148,7 +153,7 @@ def test_answers_are_bit_equal(name, read_again):
 def test_model_carries_what_prediction_needs(name, read_again):
     _, facts = read_again
     assert facts[name] == {
-        "class": "keras_vit.vit.VisionTransformer",
+        "class": "keras_vit.bit.BitResNet" if name == "bit" else "keras_vit.vit.VisionTransformer",
         "architecture": ARCHITECTURES[name].to_dict(),
         "class_names": NAMES if ARCHITECTURES[name].num_classes else None,
         "preprocessing": preprocessing(ARCHITECTURES[name]).to_dict(),

@@ -8,7 +8,8 @@ import hypothesis.strategies as st
 import pytest
 
 from keras_vit import VARIANTS, Architecture, count_params, flops, parse
-from keras_vit.variants import CHOICES, SIZES
+from keras_vit.bit_architecture import RESNETS
+from keras_vit.variants import CHOICES, HYBRIDS, SIZES
 
 # Facts 1.1: width, depth, MLP width, heads, head size.
 GEOMETRY = {
@@ -34,15 +35,51 @@ def test_size_has_its_published_geometry(size):
     assert (a.width, a.depth, a.mlp_width, a.heads, a.head_size) == GEOMETRY[size]
 
 
-def test_variants_are_the_published_pairs_of_size_and_patch():
-    assert set(VARIANTS) == {f"{size}/{patch}" for size, row in SIZES.items() for patch in row.patch_sizes}
+PURE = [f"{size}/{patch}" for size, row in SIZES.items() for patch in row.patch_sizes]
+
+
+def test_variants_are_the_published_pairs_of_size_and_patch_hybrids_and_resnets():
+    assert set(VARIANTS) == {*PURE, *HYBRIDS, *(f"BiT-{net}x{x}" for net, row in RESNETS.items() for x in row.widths)}
     assert {"Ti/16", "S/16", "S/32", "B/8", "B/16", "B/32", "L/16", "L/32", "H/14", "g/14", "G/14"} <= set(VARIANTS)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_variant_is_what_its_name_parses_to(name):
     assert parse(name) == VARIANTS[name]
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_number_after_the_slash_is_the_patch_size(name):
     assert VARIANTS[name].patch_size == int(name.split("/")[1])
+
+
+# Facts 1.4: stages, side of patches on the map, side of the map at 224 px and its channels, tokens.
+HYBRID_GEOMETRY = {
+    "R+Ti/16": ((), 8, 56, 64, 50),
+    "R26+S/32": ((2, 2, 2, 2), 1, 7, 2048, 50),
+    "R26+B/32": ((2, 2, 2, 2), 1, 7, 2048, 50),
+    "R50+B/16": ((3, 4, 9), 1, 14, 1024, 197),
+    "R50+B/32": ((3, 4, 6, 3), 1, 7, 2048, 50),
+    "R50+L/32": ((3, 4, 6, 3), 1, 7, 2048, 50),
+    "R50+L/16": ((3, 4, 9), 1, 14, 1024, 197),
+}
+
+
+@pytest.mark.parametrize("name", HYBRID_GEOMETRY)
+def test_hybrid_has_its_published_geometry(name):
+    a = parse(name)
+    assert (a.stem, a.map_patch_size, 224 // a.stem_stride, a.map_channels, a.tokens) == HYBRID_GEOMETRY[name]
+    of_size = parse(f"{name.split('+')[1].split('/')[0]}/16")
+    assert (a.width, a.depth, a.heads) == (of_size.width, of_size.depth, of_size.heads)
+
+
+def test_hybrids_are_exactly_the_known_ones():
+    assert set(HYBRIDS) == set(HYBRID_GEOMETRY)
+
+
+def test_without_a_stem_patches_are_cut_from_the_image():
+    a = small(patch_size=16, channels=5)
+    assert (a.stem_stride, a.map_patch_size, a.map_channels) == (1, 16, 5)
 
 
 def test_any_patch_size_may_follow_the_slash():
@@ -248,7 +285,17 @@ def architectures(draw):
         attention_bias=draw(st.booleans()),
         num_classes=draw(st.integers(0, 30000)),
         head_bias=draw(st.floats(-20, 20)),
+        **draw(st.just({}) | stems(patch_size)),
     )
+
+
+def stems(patch_size):
+    """Fields of hybrids whose feature map has whole patches."""
+    stages = [count for count in (0, 1, 2) if patch_size % (4 * 2 ** max(count - 1, 0)) == 0]
+    if not stages:
+        return st.just({})
+    units = st.sampled_from(stages).flatmap(lambda count: st.tuples(*[st.integers(1, 9)] * count))
+    return st.fixed_dictionaries({"stem": units, "root_width": st.sampled_from([32, 64, 96])})
 
 
 @hypothesis.given(architectures())
@@ -319,6 +366,17 @@ BAD = [
     (lambda: small(num_classes=2.5), ["num_classes", "2.5"]),
     (lambda: small(epsilon=0.0), ["epsilon", "0.0"]),
     (lambda: small(epsilon=float("nan")), ["epsilon", "nan"]),
+    (lambda: parse("R50+B/8"), ["'R50+B/8'", *HYBRIDS]),
+    (lambda: parse("BiT-R51x1"), ["'BiT-R51x1'", *RESNETS]),
+    (lambda: parse("BiT-R50x0"), ["'BiT-R50x0'", *RESNETS]),
+    (lambda: parse("BiT-R50x1", width=3), ["width", "units", "root_width"]),
+    (lambda: parse("R50+B/16", patch_size=24, image_size=240), ["24", "(3, 4, 9)", "multiple of 16"]),
+    (lambda: parse("R50+B/16", image_size=(224, 230)), ["224x230", "16", "224x224"]),
+    (lambda: small(stem=(2, 0)), ["stem", "(2, 0)"]),
+    (lambda: small(stem=(True,)), ["stem", "(True,)"]),
+    (lambda: small(stem=3), ["stem"]),
+    (lambda: small(stem=(1,), root_width=48), ["root_width", "32", "48"]),
+    (lambda: small(root_width=32), ["root_width=32", "stem", "64"]),
     (lambda: small(image_size=0), ["image_size", "0"]),
     (lambda: small(image_size=(224, 224, 3)), ["image_size", "(224, 224, 3)"]),
     (lambda: small(image_size=(224.0, 224.0)), ["image_size", "(224.0, 224.0)"]),

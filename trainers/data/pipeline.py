@@ -44,14 +44,15 @@ class TrainingData:
     Args:
         source: Opened source.
         settings: Needs batch_size, seed, image_size, and the fields of `DataSettings` and `AugmentationSettings`.
+        preprocessing: The model's test-time transform; what the settings ask for if left out.
     """
 
-    def __init__(self, source: Source, settings):
+    def __init__(self, source: Source, settings, preprocessing: Preprocessing | None = None):
         self._uncached = training_split(source, settings)
         self._split = cache.kept(self._uncached, settings.cache)
         self._source = source
         self._settings = settings
-        self._preprocessing = preprocessing_for(settings)
+        self._preprocessing = preprocessing or preprocessing_for(settings)
         recipe.check(self._preprocessing, source.channels, settings)
         self._factor_of = class_weights.factor_of(settings.class_weights, source, self._split)
         self._index_of = order.SAMPLINGS[settings.sampling](self._split, settings.seed)

@@ -136,7 +136,7 @@ class Steps:
     def state(self) -> dict:
         """All that further updates depend on, as NumPy arrays by name."""
         parts = self._state().items()
-        return {name: {path: np.array(value.numpy()) for path, value in part.items()} for name, part in parts}
+        return {name: {path: _array(value) for path, value in part.items()} for name, part in parts}
 
     def restore(self, state: dict) -> None:
         """Takes over a state.
@@ -151,7 +151,7 @@ class Steps:
                 raise ValueError(f"The checkpoint's {name} are not those of this model and optimizer.")
         for name, part in ours.items():
             for path, variable in part.items():
-                variable.assign(state[name][path])
+                variable.assign(tf.cast(state[name][path], variable.dtype))
 
     def _state(self) -> dict:
         scale = {"value": self._scale.value, "finite_steps": self._scale.finite_steps} if self._scale else {}
@@ -253,3 +253,8 @@ class Steps:
         gradients = tape.gradient(loss, self._variables, unconnected_gradients="zero")
         # Relative positions are looked up, and would hand on their gradient as sparse slices.
         return [tf.convert_to_tensor(gradient) for gradient in gradients], sums
+
+
+def _array(value) -> np.ndarray:
+    """A copy that files can hold: NumPy's format knows no bfloat16, of which float32 loses nothing."""
+    return np.array(tf.cast(value, tf.float32) if value.dtype == tf.bfloat16 else value.numpy())

@@ -5,21 +5,13 @@ from typing import Any
 from keras_vit import variants
 from trainers.data import cache, pipeline
 from trainers.runs import folder
+from trainers.runs.planning import Planned
 
 
-def plan(settings, source, architecture, plan, where, validation: str | None, test: str | None, start: int) -> str:
-    """The plan of a training run.
-
-    Args:
-        settings: Of the command.
-        source: Opened source.
-        architecture: Of the model to train.
-        plan: Length and rhythm of training.
-        where: Runtime it will train on.
-        validation: Split that is evaluated, or None.
-        test: Split that is reported, or None.
-        start: Step from which an earlier run goes on, or 0.
-    """
+def plan(planned: Planned) -> str:
+    """The plan of a training run."""
+    settings, source, architecture = planned.settings, planned.source, planned.architecture
+    plan, where, validation, test = planned.plan, planned.where, planned.validation, planned.test
     rows, columns = architecture.grid
     split = pipeline.training_split(source, settings)
     train = split.size
@@ -32,7 +24,7 @@ def plan(settings, source, architecture, plan, where, validation: str | None, te
     patience = f"after {settings.early_stopping} evaluations without better validation accuracy"
     return table(
         {
-            "model": f"{settings.variant}, {variants.count_params(architecture):,} parameters, "
+            "model": f"{planned.name}, {variants.count_params(architecture):,} parameters, "
             f"{variants.flops(architecture) / 1e9:,.2f} GFLOPs per image",
             "tokens": f"{architecture.tokens}: {rows}x{columns} patches"
             + " and a class token" * architecture.class_token,
@@ -51,10 +43,11 @@ def plan(settings, source, architecture, plan, where, validation: str | None, te
             f"evaluation every {plan.evaluate_every:,} steps",
             "loss": f"{settings.objective}, label smoothing {settings.label_smoothing:g}, in {where.precision} "
             f"({where.precision_reason})",
+            "trains": planned.trained,
             "update": f"{settings.optimizer}, {settings.schedule} {settings.learning_rate:g} to "
             f"{settings.end_learning_rate:g} after {settings.warmup_steps:,} warm-up steps, decay "
             f"{settings.weight_decay:g}, clip {settings.clip_norm or 'off'}, averages {settings.ema or 'off'}",
-            "start": f"goes on from step {start:,}" if start else "from step 0",
+            "start": f"goes on from step {planned.start:,}" if planned.start else "from step 0",
             "checkpoints": f"{rhythm}, the last {settings.keep} and the best are kept",
             "stopping": patience if settings.early_stopping else "at the end",
             "files": f"{settings.run_dir}/: {files}",

@@ -9,19 +9,19 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_vit import multipliers, optimization
+from keras_vit import adapters, multipliers, optimization
 from keras_vit.objectives.classification import OBJECTIVES
-from trainers.data.pipeline import EvaluationData, TrainingData, preprocessing_for, training_split
+from trainers.data.pipeline import EvaluationData, TrainingData, training_split
 from trainers.engine import callbacks, loop
 from trainers.engine.checkpoint import Checkpoints
 from trainers.engine.evaluation import Evaluation
 from trainers.engine.metrics_file import MetricsFile
 from trainers.engine.preemption import Preemption
 from trainers.engine.steps import Steps
-from trainers.engine.workers import Workers
-from trainers.runs import folder, report, resumption
+from trainers.runs import folder, planning, report
 from trainers.runs.data_watch import DataWatch
 from trainers.runs.input_wait import InputWait
+from trainers.runs.planning import Planned
 from trainers.settings import flags
 
 
@@ -34,54 +34,54 @@ class Result(NamedTuple):
     run_dir: str | None
 
 
-def workers_of(settings, source, where) -> Workers:
-    """The processes of the run.
+def run(
+    planned: Planned,
+    make_model: Callable[[], keras.Model],
+    further_callbacks: Sequence[keras.callbacks.Callback] = (),
+    last: Callable[[keras.Model], dict[str, Any]] = lambda model: {},
+) -> Result:
+    """Trains, or goes on training, in the run folder; only the chief writes there and speaks.
+
+    Args:
+        planned: The run.
+        make_model: Called under the strategy.
+        further_callbacks: The user's.
+        last: Called with the trained model before results are written, on all workers; returns more of those.
 
     Raises:
-        ValueError: if they were started with different flags or data, or chose different precisions.
+        ValueError: if the multipliers do not fit the model, the folder may not be used, or its checkpoints belong to
+            another model.
+        Preempted: after a checkpoint, when a signal asked to stop.
+        NotFinite: before an update whose gradients are not finite.
+        WorkerLost: when another process of the run is gone.
+        Unwritable: if a file of the run cannot be written.
+        BadImage: for the first image that cannot be read, or too many of them.
     """
-    workers = Workers(where.strategy, where.workers, where.is_chief, settings.worker_timeout)
-    here = ("--run_dir", "--data_dir")  # may differ between machines
-    workers.agree("flags", " ".join(line for line in flags.to_flagfile(settings).split() if not line.startswith(here)))
-    workers.agree("precisions; name one by --precision", where.precision)
-    workers.agree(f"examples in --source={settings.source}", source.fingerprint)
-    return workers
+    data = TrainingData(planned.source, planned.settings, planned.preprocessing)
+    with planned.workers.waiting("the set-up of the model"):
+        steps = steps_for(planned, data.element_spec, make_model)
+    return train(planned, data, steps, further_callbacks, last)
 
 
-def start_of(settings) -> int:
-    """The step from which a run will go on, 0 for a new one.
-
-    Raises:
-        ValueError: if the folder holds something that may not be replaced or resumed.
-    """
-    folder.check(settings.run_dir, settings.overwrite)
-    steps = checkpoints_of(settings).steps()
-    return steps[-1] if resumption.resumes(settings, bool(steps)) else 0
-
-
-def steps_for(
-    settings, source, data: TrainingData, plan: loop.Plan, where, make_model: Callable[[], keras.Model]
-) -> Steps:
+def steps_for(planned: Planned, element_spec, make_model: Callable[[], keras.Model]) -> Steps:
     """Model, objective and optimizer, under the run's strategy.
 
     Args:
-        settings: Of the command.
-        source: Opened source of the training data.
-        data: What is trained on.
-        plan: Length and rhythm of training.
-        where: Runtime.
+        planned: The run.
+        element_spec: Of its batches.
         make_model: Called under the strategy.
 
     Raises:
         ValueError: if the learning-rate multipliers do not fit the model.
     """
-    with where.strategy.scope():
+    settings, strategy = planned.settings, planned.where.strategy
+    with strategy.scope():
         model = make_model()
-        factors = multipliers.freeze(model, settings.multipliers)
+        factors = multipliers.freeze(model, planned.multipliers)
         schedule = optimization.WarmupSchedule(
             settings.schedule,
             settings.learning_rate,
-            plan.total_steps,
+            planned.plan.total_steps,
             settings.warmup_steps,
             settings.end_learning_rate,
         )
@@ -91,14 +91,15 @@ def steps_for(
             learning_rate=schedule,
             weight_decay=settings.weight_decay,
             multipliers=factors,
+            **({"trace_dtype": settings.momentum_dtype} if settings.optimizer == "sgd" else {}),
         )
         model.compile(optimizer=optimizer)  # standard callbacks look for it on the model
     return Steps(
         model,
-        OBJECTIVES[settings.objective](source.num_classes, settings.label_smoothing),
+        OBJECTIVES[settings.objective](planned.source.num_classes, settings.label_smoothing),
         optimizer,
-        where.strategy,
-        data.element_spec,
+        strategy,
+        element_spec,
         batch_size=settings.batch_size,
         clip_norm=settings.clip_norm,
         accumulate=settings.accumulate,
@@ -109,56 +110,34 @@ def steps_for(
     )
 
 
-def evaluation_of(steps: Steps, source, split: str | None, settings, keep: str = "none") -> Evaluation | None:
+def evaluation_of(planned: Planned, steps: Steps, split: str | None, keep: str = "none") -> Evaluation | None:
     """Evaluation of a split by the run's objective, its labels not smoothed; None without a split."""
     if split is None:
         return None
     objective = dataclasses.replace(steps.objective, label_smoothing=0.0)
-    data = EvaluationData(source, split, settings.batch_size, preprocessing_for(settings), keep)
-    return Evaluation(steps.model, objective, data.batches, steps.strategy, settings.batch_size)
+    batch_size = planned.settings.batch_size
+    data = EvaluationData(planned.source, split, batch_size, planned.preprocessing, keep)
+    return Evaluation(steps.model, objective, data.batches, steps.strategy, batch_size)
 
 
 def train(
-    settings,
-    source,
+    planned: Planned,
     data: TrainingData,
-    plan: loop.Plan,
     steps: Steps,
-    validation: str | None,
-    test: str | None,
-    workers: Workers,
-    further_callbacks: Sequence[keras.callbacks.Callback] = (),
+    further_callbacks: Sequence[keras.callbacks.Callback],
+    last: Callable[[keras.Model], dict[str, Any]],
 ) -> Result:
-    """Trains, or goes on training, in the run folder; only the chief writes there and speaks.
-
-    Args:
-        settings: Of the command.
-        source: Opened source.
-        data: What is trained on.
-        plan: Length and rhythm.
-        steps: Graph functions.
-        validation: Split that chooses between checkpoints, or None.
-        test: Split that the finished model is reported on, or None.
-        workers: The processes of the run.
-        further_callbacks: The user's.
-
-    Raises:
-        ValueError: if the folder may not be used, or its checkpoints belong to another model.
-        Preempted: after a checkpoint, when a signal asked to stop.
-        NotFinite: before an update whose gradients are not finite.
-        WorkerLost: when another process of the run is gone.
-        Unwritable: if a file of the run cannot be written.
-        BadImage: for the first image that cannot be read, or too many of them.
-    """
+    """The part of `run` that comes after the set-up of data and model, whose errors these are too."""
+    settings, plan, workers = planned.settings, planned.plan, planned.workers
     with Preemption() as preemption, contextlib.ExitStack() as claims:
         with workers.waiting("the others' set-up"):  # who built the model in less time waits for the others here
             state = workers.on_chief(lambda: claim(settings, claims))
-        checkpoints = checkpoints_of(settings) if workers.is_chief else None
+        checkpoints = planning.checkpoints_of(settings) if workers.is_chief else None
         listing = os.path.join(settings.run_dir, folder.BAD_IMAGES) if workers.is_chief else None
-        watch = DataWatch(source, listing, workers)
-        history, ours = make_callbacks(settings, source, plan, steps, checkpoints)
+        watch = DataWatch(planned.source, listing, workers)
+        history, ours = make_callbacks(planned, steps, checkpoints)
         with workers.waiting("the set-up of evaluation"):
-            evaluation = evaluation_of(steps, source, validation, settings, settings.cache)
+            evaluation = evaluation_of(planned, steps, planned.validation, settings.cache)
         everybody = [watch, *ours, *further_callbacks]
         trainer = loop.Trainer(steps, plan, everybody, evaluation, checkpoints, workers, preemption)
         if state is not None:
@@ -170,41 +149,40 @@ def train(
             checkpoints.wait()
             save_best(settings, steps.model, checkpoints)
         metrics = report.results(settings, plan, steps, trainer.progress.seconds, history)
-        model = finish(settings, steps, test, watch, metrics)
+        model = finish(planned, steps, watch, metrics, last)
     return Result(model, history, metrics, settings.run_dir if workers.is_chief else None)
 
 
 def claim(settings, claims: contextlib.ExitStack):
     """Takes the run folder for this process; returns the state to go on from, or None for a new run."""
-    resumed = start_of(settings) > 0
+    resumed = planning.start_of(settings) > 0
     flagfile = flags.to_flagfile(settings)
     claims.enter_context(folder.claimed(settings.run_dir, flagfile, settings.overwrite, resumed))
-    return checkpoints_of(settings).newest() if resumed else None
+    return planning.checkpoints_of(settings).newest() if resumed else None
 
 
 def save_best(settings, model, checkpoints: Checkpoints) -> None:
     """Writes the weights that did best on the validation split as a model, beside the checkpoints."""
     best = checkpoints.best()
     if best is not None:
-        copy = uncompiled(model)
-        for variable, trained in zip(copy.weights, model.weights, strict=True):
-            variable.assign(best["weights"][trained.path])
+        copy = adapters.plain_copy(model, best["weights"])
         folder.replace_with(os.path.join(settings.run_dir, folder.CHECKPOINTS, folder.BEST), copy.save)
 
 
-def finish(settings, steps: Steps, test: str | None, watch: DataWatch, metrics: dict[str, Any]):
+def finish(planned: Planned, steps: Steps, watch: DataWatch, metrics: dict[str, Any], last):
     """Saves the trained model, adds what it does on the test split to the metrics, and writes those."""
-    source, workers = watch.source, watch.workers
-    model = uncompiled(steps.model)
+    settings, workers = planned.settings, planned.workers
+    model = adapters.plain_copy(steps.model)
     if workers.is_chief:
         folder.replace_with(os.path.join(settings.run_dir, folder.MODEL), model.save)
     with workers.waiting("the set-up of the test"):
-        evaluation = evaluation_of(steps, source, test, settings)
+        evaluation = evaluation_of(planned, steps, planned.test)
     if evaluation is not None:
         with workers.waiting("the test"):
             means = evaluation.run(after_batch=workers.answered)
         watch.exchange()
         metrics |= {f"test_{name}": value for name, value in means.items()}
+    metrics |= last(steps.model)
     if workers.is_chief:
         folder.write_json(os.path.join(settings.run_dir, folder.RESULTS), metrics)
         print(report.closing(metrics, settings.run_dir))
@@ -212,12 +190,9 @@ def finish(settings, steps: Steps, test: str | None, watch: DataWatch, metrics: 
     return model
 
 
-def checkpoints_of(settings) -> Checkpoints:
-    return Checkpoints(os.path.join(settings.run_dir, folder.CHECKPOINTS), settings.keep)
-
-
-def make_callbacks(settings, source, plan: loop.Plan, steps: Steps, checkpoints: Checkpoints | None):
+def make_callbacks(planned: Planned, steps: Steps, checkpoints: Checkpoints | None):
     """Keras's history, and the callbacks of every run; those that write and speak only on the chief."""
+    settings = planned.settings
     history = keras.callbacks.History()
     ours: list[keras.callbacks.Callback] = [history]
     if checkpoints is not None:
@@ -230,8 +205,8 @@ def make_callbacks(settings, source, plan: loop.Plan, steps: Steps, checkpoints:
                 metrics=steps.metrics,
                 summaries=os.path.join(logs, "rows"),
             ),
-            callbacks.Progress(plan.total_steps, settings.batch_size),
-            InputWait(settings, training_split(source, settings)),
+            callbacks.Progress(planned.plan.total_steps, settings.batch_size),
+            InputWait(settings, training_split(planned.source, settings)),
             keras.callbacks.TensorBoard(logs, write_graph=False),
             callbacks.Best(checkpoints),
         ]
@@ -242,10 +217,3 @@ def make_callbacks(settings, source, plan: loop.Plan, steps: Steps, checkpoints:
             )
         )
     return history, ours
-
-
-def uncompiled(model):
-    """The model without its optimizer: what is worth saving."""
-    copy = type(model).from_config(model.get_config())
-    copy.set_weights(model.get_weights())
-    return copy

@@ -31,6 +31,11 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def with_default(group: type, name: str, default: Any) -> Any:
+    """The field of a group of settings with another default, for the command that inherits the group."""
+    return dataclasses.field(default=default, metadata=group.__dataclass_fields__[name].metadata)
+
+
 @functools.cache
 def table_keys(file: str, table: str) -> tuple[str, ...]:
     """The keys of one of the project's tables, read from its source; for an entry, e.g. `CHOICES.pool`, its values.

@@ -11,6 +11,7 @@ POOLINGS = table_keys("keras_vit/layers/pooling.py", "POOLINGS")
 GELUS = table_keys("keras_vit/layers/mlp.py", "GELUS")
 OBJECTIVES = table_keys("keras_vit/objectives/classification.py", "OBJECTIVES")
 OPTIMIZERS = table_keys("keras_vit/optimization.py", "OPTIMIZERS")
+MOMENTUM_DTYPES = ("float32", "bfloat16")
 SCHEDULES = table_keys("keras_vit/optimization.py", "SCHEDULES")
 DISTRIBUTIONS = table_keys("trainers/engine/runtime.py", "DISTRIBUTIONS")
 PRECISIONS = table_keys("trainers/engine/runtime.py", "PRECISIONS")
@@ -77,6 +78,12 @@ class OptimizationSettings:
     objective: str = setting("softmax", "Loss.", choices=OBJECTIVES, affects_result=True)
     label_smoothing: float = setting(0.0, "Share of each target spread evenly over all classes.", affects_result=True)
     optimizer: str = setting("adamw", "Update rule.", choices=OPTIMIZERS, affects_result=True)
+    momentum_dtype: str = setting(
+        "float32",
+        "Number format that --optimizer=sgd keeps its momentum in; bfloat16 takes half the memory.",
+        choices=MOMENTUM_DTYPES,
+        affects_result=True,
+    )
     learning_rate: float = setting(1e-3, "Peak learning rate, reached after warm-up.", affects_result=True)
     end_learning_rate: float = setting(
         0.0, "Learning rate at the end of a linear or cosine schedule.", affects_result=True
@@ -194,7 +201,6 @@ def check_duration(settings: OptimizationSettings) -> None:
 
 def check_optimization(settings: OptimizationSettings) -> None:
     """Raises UsageError for optimization settings that contradict each other."""
-    check_duration(settings)
     check_positive(settings, "early_stopping", "accumulate")
     for name in ("label_smoothing", "ema"):
         value = getattr(settings, name)
@@ -206,6 +212,10 @@ def check_optimization(settings: OptimizationSettings) -> None:
     if settings.end_learning_rate > settings.learning_rate:
         raise UsageError(
             f"--end_learning_rate={settings.end_learning_rate} lies above --learning_rate={settings.learning_rate}."
+        )
+    if settings.momentum_dtype != "float32" and settings.optimizer != "sgd":
+        raise UsageError(
+            f"--momentum_dtype={settings.momentum_dtype} is for --optimizer=sgd, not {settings.optimizer}."
         )
     if settings.weight_decay and settings.optimizer == "adam":
         raise UsageError(

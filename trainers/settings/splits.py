@@ -64,7 +64,8 @@ def resolve(expression: str, sizes: Mapping[str, int], views: Mapping[str, str],
         UsageError: if there is no such split, or the part is empty or reaches beyond it.
     """
     found: list[Interval] = []
-    for name, start, stop in parse(expression):
+    for part in parse(expression):
+        name = part.name
         if name in views:
             whole = resolve(views[name], sizes, {}, source)
         elif name in sizes:
@@ -72,7 +73,7 @@ def resolve(expression: str, sizes: Mapping[str, int], views: Mapping[str, str],
         else:
             raise UsageError(f"Source {source!r} has no split {name!r}; it has {', '.join([*views] or [*sizes])}.")
         size = sum(part.size for part in whole)
-        first, last = (_position(end, size, usual) for end, usual in ((start, 0), (stop, size)))
+        first, last = bounds(part, size)
         if not 0 <= first < last <= size:
             what = "is empty" if 0 <= first <= size and 0 <= last <= size else "reaches beyond it"
             raise UsageError(f"Split {expression!r} of {source!r} {what}: {name!r} has {size:,} examples.")
@@ -80,6 +81,11 @@ def resolve(expression: str, sizes: Mapping[str, int], views: Mapping[str, str],
     if len(found) > 1 and any(_meet(one, other) for i, one in enumerate(found) for other in found[:i]):
         raise UsageError(f"Split {expression!r} of {source!r} names some examples twice.")
     return tuple(found)
+
+
+def bounds(part: Slice, size: int) -> tuple[int, int]:
+    """First and last, exclusive, of a term's examples among the `size` of its split; perhaps beyond it."""
+    return _position(part.start, size, 0), _position(part.stop, size, size)
 
 
 def overlap(one: tuple[Interval, ...], other: tuple[Interval, ...]) -> bool:

@@ -67,6 +67,25 @@ CASES = {
     "learned_2d": Case(layers.Learned2D, GRID, (2, 7, 8), (2, 7, 8)),
     "sincos1d": Case(layers.Sincos1D, GRID, (2, 7, 8), (2, 7, 8)),
     "sincos2d": Case(layers.Sincos2D, GRID, (2, 7, 8), (2, 7, 8)),
+    "standardised convolution": Case(
+        layers.StandardisedConv2D,
+        {"filters": 4, "kernel_size": 3, "stride": 2, "padding": "symmetric", "standardisation": "variance"},
+        (2, 7, 8, 3),
+        (2, 4, 4, 4),
+    ),
+    "group norm": Case(
+        layers.GroupNorm, {"groups": 2, "epsilon": 1e-5, "gamma_initializer": "zeros"}, (2, 4, 5, 6), (2, 4, 5, 6)
+    ),
+    "post-activation root": Case(layers.PostActivationRoot, {"width": 32}, (2, 14, 16, 3), (2, 4, 4, 32)),
+    "pre-activation root": Case(
+        layers.PreActivationRoot, {"width": 32, "pool_padding": "lowest"}, (2, 14, 16, 3), (2, 4, 4, 32)
+    ),
+    "post-activation unit": Case(layers.PostActivationUnit, {"width": 32, "stride": 2}, (2, 5, 6, 64), (2, 3, 3, 128)),
+    "pre-activation unit": Case(layers.PreActivationUnit, {"width": 32, "stride": 2}, (2, 5, 6, 64), (2, 3, 3, 128)),
+    "post-activation unit without extras": Case(
+        layers.PostActivationUnit, {"width": 32}, (2, 5, 6, 128), (2, 5, 6, 128)
+    ),
+    "pre-activation unit without extras": Case(layers.PreActivationUnit, {"width": 32}, (2, 5, 6, 128), (2, 5, 6, 128)),
     "relative": Case(layers.RelativePosition, {"class_token": True}, (2, 7, 2, 4), (2, 2, 7, 7)),
 }
 

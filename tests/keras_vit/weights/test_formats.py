@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 import keras_vit
 from keras_vit import weights
 from keras_vit.weights import InvalidWeights
-from keras_vit.weights.stored import opened
+from keras_vit.weights.opening import opened
 
 # File -> what it does not tell, the formats that can hold its model.
 FILES = {
@@ -28,8 +28,11 @@ FILES = {
     "hf_vit": ({}, ("google", "bigvision", "huggingface", "timm")),
     "timm_token.safetensors": ({"heads": 4}, ("google", "bigvision", "huggingface", "timm")),
     "timm_gap.safetensors": ({"heads": 4}, ("timm",)),
+    "kerashub_vit": ({}, ("google", "bigvision")),
 }
 SUFFIXES = {"google": ".npz", "bigvision": ".npz", "timm": ".safetensors", "keras": ".keras", "huggingface": ""}
+# Keras's two kinds of file, which hold any model.
+KERAS = ("keras", "weights_h5")
 OWN = {"vit": "google", "bigvision": "bigvision", "hf": "huggingface", "timm": "timm"}
 
 
@@ -38,10 +41,10 @@ def load(name, **more):
 
 
 def save(model, folder, format):
-    path = folder / f"{format}{SUFFIXES[format]}"
+    path = folder / f"{format}{SUFFIXES[format]}" if format != "weights_h5" else folder / "keras.weights.h5"
     with warnings.catch_warnings():  # of what the format has no place for; tested below
         warnings.simplefilter("ignore")
-        weights.save(model, path, format=format)
+        weights.save(model, path, format=format if format != "weights_h5" else "keras")
     return path
 
 
@@ -55,7 +58,7 @@ def images_for(model, seed=0):
     return np.random.default_rng(seed).uniform(-1, 1, shape).astype("float32")
 
 
-@pytest.mark.parametrize("name", ["hf_vit", "timm_token.safetensors", "timm_gap.safetensors"])
+@pytest.mark.parametrize("name", ["hf_vit", "timm_token.safetensors", "timm_gap.safetensors", "kerashub_vit"])
 def test_logits_are_those_of_the_other_implementation(name):
     expected = np.load(oracle.FIXTURES / f"{pathlib.Path(name).stem}.expected.npz")
     model, report = load(name, return_report=True)
@@ -63,10 +66,12 @@ def test_logits_are_those_of_the_other_implementation(name):
     assert len(report.matched) == len(arrays_of(oracle.FIXTURES / name)) and report[1:] == ([], [], [], [])
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [name for name in FILES if name != "kerashub_vit"])
 def test_file_to_keras_and_back_is_byte_equal(name, tmp_path):
     own = OWN[name.split("_")[0]]
-    kept = weights.load(save(load(name), tmp_path, "keras"))
+    kept = load(name)
+    for kind in KERAS:
+        kept = weights.load(save(kept, tmp_path, kind))
     theirs, ours = arrays_of(oracle.FIXTURES / name), arrays_of(save(kept, tmp_path, own))
     assert sorted(theirs) == sorted(ours)
     for array_name, array in theirs.items():
@@ -77,7 +82,7 @@ def test_file_to_keras_and_back_is_byte_equal(name, tmp_path):
 def test_every_format_that_can_hold_a_model_answers_alike(name, tmp_path):
     model = load(name)
     images = images_for(model)
-    for format in FILES[name][1]:
+    for format in (*FILES[name][1], *KERAS):
         other, report = weights.load(save(model, tmp_path, format), return_report=True)
         np.testing.assert_allclose(other(images), model(images), rtol=0, atol=1e-5)
         assert other.architecture == model.architecture and other.preprocessing == model.preprocessing
@@ -97,9 +102,10 @@ def test_pairs_of_formats_lead_to_the_same_model(tmp_path):
     """There and on. Arrays may differ: big_vision's class token has its position added to it."""
     model = load("vit_token.npz")
     images = images_for(model)
-    for first, second in itertools.permutations(FILES["vit_token.npz"][1], 2):
-        through = weights.load(save(model, tmp_path / "first", first))
-        other = weights.load(save(through, tmp_path / "second", second))
+    formats = (*FILES["vit_token.npz"][1], *KERAS)
+    through = {first: weights.load(save(model, tmp_path / "first", first)) for first in formats}
+    for first, second in itertools.permutations(formats, 2):
+        other = weights.load(save(through[first], tmp_path / "second", second))
         np.testing.assert_allclose(other(images), model(images), rtol=0, atol=1e-5)
 
 
@@ -135,6 +141,10 @@ def test_any_architecture_survives_every_format_that_can_hold_it(fields, seed, t
             other = weights.load(save(model, tmp_path, format))
             assert other.architecture == model.architecture
             np.testing.assert_allclose(other(images), model(images), rtol=1e-4, atol=1e-5)
+    for kind in KERAS:
+        other = weights.load(save(model, tmp_path, kind))
+        assert other.architecture == model.architecture
+        np.testing.assert_array_equal(other(images), model(images))
 
 
 @pytest.mark.parametrize("prefix", ["opt/target/", "params/"])

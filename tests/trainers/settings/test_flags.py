@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers import benchmark, convert, doctor, evaluate, prepare, pretrain
+from trainers import benchmark, convert, doctor, evaluate, finetune, prepare, pretrain
 from trainers.settings import fields, flags, groups
 
 COMMANDS = {
     "pretrain": pretrain.Settings,
+    "finetune": finetune.Settings,
     "evaluate": evaluate.Settings,
     "benchmark": benchmark.Settings,
     "prepare": prepare.Settings,

@@ -141,6 +141,9 @@ DATASETS = {
         names=_each("grade {}", range(5)),
     ),
     "dmlab": Dataset("dmlab", "2.0.1", 6, {"train": 65_550, "validation": 22_628, "test": 22_735}),
+    # Of tutorials. Sizes: TensorFlow Datasets' own; of 25,000 cats and dogs it leaves 1,738 damaged files out.
+    "cats_vs_dogs": Dataset("cats_vs_dogs", "4.*.*", 2, {"train": 23_262}),
+    "beans": Dataset("beans", "0.1.*", 3, {"train": 1_034, "validation": 133, "test": 128}),
     # Of few-shot evaluation. Sizes: the data sets' own descriptions in TensorFlow Datasets.
     "cars196": Dataset("cars196", "2.1.*", 196, {"train": 8_144, "test": 8_041}),
     "uc_merced": Dataset("uc_merced", "2.*.*", 21, {"train": 2_100}),

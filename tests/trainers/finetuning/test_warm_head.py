@@ -1,0 +1,42 @@
+"""The head trained on features."""
+
+import types
+
+import numpy as np
+import tensorflow as tf
+from sklearn.linear_model import LogisticRegression
+
+from trainers.engine.workers import Workers
+from trainers.evaluations.answers import Answers
+from trainers.finetuning import warm_head
+
+
+def planned_for(classes, objective="softmax"):
+    settings = types.SimpleNamespace(batch_size=50, seed=0, objective=objective, label_smoothing=0.0)
+    strategy = tf.distribute.get_strategy()
+    where = types.SimpleNamespace(strategy=tf.distribute.OneDeviceStrategy("/cpu:0"))
+    source = types.SimpleNamespace(num_classes=classes)
+    return types.SimpleNamespace(settings=settings, where=where, source=source, workers=Workers(strategy))
+
+
+def clusters(scale, offset, count=300, classes=3, width=6):
+    random = np.random.default_rng(0)
+    labels = np.arange(count) % classes
+    centres = random.normal(size=(classes, width))
+    outputs = (centres[labels] + 0.7 * random.normal(size=(count, width))) * scale + offset
+    return Answers(outputs.astype("float32"), labels, np.arange(count))
+
+
+def test_it_does_as_well_as_logistic_regression_whatever_the_features_scale():
+    for scale, offset in ((1.0, 0.0), (1e-3, 5.0)):
+        found = clusters(scale, offset)
+        head = warm_head.trained(planned_for(3), found)
+        whitened = (found.outputs - found.outputs.mean(0)) / found.outputs.std(0)
+        oracle = LogisticRegression().fit(whitened, found.labels).score(whitened, found.labels)
+        assert head.accuracy(found) >= oracle - 0.02
+
+
+def test_several_labels():
+    found = clusters(1.0, 0.0)
+    several = found._replace(labels=np.eye(3, dtype="float32")[found.labels])
+    assert warm_head.trained(planned_for(3, "sigmoid"), several).accuracy(several) > 0.8

@@ -1,0 +1,275 @@
+"""Fine-tuning, end to end on generated data."""
+
+import csv
+import dataclasses
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+
+import keras_vit
+from trainers import finetune, pretrain
+from trainers.engine.preemption import Preempted
+from trainers.runs import folder
+from trainers.settings import flags
+
+SMALL = {"source": "synthetic", "batch_size": 20, "steps": 4, "evaluate_every": 2, "log_every": 2, "steps_per_call": 2}
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """Pre-trained for 10 other classes, at 16 pixels."""
+    run_dir = str(tmp_path_factory.mktemp("runs") / "start")
+    flags_of_start = {"source": "digits", "variant": "mu/4", "image_size": 8, "batch_size": 64, "depth": 2}
+    pretrain.run(pretrain.Settings(**flags_of_start, steps=2, run_dir=run_dir, learning_rate=1e-3))
+    model = keras_vit.build("mu/8", image_size=16, depth=2, num_classes=7, representation=12)
+    path = pathlib.Path(run_dir) / "model.keras"
+    model.save(path)
+    return str(path)
+
+
+def settings_for(start, tmp_path, **changes):
+    return finetune.Settings(**{**SMALL, "weights": start, "run_dir": str(tmp_path / "run"), **changes})
+
+
+@pytest.fixture(scope="module")
+def result(start, tmp_path_factory):
+    return finetune.run(settings_for(start, tmp_path_factory.mktemp("whole"), image_size=32, warm_head=True, ema=0.9))
+
+
+def test_the_run_folder_has_curves_and_classes_besides(result):
+    names = {path.name for path in pathlib.Path(result.run_dir).iterdir()}
+    assert names >= {"flags.cfg", "model.keras", "metrics.csv", "results.json", "checkpoint", "logs"}
+    assert names >= {"curves.png", "per_class.csv", "confusion.csv", "confusion.png"}
+    results = json.loads((pathlib.Path(result.run_dir) / "results.json").read_text())
+    assert {"baseline_accuracy", "test_accuracy", "test_top_5_accuracy", "test_macro_f1", "val_accuracy"} <= set(
+        results
+    )
+
+
+def test_the_model_has_the_classes_and_resolution_of_the_source(result):
+    model = keras.models.load_model(pathlib.Path(result.run_dir) / "model.keras")
+    assert (model.architecture.num_classes, model.architecture.image_size) == (10, 32)
+    assert model.architecture.representation is None
+    assert model.class_names[3] == "colour 3" and model.preprocessing.size == (32, 32)
+
+
+def test_flags_cfg_repeats_the_run(result):
+    again = finetune.run(flags.read([f"--flagfile={result.run_dir}/flags.cfg", "--overwrite"], finetune.Settings))
+    for one, other in zip(again.model.get_weights(), result.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_without_training_the_weights_are_the_given_ones(start, tmp_path):
+    """A learning rate of zero: body resampled as weights.load does it, head zero."""
+    run = finetune.run(settings_for(start, tmp_path, learning_rate=0.0, image_size=32, baseline=False))
+    expected = keras_vit.weights.load(start, image_size=32, num_classes=10, representation=None)
+    for variable, other in zip(run.model.weights, expected.weights, strict=True):
+        np.testing.assert_array_equal(variable, other, err_msg=variable.path)
+    assert not np.any(run.model.get_layer("head").get_weights()[0])
+    assert "baseline_accuracy" not in run.metrics
+
+
+def changed(model, start):
+    """Paths of weights, by layer, that differ from those fine-tuning began with."""
+    before = keras_vit.weights.load(start, num_classes=10, representation=None)
+    return {
+        variable.path.split("/")[0]
+        for variable, other in zip(model.weights, before.weights, strict=True)
+        if not np.array_equal(variable, other)
+    }
+
+
+@pytest.mark.parametrize(
+    ("train", "expected"),
+    [
+        ("all", {"patch_encoder", "block_0", "block_1", "norm", "head"}),
+        ("head", {"head"}),
+        ("last:1", {"block_1", "norm", "head"}),
+        ("block_0/attention/.*", {"block_0", "head"}),
+    ],
+)
+def test_train_says_what_is_trained(start, tmp_path, train, expected):
+    run = finetune.run(settings_for(start, tmp_path, train=train, baseline=False, warm_head=True))
+    assert changed(run.model, start) == expected
+
+
+def test_adapters_leave_the_kernels_and_are_merged_on_saving(start, tmp_path):
+    run = finetune.run(settings_for(start, tmp_path, lora_rank=2, optimizer="adamw", baseline=False, warm_head=True))
+    assert changed(run.model, start) == {"block_0", "block_1", "head"}
+    assert not any("lora" in variable.path for variable in run.model.weights)
+    best = keras.models.load_model(pathlib.Path(run.run_dir) / "checkpoint" / "best.keras")
+    assert [variable.path for variable in best.weights] == [variable.path for variable in run.model.weights]
+    kernels = [path for path in changed_paths(run.model, start) if not path.startswith("head")]
+    assert kernels and all(path.endswith("kernel") for path in kernels)
+
+
+def changed_paths(model, start):
+    before = keras_vit.weights.load(start, num_classes=10, representation=None)
+    pairs = zip(model.weights, before.weights, strict=True)
+    return [variable.path for variable, other in pairs if not np.array_equal(variable, other)]
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(start, tmp_path):
+    whole = finetune.run(settings_for(start, tmp_path / "whole", lora_rank=2, checkpoint_every=1, steps_per_call=1))
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if int(self.model.optimizer.iterations.numpy()) == 3:
+                raise Preempted("stopped")
+
+    given = settings_for(start, tmp_path / "cut", lora_rank=2, checkpoint_every=1, steps_per_call=1)
+    with pytest.raises(Preempted):
+        finetune.run(given, [Stop()])
+    resumed = finetune.run(given)
+    for one, other in zip(resumed.model.get_weights(), whole.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert resumed.metrics["baseline_accuracy"] == whole.metrics["baseline_accuracy"]
+
+
+def test_momentum_in_bfloat16_is_resumed_exactly(start, tmp_path):
+    """It differs from float32, but little, and its checkpoints hold it."""
+    runs = {
+        name: finetune.run(
+            settings_for(start, tmp_path / name, momentum_dtype=name, baseline=False)
+        ).model.get_weights()
+        for name in ("float32", "bfloat16")
+    }
+    pairs = list(zip(runs["float32"], runs["bfloat16"], strict=True))
+    assert any(not np.array_equal(one, other) for one, other in pairs)
+    assert all(np.allclose(one, other, atol=2e-3) for one, other in pairs)
+
+
+PROTOCOL = {"learning_rates": "0.1,0.00001", "seeds": "0,1", "held_out": 0.2, "steps": 6, "baseline": False}
+
+
+@pytest.fixture(scope="module")
+def chosen(start, tmp_path_factory):
+    return finetune.run(settings_for(start, tmp_path_factory.mktemp("protocol"), **PROTOCOL))
+
+
+class TestProtocol:
+    def test_the_best_rate_on_held_out_examples_is_tested(self, chosen):
+        of_rates = chosen.metrics["val_accuracy_of_rates"]
+        assert set(of_rates) == {"0.1", "1e-05"}
+        assert chosen.metrics["learning_rate"] == float(max(of_rates, key=of_rates.get))
+        tested = [run["test_accuracy"] for run in chosen.metrics["runs"].values()]
+        assert chosen.metrics["test_accuracy"] == pytest.approx(np.mean(tested))
+        assert chosen.metrics["test_accuracy_spread"] == pytest.approx(np.std(tested, ddof=1))
+
+    def test_nothing_of_the_test_split_takes_part_in_the_choice(self, chosen):
+        for rate in ("0.1", "1e-05"):
+            part = pathlib.Path(chosen.run_dir) / f"rate_{rate}"
+            assert "test_accuracy" not in json.loads((part / "results.json").read_text())
+            text = (part / "flags.cfg").read_text()
+            assert "--train_split=train[0:800]" in text and "--validation_split=train[800:1000]" in text
+
+    def test_the_folder_holds_the_first_seeds_model(self, chosen):
+        model = keras.models.load_model(pathlib.Path(chosen.run_dir) / "model.keras")
+        first = keras.models.load_model(pathlib.Path(chosen.run_dir) / "seed_0" / "model.keras")
+        for one, other in zip(model.get_weights(), first.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+    def test_what_was_finished_is_not_done_again(self, chosen, start, monkeypatch):
+        run_dir = pathlib.Path(chosen.run_dir)
+        (run_dir / folder.RESULTS).unlink()  # as if killed before the end
+        trained = []
+        original = finetune.train
+        monkeypatch.setattr(
+            finetune, "train", lambda part, *rest: trained.append(part.run_dir) or original(part, *rest)
+        )
+        (run_dir / "seed_1" / folder.RESULTS).unlink()
+        again = finetune.run(settings_for(start, run_dir.parent, **PROTOCOL))
+        assert trained == [str(run_dir / "seed_1")]
+        assert again.metrics["test_accuracy"] == pytest.approx(chosen.metrics["test_accuracy"])
+
+
+def test_a_budget_becomes_steps_that_flags_cfg_records(start, tmp_path, capsys):
+    given = settings_for(start, tmp_path, steps=None, budget="8s", evaluate_every=None, baseline=False)
+    run = finetune.run(given)
+    recorded = flags.read([f"--flagfile={run.run_dir}/flags.cfg", "--overwrite"], finetune.Settings)
+    assert not recorded.budget and recorded.steps == run.metrics["step"] > 0
+    assert "--budget=8s: an update takes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "fragments"),
+    [
+        ({"weights": ""}, ["--weights is needed", "pretrain"]),
+        ({"weights": "{tmp}/nothing.npz"}, ["--weights=", "nothing.npz"]),
+        ({"weights": "{digits}"}, ["1 channels", "has 3"]),
+        ({"train": "last:9"}, ["--train=last:9", "2"]),
+        ({"train": "("}, ["--train", "regular expression"]),
+        ({"train": "lastt"}, ["--train", "last:N"]),
+        ({"train": "head", "lora_rank": 4}, ["--train=head", "--lora_rank=4"]),
+        ({"layer_decay": 0.0}, ["--layer_decay", "(0, 1]"]),
+        ({"layer_decay": 0.7, "train": "head"}, ["--layer_decay=0.7", "--train=head"]),
+        ({"learning_rates": "0.1,x"}, ["--learning_rates", "0.1,x"]),
+        ({"learning_rates": "0.1,0.1"}, ["--learning_rates", "twice"]),
+        ({"seeds": "-1"}, ["--seeds"]),
+        ({"learning_rates": "0.1,0.2", "held_out": 0.0001}, ["--held_out=0.0001", "empty"]),
+        ({"budget": "20 minutes", "steps": None}, ["--budget", "20m"]),
+        ({"budget": "20m"}, ["--budget=20m", "--steps"]),
+        ({"budget": "20m", "steps": None, "seeds": "0,1"}, ["--budget", "single"]),
+        ({"momentum_dtype": "bfloat16", "optimizer": "adamw"}, ["--momentum_dtype", "sgd"]),
+        ({"image_size": 20}, ["20", "8"]),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(start, tmp_path, changes, fragments):
+    digits = str(pathlib.Path(start).parent / "checkpoint" / "best.keras")
+    changes = {
+        name: value.format(tmp=tmp_path, digits=digits) if isinstance(value, str) else value
+        for name, value in changes.items()
+    }
+    with pytest.raises(ValueError) as caught:
+        finetune.run(settings_for(start, tmp_path, **changes))
+    assert all(fragment in str(caught.value) for fragment in fragments), caught.value
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_tells_all_parts_and_writes_nothing(start, tmp_path, capsys):
+    given = settings_for(start, tmp_path, learning_rates="0.1,0.01", seeds="0,1,2", dry_run=True)
+    finetune.run(given)
+    told = capsys.readouterr().out
+    assert "5 runs" in told and "rate_0.01" in told and "seed_2" in told and "trains" in told
+    assert not (tmp_path / "run").exists()
+
+
+def test_metrics_begin_with_the_fixed_columns(result):
+    with (pathlib.Path(result.run_dir) / "metrics.csv").open() as file:
+        assert next(csv.reader(file))[:5] == ["step", "examples", "loss", "learning_rate", "gradient_norm"]
+
+
+def test_replicas_train_to_the_same_weights(start, tmp_path):
+    """In one process there can be only one device, so the replicas are micro-batches here; see test_matrix for real ones."""
+    one, four = (
+        finetune.run(settings_for(start, tmp_path / str(parts), accumulate=parts, warm_head=True)) for parts in (1, 4)
+    )
+    for ours, other in zip(one.model.get_weights(), four.model.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, other, atol=1e-5)
+
+
+def test_defaults_are_the_papers():
+    fields = {field.name: field.default for field in dataclasses.fields(finetune.Settings)}
+    assert (fields["optimizer"], fields["batch_size"], fields["clip_norm"]) == ("sgd", 512, 1.0)
+    assert (fields["weight_decay"], fields["schedule"], fields["dropout"]) == (0.0, "cosine", 0.0)
+
+
+PLANNED = ("cifar10", "cifar100", "pets", "flowers102", "imagenet", "folder", "cats_vs_dogs", "beans")
+
+
+@pytest.mark.parametrize("config", PLANNED)
+def test_every_config_plans(config, start, capsys, request):
+    path = request.config.rootpath / "configs" / f"finetune_{config}.cfg"
+    lines = path.read_text().splitlines()
+    assert any(line.startswith("# Command:") for line in lines) and any("Expected:" in line for line in lines)
+    flagfile = [f"--flagfile={path}", f"--weights={start}", "--dry_run"]
+    finetune.run(flags.read(flagfile + ["--source=synthetic"] * (config == "folder"), finetune.Settings))
+    assert "parameters" in capsys.readouterr().out
+
+
+def test_every_config_is_tested(request):
+    found = {path.stem for path in (request.config.rootpath / "configs").glob("finetune_*.cfg")}
+    assert found == {f"finetune_{config}" for config in PLANNED}

@@ -1,0 +1,133 @@
+"""`accuracy`: how well a model's own head does, exact to the last example."""
+
+import os
+import re
+from typing import Any
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from keras_vit import weights
+from keras_vit.evaluation import classification
+from trainers.data import pipeline
+from trainers.engine.feeding import Feed
+from trainers.evaluations import predictions
+from trainers.runs import class_report
+from trainers.runs.class_report import ClassReport
+
+# The row of the model's top-1 accuracy, beside those of classical methods.
+OWN = "vision transformer"
+
+_ADVICE = "train one with trainers.finetune, or give --evaluations=fewshot, which needs none."
+
+
+def measure(settings: Any, model, source, where, callbacks=()) -> dict[str, float]:
+    """Accuracies of a model's head; with `--per_class` and `--output` those of each class.
+
+    Where examples have one class each: top-1, top-5 if there are more than five classes, balanced accuracy (mean of the
+    classes' recalls) and macro F1. Where they may have several: mAP, and how often the best class is one of them.
+
+    Raises:
+        ValueError: if model and source do not fit, the head is all zeros, or there is no label.
+    """
+    check(settings, model, source)
+    data = pipeline.EvaluationData(source, settings.split, settings.batch_size, model.preprocessing)
+    listed = keras.callbacks.CallbackList(list(callbacks), model=model)
+    listed.on_test_begin()
+    asked = measured(model, data.batches, where.strategy, settings.batch_size, source, listed)
+    if asked is None:
+        raise ValueError(f"--split={settings.split} of {source.name} has no example with a label that can be read.")
+    rows, report = asked
+    listed.on_test_end(rows)
+    if settings.per_class:
+        print(class_report.text(report))
+    if settings.output:
+        files = class_report.write(report, settings.output)
+        print(f"{', '.join(files)}: in {os.path.join(settings.output, '')}")
+    return rows
+
+
+def measured(
+    model: Any, feed: Feed, strategy, batch_size: int, source, callbacks: keras.callbacks.CallbackList | None = None
+) -> tuple[dict[str, float], ClassReport] | None:
+    """What `measure` returns, and the report of each class; None if no example has a label that can be read.
+
+    Args:
+        model: For as many classes as the source has.
+        feed: Of finite global batches, such as `EvaluationData.batches`.
+        strategy: Whose variables the model has.
+        batch_size: Global batch size.
+        source: Opened source.
+        callbacks: Told of batches.
+    """
+    measure_them = _several_classes if source.several_labels else _one_class
+    return measure_them(model, feed, strategy, batch_size, callbacks, source)
+
+
+def check(settings: Any, model, source) -> None:
+    """Raises ValueError if model and source do not mean the same by outputs and labels, or the model has no head."""
+    architecture, ours, theirs = model.architecture, model.class_names, source.class_names
+    if not architecture.num_classes:
+        raise ValueError(f"--model={settings.model} has no head to take the accuracy of; {_ADVICE}")
+    if (architecture.num_classes, architecture.channels) != (source.num_classes, source.channels):
+        raise ValueError(
+            f"--model={settings.model} is for {architecture.num_classes} classes and {architecture.channels} channels; "
+            f"--source={settings.source} has {source.num_classes} and {source.channels}."
+        )
+    differ = [pair for pair in enumerate(zip(ours or (), theirs or (), strict=False)) if not same_class(*pair[1])]
+    if differ:
+        number, (our, their) = differ[0]
+        raise ValueError(
+            f"--model={settings.model} calls class {number} {our!r}, --source={settings.source} calls it {their!r}: "
+            "their labels do not mean the same."
+        )
+    if weights.head_is_zero(model):
+        raise ValueError(
+            f"--model={settings.model} has a head of zeros, as published for fine-tuning: it says the same of every "
+            f"image; {_ADVICE}"
+        )
+
+
+def same_class(one: str, other: str) -> bool:
+    """Whether two names mean the same class: `crane (n02012849)`, `crane` and `crane, bird` do.
+
+    Published heads have all of WordNet's lemmas for a class, our sources the first, with the synset where two have it.
+    """
+    one, other = (re.sub(r" \(n\d{8}\)$", "", name) for name in (one, other))
+    return one == other or one == other.split(", ")[0] or other == one.split(", ")[0]
+
+
+def _one_class(model, feed, strategy, batch_size, callbacks, source) -> tuple[dict[str, float], ClassReport] | None:
+    found = predictions.predict(model, feed, strategy, batch_size, callbacks=callbacks, after_batch=source.bad.check)
+    if not len(found.labels):
+        return None
+    names = class_report.names_of(source.class_names, source.num_classes)
+    report = class_report.of_predictions(found.labels, found.predictions, names)
+    rows = {OWN: classification.top_k_accuracy(found.ranks, 1)}
+    if source.num_classes > 5:
+        rows["top-5 accuracy"] = classification.top_k_accuracy(found.ranks, 5)
+    rows["balanced accuracy"] = classification.mean(report.columns["recall"])
+    rows["macro F1"] = classification.mean(report.columns["f1"])
+    return rows, report
+
+
+def _several_classes(model, feed, strategy, batch_size, callbacks, source):
+    """As `_one_class`; None if no example has a label."""
+    found = predictions.scores(model, feed, strategy, batch_size, callbacks=callbacks, after_batch=source.bad.check)
+    labelled = found.positives.any(axis=1)
+    if not labelled.any():
+        return None
+    names = class_report.names_of(source.class_names, source.num_classes)
+    areas = _average_precisions(found)
+    best = found.scores[labelled].argmax(axis=1)
+    hits = found.positives[labelled][range(len(best)), best]
+    rows = {OWN: float(hits.mean()), "mAP": classification.mean(areas)}
+    return rows, class_report.of_average_precisions(areas, found.positives, names)
+
+
+def _average_precisions(found: predictions.Scores) -> np.ndarray:
+    """(Y,); some classes at a time, because thousands of them take a while."""
+    begins = tqdm(range(0, found.scores.shape[1], 50), "average precision", leave=False, unit="x50", delay=2)
+    parts = [(found.positives[:, begin : begin + 50], found.scores[:, begin : begin + 50]) for begin in begins]
+    return np.concatenate([classification.average_precisions(*part) for part in parts])

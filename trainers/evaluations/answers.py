@@ -1,0 +1,124 @@
+"""A model's answers to every example of a split, once each, however batches and replicas divide them."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from trainers.engine.feeding import Feed, distribute
+from trainers.engine.steps import NotFinite
+
+LIMIT = 4 * 2**30  # bytes of float32 answers that are kept at once
+
+
+class Answers(NamedTuple):
+    """A model's outputs for some examples, in the split's order; what could not be read is not among them.
+
+    Args:
+        outputs: float32 (N, D): logits or features.
+        labels: (N,) integers, or float32 (N, Y), as the source has them.
+        ids: int64 (N,), the examples' indices in the split.
+    """
+
+    outputs: np.ndarray
+    labels: np.ndarray
+    ids: np.ndarray
+
+
+def batches(
+    model: Any,
+    feed: Feed,
+    strategy: tf.distribute.Strategy,
+    batch_size: int,
+    *,
+    doing: str,
+    callbacks: keras.callbacks.CallbackList | None = None,
+    after_batch: Callable[[], None] = lambda: None,
+) -> Iterator[Answers]:
+    """The answers, a global batch at a time; rows that only fill up a batch are left out, and bad images.
+
+    With several replicas or processes each of them gets all answers, so that all must ask.
+
+    Args:
+        model: Keras model from images (B, H, W, C) to (B, D).
+        feed: Of finite global batches, such as `EvaluationData.batches`.
+        strategy: Whose variables the model has.
+        batch_size: Global batch size.
+        doing: What is going on, for the bar that long work shows.
+        callbacks: Told of the batches' beginnings and ends.
+        after_batch: Called after each batch, e.g. to check for bad images.
+
+    Raises:
+        NotFinite: if an output is not finite.
+    """
+    callbacks = callbacks or keras.callbacks.CallbackList([], model=model)
+    answer = _compiled(model, strategy)
+    distributed = distribute(feed, strategy, batch_size, autotune=False)
+    bar = tqdm(distributed, doing, number_of_batches(feed, batch_size), leave=False, unit="batch", delay=2)
+    for number, batch in enumerate(bar):
+        callbacks.on_test_batch_begin(number)
+        found = {name: value.numpy() for name, value in answer(batch).items()}
+        callbacks.on_test_batch_end(number)
+        after_batch()
+        counts = found["weights"] > 0
+        if not np.isfinite(found["outputs"][counts]).all():
+            raise NotFinite(f"{doing}: the model's outputs are not finite; its training has diverged.")
+        yield Answers(*(found[name][counts] for name in Answers._fields))
+
+
+def number_of_batches(feed: Feed, batch_size: int) -> int:
+    """Global batches of a finite feed."""
+    return int(feed(0, 1, batch_size).cardinality())
+
+
+def kept(answers: Iterator[Answers], rows: int) -> Answers:
+    """All answers at once.
+
+    Args:
+        answers: Some at a time.
+        rows: As many as there may be, or more.
+
+    Raises:
+        ValueError: if there are none, or they would take more memory than `LIMIT`.
+    """
+    first = next(answers, None)
+    if first is None:
+        raise ValueError("There is no example to compute answers for.")
+    check_memory(rows, first.outputs.shape[1])
+    whole = Answers(*(np.empty((rows, *part.shape[1:]), part.dtype) for part in first))
+    count = 0
+    for some in itertools.chain([first], answers):
+        end = count + len(some.ids)
+        for target, part in zip(whole, some, strict=True):
+            target[count:end] = part
+        count = end
+    return Answers(*(part[:count] for part in whole))
+
+
+def check_memory(rows: int, columns: int) -> None:
+    """Raises ValueError if (rows, columns) float32 numbers would take more memory than `LIMIT`."""
+    size = rows * columns * 4
+    if size > LIMIT:
+        raise ValueError(
+            f"{rows:,} examples with {columns:,} numbers each take {size / 2**30:,.1f} GiB of memory, more than "
+            f"{LIMIT / 2**30:,.1f}; choose part of the split, such as test[:{LIMIT // (8 * columns)}]."
+        )
+
+
+def _compiled(model, strategy):
+    """A graph function from a distributed batch to one's arrays of all its rows, in order."""
+
+    def part(batch):
+        outputs = tf.cast(model(batch["images"], training=False), tf.float32)
+        return {"outputs": outputs, **{name: batch[name] for name in ("labels", "weights", "ids")}}
+
+    @tf.function(reduce_retracing=True)
+    def answer(batch):
+        parts = strategy.run(part, args=(batch,))
+        return {name: strategy.gather(value, axis=0) for name, value in parts.items()}
+
+    return answer

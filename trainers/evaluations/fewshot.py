@@ -1,0 +1,117 @@
+"""`fewshot`: the paper's linear probe on a few examples of each class; what a model's features are worth.
+
+For each seed and number of shots that many examples of each class are chosen from the training split, and the
+regression of `keras_vit.evaluation.fewshot` on their features is measured on the whole of the other split. The head has
+no part in it. As in the authors' code, images are resized to 8/7 of the model's size, their aspect not kept, and the
+central part is taken (256 and 224 pixels).
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_vit.evaluation import fewshot
+from keras_vit.preprocessing import Preprocessing
+from trainers.data import pipeline
+from trainers.data.source import Split, rearranged
+from trainers.evaluations.answers import Answers
+from trainers.evaluations.features import features
+from trainers.settings import splits
+
+
+def measure(settings: Any, model, source, where, callbacks=()) -> dict[str, float]:
+    """{"fewshot 5-shot": mean accuracy over seeds, "fewshot 5-shot spread": their standard deviation, ...}.
+
+    Args:
+        settings: Needs split, train_split, batch_size, shots and seeds.
+        model: Any model for the source's channels, whatever its head.
+        source: Opened source.
+        where: Runtime.
+        callbacks: Not told of anything: what they watch is the evaluation of the model's own head.
+
+    Raises:
+        ValueError: if examples may have several classes, the splits share some, or images have other channels.
+    """
+    check(settings, model, source)
+    split = source.split(settings.train_split)
+    examples, labels = split.positives()
+    if source.several_labels or not len(examples) or len(np.unique(examples)) < len(examples):
+        raise ValueError(f"--evaluations=fewshot is for examples with one class each, which {source.name} has not.")
+    chosen = {(k, seed): examples[fewshot.choose(labels, k, seed)] for k in settings.shots for seed in settings.seeds}
+    union = np.unique(np.concatenate(list(chosen.values())))
+    some = dataclasses.replace(source, splits={CHOSEN: selected(split, union)}, views={})
+    train = _features(settings, model, some, CHOSEN, where)
+    test = _features(settings, model, source, settings.split, where)
+    for name, found in ((settings.train_split, train), (settings.split, test)):
+        if not len(found.ids):
+            raise ValueError(f"--evaluations=fewshot: {name} of {source.name} has no example with a label to be read.")
+    rows: dict[str, float] = {}
+    for k in settings.shots:
+        # Chosen examples that could not be read are simply not there.
+        of_seed = [np.isin(union[train.ids], chosen[k, seed]) for seed in settings.seeds]
+        accuracies = [_accuracy(train, rows_of, test, source.num_classes) for rows_of in of_seed]
+        rows[f"fewshot {k}-shot"] = float(np.mean(accuracies))
+        if len(accuracies) > 1:
+            rows[f"fewshot {k}-shot spread"] = float(np.std(accuracies, ddof=1))
+    return rows
+
+
+CHOSEN = "chosen"  # the name, in messages, of the examples that are
+
+
+def check(settings: Any, model, source) -> None:
+    """Raises ValueError if the model takes other images than the source has, or the two splits share examples."""
+    if model.architecture.channels != source.channels:
+        raise ValueError(
+            f"--model={settings.model} takes images of {model.architecture.channels} channels; "
+            f"--source={settings.source} has {source.channels}."
+        )
+    if splits.overlap(source.intervals(settings.train_split), source.intervals(settings.split)):
+        raise ValueError(
+            f"--train_split={settings.train_split} and --split={settings.split} share examples: the probe would be "
+            "measured on what it was fitted to. Name splits apart."
+        )
+
+
+def selected(split: Split, indices: np.ndarray) -> Split:
+    """Those examples of a split, in that order."""
+    with tf.device("CPU"):
+        held = tf.constant(indices, tf.int64)
+    return rearranged(split, len(indices), lambda index: tf.gather(held, index))
+
+
+def enlarged(preprocessing: Preprocessing) -> Preprocessing:
+    """The whole image resized to 8/7 of the model's size, of which the centre is cut out afterwards."""
+    height, width = preprocessing.size
+    return dataclasses.replace(preprocessing, size=(round(height * 8 / 7), round(width * 8 / 7)), crop=None)
+
+
+def central(images, size: tuple[int, int]):
+    """The central (h, w) of images (B, H, W, C); of an odd remainder the larger part is cut off below and right."""
+    top, left = (images.shape[1] - size[0]) // 2, (images.shape[2] - size[1]) // 2
+    return images[:, top : top + size[0], left : left + size[1]]
+
+
+def _features(settings, model, source, expression: str, where) -> Answers:
+    """Features of the examples that have a label, which is a number then."""
+    wanted = model.preprocessing
+    data = pipeline.EvaluationData(source, expression, settings.batch_size, enlarged(wanted))
+
+    def feed(share, shares, rows):
+        batches = data.batches(share, shares, rows)
+        return batches.map(lambda batch: batch | {"images": central(batch["images"], wanted.size)})
+
+    doing, check_bad = f"features of {expression}", source.bad.check
+    found = features(model, feed, where.strategy, settings.batch_size, doing=doing, after_batch=check_bad)
+    if found.labels.ndim == 2:  # shares, of one class in all
+        labelled = (found.labels > 0).any(axis=1)
+        found = found._replace(labels=found.labels.argmax(axis=1))
+    else:
+        labelled = found.labels >= 0
+    return Answers(*(part[labelled] for part in found))
+
+
+def _accuracy(train: Answers, rows: np.ndarray, test: Answers, num_classes: int) -> float:
+    return fewshot.accuracy(train.outputs[rows], train.labels[rows], test.outputs, test.labels, num_classes)

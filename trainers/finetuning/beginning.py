@@ -1,0 +1,72 @@
+"""Where fine-tuning begins: what frozen features tell, and the model to train."""
+
+from typing import Any, NamedTuple
+
+import keras_vit
+from keras_vit import adapters, vit
+from trainers.finetuning import baseline, warm_head
+from trainers.finetuning.beside_baseline import BesideBaseline
+from trainers.finetuning.warm_head import Head
+from trainers.runs.planning import Planned
+
+
+class Found(NamedTuple):
+    """What came before training.
+
+    Args:
+        head: To begin with; None for zeros.
+        baseline: Callback that knows the instant baseline.
+    """
+
+    head: Head | None
+    baseline: BesideBaseline
+
+
+def found(planned: Planned, start) -> Found:
+    """Tells the instant baseline and trains the head alone, as far as the settings want it.
+
+    A run that is resumed needs neither: its checkpoint knows the one and has what became of the other.
+
+    Args:
+        planned: The run.
+        start: The model to begin from.
+    """
+    settings, speaks = planned.settings, planned.where.is_chief
+    tells = settings.baseline and not planned.source.several_labels
+    if planned.start or not (tells or settings.warm_head):
+        return Found(None, BesideBaseline(None, speaks))
+    with planned.where.strategy.scope():
+        frozen = model(planned, start, None)
+    features = baseline.features(planned, frozen)
+    accuracy = baseline.accuracy(features, planned.source.num_classes) if tells else None
+    if accuracy is not None and speaks:
+        print(baseline.words(features, accuracy), flush=True)
+    head = warm_head.trained(planned, features.train) if settings.warm_head else None
+    if head is not None and features.test is not None and speaks:
+        print(f"head trained on the same features: {100 * head.accuracy(features.test):.2f} %", flush=True)
+    return Found(head, BesideBaseline(accuracy, speaks))
+
+
+def model(planned: Planned, start, head: Head | None) -> Any:
+    """The model to train; called under the run's strategy.
+
+    Args:
+        planned: The run.
+        start: Model with the weights to begin from, its head zero.
+        head: To begin with instead; None for zeros.
+    """
+    settings = planned.settings
+    made = keras_vit.build(
+        planned.architecture,
+        class_names=planned.source.class_names,
+        preprocessing=planned.preprocessing,
+        dtype=planned.where.precision,
+    )
+    made.set_weights(start.get_weights())
+    if head is not None:
+        made.get_layer("head").set_weights(list(head))
+    if settings.lora_rank:
+        adapters.add(made, settings.lora_rank)
+    if settings.remat:
+        vit.recompute(made)
+    return made

@@ -1,0 +1,94 @@
+"""A head trained alone, on features that were computed once: where training everything begins."""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_vit import optimization
+from keras_vit.objectives.classification import OBJECTIVES
+from trainers.engine import loop
+from trainers.engine.steps import Steps
+from trainers.evaluations.answers import Answers
+from trainers.runs.planning import Planned
+
+EPOCHS, FEWEST, MOST = 20, 200, 2000  # of training, and its bounds in updates
+LEARNING_RATE = 0.1  # over the root of the number of features, so that logits move alike
+EPSILON = 1e-5  # added to the features' deviations, as dead ones have none
+
+
+class Head(NamedTuple):
+    """kernel (D, Y) and bias (Y,)."""
+
+    kernel: np.ndarray
+    bias: np.ndarray
+
+    def accuracy(self, found: Answers) -> float:
+        """Share of examples whose largest logit is that of their class, or of one of their classes."""
+        best = (found.outputs @ self.kernel + self.bias).argmax(axis=1)
+        if found.labels.ndim == 2:
+            return float((found.labels[range(len(best)), best] > 0).mean())
+        return float((best == found.labels).mean())
+
+
+def trained(planned: Planned, found: Answers) -> Head:
+    """The head of a linear classifier on features, by the run's own objective.
+
+    Features are whitened while it is trained, so that one learning rate does for all models; that is folded into the
+    head afterwards.
+
+    Args:
+        planned: The run.
+        found: Features of training examples, and their labels.
+    """
+    mean, deviation = found.outputs.mean(axis=0), found.outputs.std(axis=0) + EPSILON
+    whitened = found._replace(outputs=(found.outputs - mean) / deviation)
+    settings, strategy = planned.settings, planned.where.strategy
+    width = found.outputs.shape[1]
+    total = int(np.clip(EPOCHS * len(found.ids) // settings.batch_size, FEWEST, MOST))
+    with strategy.scope():
+        model = keras.Sequential(
+            [
+                keras.Input((width,), dtype="float32"),
+                keras.layers.Dense(
+                    planned.source.num_classes, kernel_initializer="zeros", dtype="float32", name="head"
+                ),
+            ]
+        )
+        optimizer = optimization.optimizer(
+            "adamw",
+            model.trainable_variables,
+            learning_rate=optimization.WarmupSchedule("cosine", LEARNING_RATE / width**0.5, total),
+            weight_decay=0.01,
+        )
+        model.compile(optimizer=optimizer)
+    feed = _feed(whitened, settings.batch_size, settings.seed)
+    objective = OBJECTIVES[settings.objective](planned.source.num_classes, settings.label_smoothing)
+    spec = feed(0, 1, settings.batch_size).element_spec
+    steps = Steps(model, objective, optimizer, strategy, spec, batch_size=settings.batch_size, clip_norm=1.0)
+    loop.Trainer(steps, loop.Plan(total, total, total, 100), [], workers=planned.workers).fit(feed)
+    kernel, bias = (np.asarray(weight) for weight in model.get_weights())
+    kernel = kernel / deviation[:, None]
+    return Head(kernel, bias - mean @ kernel)
+
+
+def _feed(found: Answers, batch_size: int, seed: int):
+    """Endless batches of features, in the place of images."""
+
+    def feed(share: int, shares: int, rows: int) -> tf.data.Dataset:
+        with tf.device("CPU"):
+            tensors = {"images": tf.constant(found.outputs), "labels": tf.constant(found.labels)}
+        count = len(found.ids)
+        pair = tf.constant([seed, 0], tf.uint32)
+
+        def batch(step):
+            places = step * batch_size + share * (batch_size // shares) + tf.range(batch_size // shares, dtype=tf.int64)
+            # One order for all epochs will do for a convex problem.
+            indices = tf.random.experimental.index_shuffle(places % count, pair, count - 1)
+            rows_of = {name: tf.gather(tensor, indices) for name, tensor in tensors.items()}
+            return rows_of | {"weights": tf.ones_like(indices, tf.float32), "ids": indices}
+
+        return tf.data.Dataset.range(2**40).map(batch).unbatch().batch(rows, drop_remainder=True).prefetch(2)
+
+    return feed

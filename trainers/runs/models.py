@@ -1,0 +1,46 @@
+"""The model that `--model` names: a run's, a file's, or published weights."""
+
+import os
+import tempfile
+from typing import Any
+
+import tensorflow as tf
+
+import keras_vit.weights
+from trainers.engine.checkpoint import reason
+from trainers.runs import folder
+
+
+def load(path: str, flag: str = "model") -> Any:
+    """A model to measure, predict with or look into.
+
+    Args:
+        path: Folder of a run, or anything that `keras_vit.weights.load` takes: a `.keras` file, somebody's weight file
+            or folder, the name of published weights.
+        flag: That named it.
+
+    Raises:
+        ValueError: if nothing is there, or it holds no model of ours.
+    """
+    place = path
+    if tf.io.gfile.isdir(path):
+        names = folder.names_in(path, flag)
+        if folder.MODEL in names:
+            place = os.path.join(path, folder.MODEL)
+        elif folder.FLAGS in names:
+            raise ValueError(f"--{flag}={path} is a run without {folder.MODEL}: it has not finished; resume it first.")
+    try:
+        return _read_remote(place) if "://" in place else keras_vit.weights.load(place)
+    except keras_vit.weights.InvalidWeights as error:
+        raise ValueError(f"--{flag}={path}: {str(error).removeprefix(f'{path}: ')}") from error
+
+
+def _read_remote(place: str) -> Any:
+    """What a file in an object store holds, which others can only read where it is local."""
+    with tempfile.TemporaryDirectory() as local:
+        copy = os.path.join(local, os.path.basename(place))
+        try:
+            tf.io.gfile.copy(place, copy)
+        except (OSError, tf.errors.OpError) as error:
+            raise keras_vit.weights.InvalidWeights(f"{place} cannot be read: {reason(error)}.") from error
+        return keras_vit.weights.load(copy)
