@@ -13,7 +13,7 @@ from trainers.data.augmentation.operations import OPERATIONS
 
 PICTURE = pathlib.Path(__file__).parent / "images" / "randaugment.jpg"
 SIDE = 224
-MAGNITUDES = (5, 10, 15)
+MAGNITUDES = (10, 15, 20)
 # Operations beside each other, each with the photograph itself before its results.
 COLUMNS = 2
 # So chosen that Cutout's square lies inside the photograph; it also says which way the others go.

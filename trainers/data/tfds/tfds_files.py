@@ -80,11 +80,15 @@ def parser(builder: Any, wanted: Mapping[str, Any]) -> Callable[[tf.Tensor], dic
     return lambda data: features.deserialize_example(data, decoders=decoders)
 
 
-def place(info: Any, number: int) -> str:
+def places(info: Any) -> Callable[[int], str]:
     """Where an example of a split, given by TFDS's info of it, is for people: the file, and its number in that."""
-    begins = np.cumsum([0, *info.shard_lengths])
-    file = int(np.searchsorted(begins, number, side="right")) - 1
-    return f"{_paths(info)[file]}, record {number - begins[file]}"
+    paths, begins = _paths(info), np.cumsum([0, *info.shard_lengths])  # TFDS makes them anew each time, slowly
+
+    def place(number: int) -> str:
+        file = int(np.searchsorted(begins, number, side="right")) - 1
+        return f"{paths[file]}, record {number - begins[file]}"
+
+    return place
 
 
 def format_of(builder: Any) -> str:

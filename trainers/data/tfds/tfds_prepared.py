@@ -35,6 +35,7 @@ class Prepared:
         self._infos = dict(builder.info.splits) if builder else {}
         self._class_names = _class_names(dataset, builder)
         self._examples = functools.cache(self._open)
+        self._places = functools.cache(lambda split: tfds_files.places(self._infos[split]))
 
     def source(self) -> Source:
         """What a command reads from; it can be planned with even where nothing is prepared."""
@@ -115,7 +116,7 @@ class Prepared:
 
     def _locate(self, split: str, number: int) -> str:
         place = f"{self._name} {split}[{number}]"
-        return f"{place} ({tfds_files.place(self._infos[split], number)})" if split in self._infos else place
+        return f"{place} ({self._places(split)(number)})" if split in self._infos else place
 
     def _open(self, split: str) -> tfds_files.Examples:
         self._check()
