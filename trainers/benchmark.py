@@ -2,8 +2,9 @@
 
 Rows come from --benchmarks: `engine` sets this engine beside Keras's `fit` on one device, on the same model and
 batches; `checkpoint` measures what a checkpoint costs training; `input` sets the input pipeline beside plain decoding
-of the source's images, or of JPEGs made from photographs where the source holds pixels. All numbers are medians over
---rounds.
+of the source's images, or of JPEGs made from photographs where the source holds pixels; `weights` measures time and
+memory of loading each format; `memory` sets the plan of memory beside what updates
+take. All times are medians over --rounds.
 """
 
 import dataclasses
@@ -20,7 +21,9 @@ class Settings(data_groups.BatchSettings, data_groups.SourceSettings, groups.Mod
     """Benchmark."""
 
     benchmarks: str = setting(
-        "engine,checkpoint", "What to measure, separated by commas: engine, checkpoint, input.", affects_result=True
+        "engine,checkpoint",
+        "What to measure, separated by commas: engine, checkpoint, input, weights, memory.",
+        affects_result=True,
     )
     updates: int = setting(30, "Updates per measurement of engine and checkpoint.", affects_result=True)
     images: int = setting(
@@ -72,7 +75,25 @@ def input_pipeline(settings: Settings, where) -> dict[str, float]:
     return input.measure(settings, where)
 
 
-BENCHMARKS = {"engine": engine, "checkpoint": checkpoint, "input": input_pipeline}
+def weight_files(settings: Settings, where) -> dict[str, float]:
+    from trainers.benchmarks import weights
+
+    return weights.measure(settings, where)
+
+
+def memory(settings: Settings, where) -> dict[str, float]:
+    from trainers.benchmarks import memory
+
+    return memory.measure(settings, where)
+
+
+BENCHMARKS = {
+    "engine": engine,
+    "checkpoint": checkpoint,
+    "input": input_pipeline,
+    "weights": weight_files,
+    "memory": memory,
+}
 
 
 if __name__ == "__main__":

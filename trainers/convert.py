@@ -15,7 +15,7 @@ from typing import Any
 from trainers.settings import command_line, flags
 from trainers.settings.fields import setting
 
-FORMATS = ("google", "bigvision", "huggingface", "timm", "keras")
+FORMATS = ("google", "bigvision", "huggingface", "timm", "bit", "keras")
 # Largest difference of logits, in shares of the largest logit: float32 rounds that much in deep models.
 TOLERANCE = 1e-5
 
@@ -25,9 +25,15 @@ class Settings:
     """Conversion."""
 
     input: str = setting(
-        "", "Weight file or folder, or the name of published weights; see --list.", affects_result=True
+        "",
+        "Weight file or folder (KerasHub's presets too), or the name of published weights; see --list.",
+        affects_result=True,
     )
-    output: str = setting("", "File to write; a folder for huggingface.", affects_result=True)
+    output: str = setting(
+        "",
+        "File to write; a folder for huggingface. Of keras, .keras has the whole model, .weights.h5 its weights.",
+        affects_result=True,
+    )
     format: str = setting("keras", "What to write.", choices=FORMATS, affects_result=True)
     change: str = setting(
         "",

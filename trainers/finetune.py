@@ -79,7 +79,9 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
     # First of all, because TensorFlow's devices and workers cannot be set up once a tensor has been made.
     where = runtime.start(settings.distribution, settings.precision, settings.seed, settings.logical_cpus, settings.tpu)
     source = sources.open_source(settings)
-    start = starting_point(settings, source)
+    start, report = starting_point(settings, source)
+    if where.is_chief:
+        print(f"{settings.weights}: {report}", flush=True)
 
     def run_one(part: Settings) -> "Result":
         return train(part, source, where, start, callbacks)
@@ -87,12 +89,22 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
     return protocol.run(settings, source, where, run_one) if protocol.has_parts(settings) else run_one(settings)
 
 
-def starting_point(settings: Settings, source) -> Any:
-    """The model of --weights, made one for the source's classes and the flags' resolution, its head zero."""
+def starting_point(settings: Settings, source) -> tuple[Any, Any]:
+    """The model of --weights, made one for the source's classes and the flags' resolution, its head zero.
+
+    Returns:
+        The model, in the memory of the CPU, and a report of what became of each array.
+
+    Raises:
+        ValueError: if there are no such weights, or they do not fit the source.
+    """
+    import tensorflow as tf
+
     from keras_vit import weights
     from trainers.runs import models
 
-    loaded = models.load(settings.weights, "weights")
+    with tf.device("CPU"):
+        loaded = models.load(settings.weights, "weights")
     changes = {
         "num_classes": source.num_classes,
         "representation": None,  # the paper replaces the whole head, hidden layer included (section 3.2)
@@ -108,13 +120,13 @@ def starting_point(settings: Settings, source) -> Any:
             f"--weights={settings.weights} take images of {loaded.architecture.channels} channels; {source.name} has "
             f"{source.channels}."
         )
-    model, report = weights.load(
-        loaded, return_report=True, **{name: value for name, value in changes.items() if name in known}
-    )
+    with tf.device("CPU"):
+        model, report = weights.load(
+            loaded, return_report=True, **{name: value for name, value in changes.items() if name in known}
+        )
     head = model.get_layer("head")
     head.set_weights([0.0 * head.get_weights()[0], 0.0 * head.get_weights()[1] + settings.head_bias])
-    print(f"{settings.weights}: {report}", flush=True)
-    return model
+    return model, report
 
 
 def train(settings: Settings, source, where, start, callbacks: Sequence[Any]) -> "Result":

@@ -3,11 +3,11 @@
 Training runs on the source's training split, its validation split chooses between checkpoints, and the finished model
 is reported on the test split. Everything goes to the run folder: flags.cfg (repeats the run), model.keras, metrics.csv,
 results.json, checkpoints and TensorBoard logs. Interrupted, the same command goes on from the last checkpoint.
+--objective=masked_patches learns without labels, and leaves a model for trainers.finetune (docs/masked_patches.md).
 From Python: `pretrain.run(pretrain.Settings(...), callbacks=[...])`.
 """
 
 import dataclasses
-import pathlib
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainers.runs.training import Result
 
-from trainers.settings import augmentation_group, command_line, data_groups, flags, groups
+from trainers.settings import augmentation_group, command_line, data_groups, flags, groups, pretraining_group
+from trainers.settings.pretraining_group import MASKED_PATCHES
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(
     groups.RunSettings,
+    pretraining_group.PretrainingSettings,  # before the group whose objective has fewer choices
     groups.OptimizationSettings,
     augmentation_group.AugmentationSettings,
     data_groups.DataSettings,
@@ -39,12 +41,11 @@ class Settings(
         groups.check_duration(self)
         groups.check_optimization(self)
         groups.check_run(self)
+        pretraining_group.check_pretraining(self)
         if self.early_stopping and self.validation_split == "none":
             raise flags.UsageError(
                 f"--early_stopping={self.early_stopping} needs evaluations, but --validation_split=none."
             )
-        if self.weights and not pathlib.Path(self.weights).is_file():
-            raise flags.UsageError(f"--weights={self.weights}: no such weight file.")
         if not self.run_dir:
             name = f"{self.source}_{self.variant}".replace("/", "_").replace(":", "_")
             object.__setattr__(self, "run_dir", f"saved_models/{name}")
@@ -72,6 +73,8 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
     where = runtime.start(settings.distribution, settings.precision, settings.seed, settings.logical_cpus, settings.tpu)
     source = sources.open_source(settings)
     architecture = architecture_for(settings, source)
+    if settings.objective == MASKED_PATCHES:
+        architecture = headless(settings, architecture)
     planned = planning.planned(
         settings,
         source,
@@ -80,18 +83,22 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
         architecture=architecture,
         preprocessing=pipeline.preprocessing_for(settings),
         multipliers=settings.multipliers,
-        trained=f"as --multipliers={settings.multipliers}" if settings.multipliers else "everything",
+        trained=trained_words(settings),
     )
     if where.is_chief:
         print(report.plan(planned), flush=True)
     if settings.dry_run:
         return training.Result(None, None, {}, None)
     source.ready()
-    return training.run(planned, lambda: new_model(planned), callbacks)
+    return training.run(planned, lambda: new_model(planned), [*pictures(planned), *callbacks])
 
 
 def architecture_for(settings: groups.ModelSettings, source):
-    """The architecture that the flags and the source make together."""
+    """The architecture that the flags and the source make together.
+
+    Raises:
+        ValueError: if the variant is unknown, or has no such field.
+    """
     from keras_vit import variants
 
     fields = {
@@ -99,7 +106,39 @@ def architecture_for(settings: groups.ModelSettings, source):
         for name in (field.name for field in dataclasses.fields(groups.ModelSettings))
         if name not in ("variant", "weights") and getattr(settings, name) is not None
     }
+    known = {field.name for field in dataclasses.fields(variants.parse(settings.variant))}
+    for name in fields.keys() - known:
+        raise flags.UsageError(f"--{name}={fields[name]} means nothing to --variant={settings.variant}; leave it out.")
     return variants.parse(settings.variant, channels=source.channels, num_classes=source.num_classes, **fields)
+
+
+def headless(settings: Settings, architecture):
+    """The architecture without a head, which masked patch prediction would not train.
+
+    Raises:
+        UsageError: if it has no patches either.
+    """
+    if architecture.family == "bit":
+        raise flags.UsageError(
+            f"--variant={settings.variant} has no patches, but --objective={MASKED_PATCHES} is about them; take a "
+            "Vision Transformer or a hybrid."
+        )
+    return architecture.replace(num_classes=0)
+
+
+def trained_words(settings: Settings) -> str:
+    """What is trained, for the plan."""
+    part = f"as --multipliers={settings.multipliers}" if settings.multipliers else "everything"
+    return part + (", and a head for masked patches, which is not saved" * (settings.objective == MASKED_PATCHES))
+
+
+def pictures(planned) -> list[Any]:
+    """The callback that draws masked patches, where that is the objective and somebody is to see them."""
+    if planned.settings.objective != MASKED_PATCHES or planned.validation is None or not planned.where.is_chief:
+        return []
+    from trainers.runs.masked_pictures import MaskedPictures
+
+    return [MaskedPictures(planned, planned.validation)]
 
 
 def new_model(planned):
@@ -110,7 +149,7 @@ def new_model(planned):
     settings = planned.settings
     model = keras_vit.build(
         planned.architecture,
-        class_names=planned.source.class_names,
+        class_names=planned.source.class_names if planned.architecture.num_classes else None,
         preprocessing=planned.preprocessing,
         dtype=planned.where.precision,
     )
@@ -122,10 +161,15 @@ def new_model(planned):
 
 
 def start_from(model, path: str) -> None:
-    """Copies weights, head included, from a file into a model of the same architecture."""
-    from keras_vit import weights
+    """Copies weights, head included, from a file into a model of the same architecture; no head where it has none."""
+    from trainers.runs import models
 
-    loaded = weights.load(path, image_size=model.architecture.image_size)
+    overrides: dict[str, Any] = {"image_size": model.architecture.image_size}
+    if not model.architecture.num_classes:
+        overrides |= {"num_classes": 0, "representation": None}
+    loaded = models.load(path, "weights", **overrides)
+    if loaded.architecture.family != model.architecture.family:
+        raise ValueError(f"--weights={path} holds a {type(loaded).__name__}, --variant is a {type(model).__name__}.")
     # Rates and the head's initial bias matter to training only.
     free = {"dropout", "attention_dropout", "stochastic_depth", "head_bias"}
     theirs, ours = loaded.architecture.to_dict(), model.architecture.to_dict()

@@ -66,8 +66,8 @@ class StandardisedConv2D(keras.layers.Layer):
 class GroupNorm(keras.layers.Layer):
     """Group normalisation (1803.08494): each example's groups of neighbouring channels are standardised.
 
-    Not `keras.layers.GroupNormalization`: that has scale and offset in half precision under a mixed policy, and reshapes
-    all of the images, which on a CPU takes twice the time of reshaping per-channel means.
+    Not `keras.layers.GroupNormalization`: under a mixed policy that has scale and offset in half precision, and it
+    reshapes all of the images, which on a CPU takes twice the time of reshaping per-channel means.
 
     Args:
         groups: Number of groups; must divide the channels.

@@ -49,6 +49,8 @@ def read_model(path: str | os.PathLike) -> ImageClassifier:
 def _model_in(path: str | os.PathLike) -> Any:
     """As `keras.models.load_model`, which would hold all weights in memory beside the model."""
     with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise ValueError("it is compressed, which Keras's own files are not")
         model = keras.saving.deserialize_keras_object(
             {**json.loads(archive.read("config.json")), "compile_config": None}
         )

@@ -29,7 +29,7 @@ def named(stored: Stored) -> Stored:
     for name, shape in stored.shapes.items():
         layer = name.removesuffix("/kernel")
         field = next((field for field, pattern in BIASES.items() if re.fullmatch(pattern, layer)), None)
-        if field and layer != name and _backbone(stored).get(field, True) is False:
+        if field and _backbone(stored).get(field, True) is False and f"{layer}/bias" not in stored.shapes:
             zeros[f"{layer}/bias"] = shape[-1:]
     return Stored(
         stored.path,

@@ -9,7 +9,7 @@ import math
 import re
 from typing import Any
 
-from keras_vit.variants import AnyArchitecture
+from keras_vit.variants import AnyArchitecture, BitArchitecture
 from keras_vit.weights import bit, google
 from keras_vit.weights.hdf5 import LAYERS
 from keras_vit.weights.rows import Row, same
@@ -68,7 +68,7 @@ def architecture(stored: Stored) -> dict[str, Any]:
         "mlp_width": shapes["block_0/mlp/dense_0/0"][1],
         "attention_bias": f"{QUERY}/1" in shapes,
         "class_token": "patch_encoder/0" in shapes,
-        "pool": POOLS.get(_group(stored, "pool"), "token"),
+        "pool": POOLS.get(_group(stored, "pool") or "", "token"),
         "representation": shapes["pre_logits/1"][0] if "pre_logits/1" in shapes else None,
         "num_classes": shapes["head/1"][0] if "head/1" in shapes else 0,
         **_position(stored, side),
@@ -111,7 +111,7 @@ def table(a: AnyArchitecture) -> list[Row]:
 
 def _variables(a: AnyArchitecture) -> list[str]:
     """Paths of a model's variables; in each layer as it makes them."""
-    if a.family == "bit":
+    if isinstance(a, BitArchitecture):
         return [path for row in bit.table(a) for path in row.own]
     paths = [path for row in [*google.stem(a), *google.encoder(a)] for path in row.own]
     if not a.attention_bias:

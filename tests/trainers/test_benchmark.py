@@ -9,6 +9,7 @@ import tensorflow as tf
 from trainers import benchmark
 from trainers.benchmarks import input as input_benchmark
 from trainers.benchmarks import photographs, timing
+from trainers.benchmarks import weights as weights_benchmark
 from trainers.settings import command_line, flags
 
 
@@ -62,6 +63,15 @@ def test_made_images_are_what_they_are_said_to_be(tmp_path):
     assert (shapes.count((375, 500, 3)), shapes.count((500, 375, 3))) == (18, 6)
     assert len(set(encoded)) == 24
     assert encoded == [(tmp_path / "other" / file).read_bytes() for file in files]
+
+
+@pytest.mark.slow
+def test_every_row_of_weights_is_measured(capsys):
+    values = benchmark.run(benchmark.Settings(benchmarks="weights", variant="mu/16", image_size=32, rounds=1))
+    rows = [f"{what} {row}" for row in weights_benchmark.FILES for what in ("load", "memory")]
+    assert sorted(values) == sorted(rows) and all(values[f"load {row}"] > 0 for row in weights_benchmark.FILES)
+    said = capsys.readouterr().out
+    assert "Loading mu/16, 32 px" in said and said.count("x the file") == len(weights_benchmark.FILES)
 
 
 def test_without_scikit_image_the_error_names_the_extra(monkeypatch, capsys):

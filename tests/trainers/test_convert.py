@@ -29,6 +29,7 @@ def settings(fixtures, tmp_path, **changes):
         ("huggingface", "w"),
         ("timm", "w.safetensors"),
         ("keras", "w.keras"),
+        ("keras", "w.weights.h5"),
     ],
 )
 def test_every_format_is_written_and_read_again(format, file, fixtures, tmp_path, capsys):
@@ -39,6 +40,12 @@ def test_every_format_is_written_and_read_again(format, file, fixtures, tmp_path
     assert "56 matched" in said and f"{format}, loaded again" in said and len(report.matched) == 56
     assert weights.load(output).architecture == weights.load(fixtures / "vit_token.npz").architecture
     assert [path.name for path in output.parent.iterdir()] == [file]
+
+
+def test_a_preset_of_kerashub_is_read(fixtures, tmp_path, capsys):
+    output = tmp_path / "w.keras"
+    convert.run(settings(fixtures, tmp_path, input=str(fixtures / "kerashub_vit"), output=str(output), format="keras"))
+    assert "42 matched" in capsys.readouterr().out and weights.load(output).architecture.gelu == "erf"
 
 
 def test_resolution_and_head_may_become_others(fixtures, tmp_path):

@@ -158,7 +158,7 @@ def _status(name: str) -> int:
 # Each below 4 GB.
 CONFIGURATIONS = {
     "Ti/16": Configuration(),
-    "Ti/16, batch 64": Configuration(rows=64),
+    "Ti/16, batch 8": Configuration(rows=8),
     "Ti/16, SGD": Configuration(optimizer="sgd"),
     "Ti/16, averages": Configuration(ema=0.999),
     "Ti/16, dropout 0.1": Configuration(dropout=0.1),

@@ -57,21 +57,26 @@ class Best(keras.callbacks.Callback):
 
     Args:
         checkpoints: `Checkpoints` of the run.
-        monitor: Name in the logs; the largest is best.
+        monitor: Name in the logs.
+        mode: Which of its values is best: the `max` or the `min`.
     """
 
-    def __init__(self, checkpoints, monitor="val_accuracy"):
+    def __init__(self, checkpoints, monitor="val_accuracy", mode="max"):
         super().__init__()
         self.checkpoints = checkpoints
         self.monitor = monitor
+        self.mode = mode
         self.best = None
 
     def on_epoch_end(self, epoch, logs=None):
         value = (logs or {}).get(self.monitor)
-        if value is not None and (self.best is None or value > self.best):
+        if value is not None and (self.best is None or self._better(value)):
             self.best = value
             weights = {variable.path: np.array(variable.value.numpy()) for variable in self.model.weights}
             self.checkpoints.save_best(step_of(self.model), {"weights": weights, self.monitor: value})
+
+    def _better(self, value):
+        return value > self.best if self.mode == "max" else value < self.best
 
     def get_state(self):
         return {"best": self.best}
@@ -87,17 +92,19 @@ class Progress(keras.callbacks.Callback):
         total_steps: Length of training in updates.
         batch_size: Global batch size.
         stream: Where to write.
+        metrics: Of the objective, shown in training and evaluation.
     """
 
     SILENCE = 30.0
     # Share of the time spent waiting for batches from which on it is shown.
     SHOWN_WAIT = 0.01
 
-    def __init__(self, total_steps, batch_size, stream=None):
+    def __init__(self, total_steps, batch_size, stream=None, metrics=("loss", "accuracy")):
         super().__init__()
         self.total_steps = total_steps
         self.batch_size = batch_size
         self.stream = stream or sys.stderr
+        self.shown = (*metrics, *(f"val_{name}" for name in metrics))
         self.bar = None
 
     def on_train_begin(self, logs=None):
@@ -133,8 +140,7 @@ class Progress(keras.callbacks.Callback):
 
     def _facts(self, step, logs):
         rate = (step - self._first) * self.batch_size / max(time.perf_counter() - self._begin, 1e-9)
-        shown = {name: logs[name] for name in ("loss", "accuracy", "val_loss", "val_accuracy") if name in logs}
-        facts = [f"{name} {value:.4f}" for name, value in shown.items()]
+        facts = [f"{name} {logs[name]:.4f}" for name in self.shown if name in logs]
         waited = logs.get("input_wait", 0.0)
         slow = [f"input wait {waited:.0%}"] if waited >= self.SHOWN_WAIT else []
         return "  ".join([*facts, f"lr {learning_rate_of(self.model):.2e}", f"{rate:,.0f} img/s", *slow])

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from trainers.data.pipeline import TrainingData, training_split
 from trainers.engine.feeding import distribute
 from trainers.runs import folder, training
+from trainers.runs.learner import learner_of
 from trainers.runs.planning import Planned
 from trainers.settings import finetuning_group, flags
 
@@ -78,7 +79,7 @@ def settled(settings: Any, planned: Planned, make_model: Callable[[], Any], spen
 def seconds_per_update(planned: Planned, make_model: Callable[[], Any]) -> float:
     """Of an update of the whole model, after the first, which compiles."""
     data = TrainingData(planned.source, planned.settings, planned.preprocessing)
-    steps = training.steps_for(planned, data.element_spec, make_model)
+    steps = training.steps_for(planned, data.element_spec, learner_of(planned, make_model))
     iterator = iter(distribute(data.batches, steps.strategy, steps.batch_size))
     steps.train(iterator, 1)
     begin = time.monotonic()

@@ -27,10 +27,10 @@ def kept_by_block(a: Architecture, width: int, xla: bool) -> int:
         # the norms' outputs, query, key, value and context. The softmax's output in float32 is cast to less.
         kept = width * 6 * tokens + FLOAT32 * 4 * tokens + width * GELU_TENSORS[a.gelu] * hidden
         kept += weights * (FLOAT32 + (width if width < FLOAT32 else 0))
-    masks = bool(a.dropout) * (2 * tokens + hidden)  # of one byte for each number
-    if a.attention_dropout:
-        masks += weights * (1 + width)  # and what it leaves of the probabilities
-    return kept + masks
+    # Masks of one byte for each number; XLA keeps the random bits that they are made of instead.
+    mask = FLOAT32 if xla else 1
+    kept += mask * (2 * tokens + hidden) if a.dropout else 0
+    return kept + ((mask + width) * weights if a.attention_dropout else 0)  # with it, also what it leaves of them
 
 
 def kept_by_ends(a: Architecture, width: int) -> int:
@@ -50,7 +50,8 @@ def working_set(a: Architecture, width: int, xla: bool) -> int:
     """Bytes per image that the last block's backward pass needs beside what is kept, before it frees any."""
     tokens, hidden, weights = _sizes(a)
     if xla:
-        return width * hidden
+        # Measured, not derived: 3 to 5 tensors of hidden size beyond those that XLA's buffer assignment keeps.
+        return width * 4 * hidden
     # Random numbers are drawn in float32, and compared with the rate, just before they become a mask.
     random = 2 * FLOAT32 * hidden if a.dropout else 0
     # The attention's gradients come when the MLP's tensors are free again.

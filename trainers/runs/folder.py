@@ -17,8 +17,8 @@ import tensorflow as tf
 from trainers.engine.checkpoint import Unwritable, reason
 
 FLAGS, MODEL, METRICS, RESULTS, LOGS = "flags.cfg", "model.keras", "metrics.csv", "results.json", "logs"
-BAD_IMAGES = "bad_images.csv"
-REPORTS = ("per_class.csv", "confusion.csv", "confusion.png", "curves.png")
+BAD_IMAGES, PICTURES = "bad_images.csv", "pictures"
+REPORTS = ("per_class.csv", "confusion.csv", "confusion.png", "curves.png", PICTURES)
 CHECKPOINTS, BEST = "checkpoint", "best.keras"  # the best lies in the folder of checkpoints
 LOCK, SET_ASIDE = ".lock", ".set_aside"
 

@@ -1,17 +1,15 @@
-"""The memory that training will need on each replica's device, before it starts, and what to do where that is too much.
+"""The memory that training will need on each replica's device, before it starts.
 
 A formula, checked against measured peaks by `python -m trainers.benchmark --benchmarks=memory`; see docs/memory.md.
 """
 
 import dataclasses
 import re
-from collections.abc import Iterator
 
 import tensorflow as tf
-from tensorflow.python.client import device_lib
 
 from keras_vit import variants
-from trainers.runs import activations, environment
+from trainers.runs import activations
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,8 +56,8 @@ class Plan:
         optimizer: Its slots.
         averages: Running averages of weights.
         activations: Kept for the backward pass, with the largest working set beside them and the images.
-        total: At the peak. Less than the sum where gradients take the place of activations as the backward pass frees
-            them; XLA sets both aside at once.
+        total: At the peak. Not the sum: gradients take the place of activations that the backward pass frees, and the
+            optimizer has temporary tensors once all of those are free.
     """
 
     weights: int
@@ -78,8 +76,8 @@ class Plan:
             "averages": self.averages,
             "gradients and activations": self.total - rest,
         }
-        listed = ", ".join(f"{name} {_size(count)}" for name, count in parts.items() if count)
-        return f"{_size(self.total)}: {listed}"
+        listed = ", ".join(f"{name} {size(count)}" for name, count in parts.items() if count)
+        return f"{size(self.total)}: {listed}"
 
 
 def demand_of(settings, architecture, where) -> Demand:
@@ -101,108 +99,64 @@ def demand_of(settings, architecture, where) -> Demand:
         ema=bool(settings.ema),
         train=getattr(settings, "train", "all"),
         replicas=where.replicas,
-        device=_device(where),
+        device=device_of(where),
         finetunes=hasattr(settings, "train"),
     )
 
 
+def device_of(where) -> str:
+    """Kind of the runtime's devices: CPU, GPU or TPU."""
+    return tf.DeviceSpec.from_string(where.strategy.extended.worker_devices[0]).device_type
+
+
 def plan(demand: Demand) -> Plan | None:
     """The memory of an update, or None for a family of models without a formula."""
-    if not isinstance(demand.architecture, variants.Architecture) or demand.architecture.stem is not None:
+    a = demand.architecture
+    if not isinstance(a, variants.Architecture) or a.stem is not None:
         return None
-    weights = WEIGHT_BYTES * variants.count_params(demand.architecture)
-    trained = WEIGHT_BYTES * _trained_params(demand)
+    weights = WEIGHT_BYTES * variants.count_params(a)
+    trained = WEIGHT_BYTES * _trained_params(a, demand.train)
     buffer = trained if demand.accumulate > 1 else 0
     optimizer = SLOTS[demand.optimizer] * trained
     averages = trained if demand.ema else 0
-    kept = _activations(demand)
-    passing = trained + kept if demand.xla else max(trained, kept)
+    kept = _activations(a, demand)
+    # XLA sets the gradients aside beforehand, but about half of their memory serves for activations until then.
+    backward = max(trained, kept) + (min(trained, kept) // 2 if demand.xla else 0)
+    passing = max(backward, trained + min(UPDATE_TENSORS * WEIGHT_BYTES * a.width * a.mlp_width, trained))
     total = weights + optimizer + averages + buffer + passing
     return Plan(weights, trained + buffer, optimizer, averages, kept, total)
 
 
-def limit(where) -> int | None:
-    """Bytes that a replica's device has for training; None where nobody says, as of TPUs.
-
-    Replicas that are parts of one CPU share the machine's memory, or the container's, less what the program takes.
-
-    Args:
-        where: Runtime.
-    """
-    kind = _device(where)
-    if kind == "GPU":
-        limits = [device.memory_limit for device in device_lib.list_local_devices() if device.device_type == "GPU"]
-        return min(limits, default=None)
-    if kind == "CPU":
-        whole = environment.memory()
-        here = len(where.strategy.extended.worker_devices)
-        return None if whole is None else max(int(whole * 2**30) - PROGRAM_BYTES, 0) // here
-    return None
-
-
-def advice(demand: Demand, limit: int | None) -> str | None:
-    """One line about what to change where training will not fit; None where it will, or nobody knows.
-
-    Args:
-        demand: What is asked for.
-        limit: Bytes that there are.
-    """
-    asked = plan(demand)
-    if asked is None or limit is None or asked.total <= limit:
-        return None
-    begin = f"about {_size(asked.total)} are needed on each replica, which has {_size(limit)}"
-    for words, changed in _changes(demand):
-        found = plan(changed)
-        if found is not None and found.total <= limit:
-            return f"{begin}; {words} would need {_size(found.total)}."
-    return f"{begin}; take a smaller --variant or --image_size, or a larger device."
-
-
-def _changes(demand: Demand) -> Iterator[tuple[str, Demand]]:
-    """Flags and the demand with them, in the order of what they cost the user: nothing, time, results."""
-    shares = [count for count in range(demand.accumulate + 1, demand.rows + 1) if demand.rows % count == 0]
-    recomputed = dataclasses.replace(demand, remat=True)
-    for count in shares:
-        yield f"--accumulate={count}", dataclasses.replace(demand, accumulate=count)
-    if demand.device == "GPU" and demand.precision == "float32":
-        yield "--precision=mixed_bfloat16", dataclasses.replace(demand, precision="mixed_bfloat16")
-    if not demand.remat:
-        yield "--remat", recomputed
-        for count in shares:
-            yield f"--remat --accumulate={count}", dataclasses.replace(recomputed, accumulate=count)
-    for rows in (demand.rows >> halvings for halvings in range(1, demand.rows.bit_length())):
-        words = f"--batch_size={rows * demand.replicas}{' --accumulate=1' * (demand.accumulate > 1)}"
-        yield words, dataclasses.replace(demand, rows=rows, accumulate=1)
-    for blocks in range(_trained_blocks(demand) - 1, 0, -1) if demand.finetunes else ():
-        yield f"--train=last:{blocks}", dataclasses.replace(demand, train=f"last:{blocks}")
-
-
-def _trained_blocks(demand: Demand) -> int:
+def trained_blocks(a: variants.Architecture, train: str) -> int:
     """How many of the last blocks are trained; none where it is the head alone."""
-    depth = demand.architecture.depth
-    last = re.fullmatch(r"last:(\d+)", demand.train)
-    return min(int(last[1]), depth) if last else 0 if demand.train == "head" else depth
+    last = re.fullmatch(r"last:(\d+)", train)
+    return min(int(last[1]), a.depth) if last else 0 if train == "head" else a.depth
 
 
-def _trained_params(demand: Demand) -> int:
-    a, blocks = demand.architecture, _trained_blocks(demand)
-    if demand.train not in ("head",) and blocks == a.depth:
-        return variants.count_params(a)
+def _trained_params(a: variants.Architecture, train: str) -> int:
+    blocks = trained_blocks(a, train)
     head = variants.count_params(a) - variants.count_params(a.replace(num_classes=0))
-    if demand.train == "head":
+    if train == "head":
         return head
-    # After the blocks come a norm, and where asked for an attention pooling, which has about a block's weights.
-    return head + 2 * a.width + (blocks + (a.pool == "map")) * _block_params(a)
+    if not train.startswith("last:"):
+        return variants.count_params(a)
+    # After the blocks come a norm, attention pooling, which has a probe and is otherwise a block of one norm, and a
+    # hidden layer.
+    hidden = a.representation * (a.width + 1) if a.representation else 0
+    pool = _block_params(a) - a.width if a.pool == "map" else 0
+    return blocks * _block_params(a) + 2 * a.width + pool + hidden + head
 
 
 def _block_params(a: variants.Architecture) -> int:
     return variants.count_params(a.replace(depth=a.depth + 1)) - variants.count_params(a)
 
 
-def _activations(demand: Demand) -> int:
+def _activations(a: variants.Architecture, demand: Demand) -> int:
     """Bytes at the peak of one micro-batch, and the images of the update."""
-    a, blocks = demand.architecture, _trained_blocks(demand)
-    width = activations.FLOAT32 if demand.precision == "float32" else 2
+    blocks = trained_blocks(a, demand.train)
+    # On CPUs, XLA computes in float32 whatever it is asked for.
+    halved = demand.precision != "float32" and not (demand.xla and demand.device == "CPU")
+    width = 2 if halved else activations.FLOAT32
     height, wide, channels = a.image_shape
     images = demand.rows * height * wide * channels * activations.FLOAT32
     forward = activations.forward_set(a, width, demand.xla)
@@ -216,19 +170,15 @@ def _activations(demand: Demand) -> int:
     return images + shared + demand.rows // demand.accumulate * max(kept, forward)
 
 
-def _device(where) -> str:
-    return tf.DeviceSpec.from_string(where.strategy.extended.worker_devices[0]).device_type
-
-
-def _size(count: int) -> str:
+def size(count: int) -> str:
     """Bytes to be read: 343 MB, 1.9 GB."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(count / 1e6, 1):.0f} MB"
 
 
 WEIGHT_BYTES = 4  # variables are float32 in every precision
 
-# Of a training process on a CPU before it holds a tensor: TensorFlow 0.8 GB, graphs and kernels 0.2 to 0.5 GB.
-PROGRAM_BYTES = 1_200_000_000
+# Measured, not derived: temporary tensors of the largest kernel's size while weights are updated, several at a time.
+UPDATE_TENSORS = 8
 
 # Variables that an optimizer keeps for each trained weight; its names are those of keras_vit.optimization.OPTIMIZERS.
 SLOTS = {"adam": 2, "adamw": 2, "sgd": 1, "lamb": 2, "lion": 1}

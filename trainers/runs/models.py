@@ -11,13 +11,14 @@ from trainers.engine.checkpoint import reason
 from trainers.runs import folder
 
 
-def load(path: str, flag: str = "model") -> Any:
+def load(path: str, flag: str = "model", **overrides: Any) -> Any:
     """A model to measure, predict with or look into.
 
     Args:
         path: Folder of a run, or anything that `keras_vit.weights.load` takes: a `.keras` file, somebody's weight file
             or folder, the name of published weights.
         flag: That named it.
+        **overrides: As of `keras_vit.weights.load`.
 
     Raises:
         ValueError: if nothing is there, or it holds no model of ours.
@@ -30,12 +31,12 @@ def load(path: str, flag: str = "model") -> Any:
         elif folder.FLAGS in names:
             raise ValueError(f"--{flag}={path} is a run without {folder.MODEL}: it has not finished; resume it first.")
     try:
-        return _read_remote(place) if "://" in place else keras_vit.weights.load(place)
+        return _read_remote(place, overrides) if "://" in place else keras_vit.weights.load(place, **overrides)
     except keras_vit.weights.InvalidWeights as error:
         raise ValueError(f"--{flag}={path}: {str(error).removeprefix(f'{path}: ')}") from error
 
 
-def _read_remote(place: str) -> Any:
+def _read_remote(place: str, overrides: dict[str, Any]) -> Any:
     """What a file in an object store holds, which others can only read where it is local."""
     with tempfile.TemporaryDirectory() as local:
         copy = os.path.join(local, os.path.basename(place))
@@ -43,4 +44,4 @@ def _read_remote(place: str) -> Any:
             tf.io.gfile.copy(place, copy)
         except (OSError, tf.errors.OpError) as error:
             raise keras_vit.weights.InvalidWeights(f"{place} cannot be read: {reason(error)}.") from error
-        return keras_vit.weights.load(copy)
+        return keras_vit.weights.load(copy, **overrides)

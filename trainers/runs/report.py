@@ -5,14 +5,15 @@ from typing import Any
 from keras_vit import variants
 from trainers.data import cache, pipeline
 from trainers.runs import folder
+from trainers.runs.learner import Monitor, monitor_of
 from trainers.runs.planning import Planned
+from trainers.settings.pretraining_group import MASKED_PATCHES
 
 
 def plan(planned: Planned) -> str:
     """The plan of a training run."""
     settings, source, architecture = planned.settings, planned.source, planned.architecture
     plan, where, validation, test = planned.plan, planned.where, planned.validation, planned.test
-    rows, columns = architecture.grid
     split = pipeline.training_split(source, settings)
     train = split.size
     examples = plan.total_steps * settings.batch_size
@@ -20,14 +21,15 @@ def plan(planned: Planned) -> str:
         (folder.FLAGS, folder.MODEL, folder.METRICS, folder.RESULTS, f"{folder.CHECKPOINTS}/", f"{folder.LOGS}/")
     )
     files += f", {folder.BAD_IMAGES} where any" if settings.on_bad_image == "skip" else ""
+    files += f", {folder.PICTURES}/" if settings.objective == MASKED_PATCHES and validation else ""
     rhythm = f"every {settings.checkpoint_every:,} steps" if settings.checkpoint_every else "at every evaluation"
-    patience = f"after {settings.early_stopping} evaluations without better validation accuracy"
+    monitored = monitor_of(settings).metric.replace("_", " ")
+    patience = f"after {settings.early_stopping} evaluations without better validation {monitored}"
     return table(
         {
             "model": f"{planned.name}, {variants.count_params(architecture):,} parameters, "
             f"{variants.flops(architecture) / 1e9:,.2f} GFLOPs per image",
-            "tokens": f"{architecture.tokens}: {rows}x{columns} patches"
-            + " and a class token" * architecture.class_token,
+            **_map_row(architecture),
             "source": f"{source.name}, {train:,} training examples, {source.num_classes} classes",
             "splits": f"trains on {settings.train_split}, chooses on {validation or 'nothing'}, reports on "
             f"{test or 'nothing'}",
@@ -41,8 +43,7 @@ def plan(planned: Planned) -> str:
             f"{where.replicas} replicas ({where.reason})",
             "training": f"{plan.total_steps:,} steps = {examples:,} examples = {examples / train:,.1f} epochs; "
             f"evaluation every {plan.evaluate_every:,} steps",
-            "loss": f"{settings.objective}, label smoothing {settings.label_smoothing:g}, in {where.precision} "
-            f"({where.precision_reason})",
+            "loss": f"{_objective(settings)}, in {where.precision} ({where.precision_reason})",
             "trains": planned.trained,
             "update": f"{settings.optimizer}, {settings.schedule} {settings.learning_rate:g} to "
             f"{settings.end_learning_rate:g} after {settings.warmup_steps:,} warm-up steps, decay "
@@ -55,7 +56,23 @@ def plan(planned: Planned) -> str:
     )
 
 
-def results(settings, plan, steps, seconds: float, history) -> dict[str, Any]:
+def _objective(settings) -> str:
+    if settings.objective == MASKED_PATCHES:
+        return f"{settings.objective}, target {settings.masked_target}"
+    return f"{settings.objective}, label smoothing {settings.label_smoothing:g}"
+
+
+def _map_row(architecture) -> dict[str, str]:
+    """What the model makes of an image's area."""
+    rows, columns = architecture.grid
+    if architecture.family == "bit":
+        return {"feature map": f"{rows}x{columns} positions of {architecture.features:,} channels"}
+    stem = f", cut from the map of a ResNet {architecture.stem}" if architecture.stem is not None else ""
+    class_token = " and a class token" * architecture.class_token
+    return {"tokens": f"{architecture.tokens}: {rows}x{columns} patches{class_token}{stem}"}
+
+
+def results(settings, plan, steps, seconds: float, history, monitor: Monitor) -> dict[str, Any]:
     """What results.json says of training.
 
     `val_` numbers are those of the last evaluation, `best_` those of the best. With early stopping the saved model is
@@ -67,13 +84,14 @@ def results(settings, plan, steps, seconds: float, history) -> dict[str, Any]:
         steps: Graph functions of the run.
         seconds: Spent training, without interruptions.
         history: Keras's History of the run.
+        monitor: What chose between evaluations.
     """
     metrics: dict[str, Any] = {name: values[-1] for name, values in history.history.items() if name.startswith("val_")}
-    if "val_accuracy" in history.history:
-        accuracies = history.history["val_accuracy"]
-        best = max(range(len(accuracies)), key=accuracies.__getitem__)
+    if monitor.logged in history.history:
+        values = history.history[monitor.logged]
+        best = monitor.best(values)
         metrics |= {
-            "best_val_accuracy": accuracies[best],
+            f"best_{monitor.logged}": values[best],
             "best_step": min(plan.epoch_end(history.epoch[best]), steps.step),
         }
     examples = steps.step * settings.batch_size
@@ -89,13 +107,17 @@ def results(settings, plan, steps, seconds: float, history) -> dict[str, Any]:
     }
 
 
-def closing(metrics: dict[str, Any], run_dir: str) -> str:
+def closing(metrics: dict[str, Any], run_dir: str, monitor: Monitor) -> str:
     """The last line of a training run."""
-    shown = {name: metrics[name] for name in ("best_val_accuracy", "test_accuracy") if name in metrics}
-    accuracies = "".join(f", {name.replace('_', ' ')} {100 * value:.2f} %" for name, value in shown.items())
+    names = (f"best_{monitor.logged}", f"test_{monitor.metric}")
+    shown = {name.replace("_", " "): metrics[name] for name in names if name in metrics}
+    percent = monitor.metric.endswith("accuracy")
+    values = "".join(
+        f", {name} {100 * value:.2f} %" if percent else f", {name} {value:.4f}" for name, value in shown.items()
+    )
     return (
         f"done: {metrics['step']:,} steps in {metrics['seconds']:.0f} s "
-        f"({metrics['images_per_second']:,.0f} img/s){accuracies}; see {run_dir.rstrip('/')}/"
+        f"({metrics['images_per_second']:,.0f} img/s){values}; see {run_dir.rstrip('/')}/"
     )
 
 

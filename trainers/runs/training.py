@@ -1,7 +1,6 @@
 """What every training command does once it has a model: train in a run folder, resumably, and report."""
 
 import contextlib
-import dataclasses
 import functools
 import os
 from collections.abc import Callable, Sequence
@@ -10,7 +9,6 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_vit import adapters, multipliers, optimization
-from keras_vit.objectives.classification import OBJECTIVES
 from trainers.data.pipeline import EvaluationData, TrainingData, training_split
 from trainers.engine import callbacks, loop
 from trainers.engine.checkpoint import Checkpoints
@@ -21,6 +19,7 @@ from trainers.engine.steps import Steps
 from trainers.runs import folder, planning, report
 from trainers.runs.data_watch import DataWatch
 from trainers.runs.input_wait import InputWait
+from trainers.runs.learner import Learner, learner_of
 from trainers.runs.planning import Planned
 from trainers.settings import flags
 
@@ -44,9 +43,9 @@ def run(
 
     Args:
         planned: The run.
-        make_model: Called under the strategy.
+        make_model: Makes the model that the run leaves behind; called under the strategy.
         further_callbacks: The user's.
-        last: Called with the trained model before results are written, on all workers; returns more of those.
+        last: Called with that model, trained, before results are written, on all workers; returns more of those.
 
     Raises:
         ValueError: if the multipliers do not fit the model, the folder may not be used, or its checkpoints belong to
@@ -59,24 +58,25 @@ def run(
     """
     data = TrainingData(planned.source, planned.settings, planned.preprocessing)
     with planned.workers.waiting("the set-up of the model"):
-        steps = steps_for(planned, data.element_spec, make_model)
-    return train(planned, data, steps, further_callbacks, last)
+        learner = learner_of(planned, make_model)
+        steps = steps_for(planned, data.element_spec, learner)
+    return train(planned, data, learner, steps, further_callbacks, last)
 
 
-def steps_for(planned: Planned, element_spec, make_model: Callable[[], keras.Model]) -> Steps:
+def steps_for(planned: Planned, element_spec, learner: Learner) -> Steps:
     """Model, objective and optimizer, under the run's strategy.
 
     Args:
         planned: The run.
         element_spec: Of its batches.
-        make_model: Called under the strategy.
+        learner: What is trained.
 
     Raises:
         ValueError: if the learning-rate multipliers do not fit the model.
     """
     settings, strategy = planned.settings, planned.where.strategy
     with strategy.scope():
-        model = make_model()
+        model = learner.trained
         factors = multipliers.freeze(model, planned.multipliers)
         schedule = optimization.WarmupSchedule(
             settings.schedule,
@@ -96,7 +96,7 @@ def steps_for(planned: Planned, element_spec, make_model: Callable[[], keras.Mod
         model.compile(optimizer=optimizer)  # standard callbacks look for it on the model
     return Steps(
         model,
-        OBJECTIVES[settings.objective](planned.source.num_classes, settings.label_smoothing),
+        learner.objective,
         optimizer,
         strategy,
         element_spec,
@@ -110,19 +110,19 @@ def steps_for(planned: Planned, element_spec, make_model: Callable[[], keras.Mod
     )
 
 
-def evaluation_of(planned: Planned, steps: Steps, split: str | None, keep: str = "none") -> Evaluation | None:
-    """Evaluation of a split by the run's objective, its labels not smoothed; None without a split."""
+def evaluation_of(planned: Planned, learner: Learner, split: str | None, keep: str = "none") -> Evaluation | None:
+    """Evaluation of what is trained on a split; None without a split."""
     if split is None:
         return None
-    objective = dataclasses.replace(steps.objective, label_smoothing=0.0)
     batch_size = planned.settings.batch_size
     data = EvaluationData(planned.source, split, batch_size, planned.preprocessing, keep)
-    return Evaluation(steps.model, objective, data.batches, steps.strategy, batch_size)
+    return Evaluation(learner.trained, learner.evaluated_by, data.batches, planned.where.strategy, batch_size)
 
 
 def train(
     planned: Planned,
     data: TrainingData,
+    learner: Learner,
     steps: Steps,
     further_callbacks: Sequence[keras.callbacks.Callback],
     last: Callable[[keras.Model], dict[str, Any]],
@@ -135,9 +135,9 @@ def train(
         checkpoints = planning.checkpoints_of(settings) if workers.is_chief else None
         listing = os.path.join(settings.run_dir, folder.BAD_IMAGES) if workers.is_chief else None
         watch = DataWatch(planned.source, listing, workers)
-        history, ours = make_callbacks(planned, steps, checkpoints)
+        history, ours = make_callbacks(planned, learner, steps, checkpoints)
         with workers.waiting("the set-up of evaluation"):
-            evaluation = evaluation_of(planned, steps, planned.validation, settings.cache)
+            evaluation = evaluation_of(planned, learner, planned.validation, settings.cache)
         everybody = [watch, *ours, *further_callbacks]
         trainer = loop.Trainer(steps, plan, everybody, evaluation, checkpoints, workers, preemption)
         if state is not None:
@@ -147,9 +147,9 @@ def train(
         trainer.fit(functools.partial(data.batches, steps.step))
         if checkpoints is not None:
             checkpoints.wait()
-            save_best(settings, steps.model, checkpoints)
-        metrics = report.results(settings, plan, steps, trainer.progress.seconds, history)
-        model = finish(planned, steps, watch, metrics, last)
+            save_best(settings, learner.saved, checkpoints)
+        metrics = report.results(settings, plan, steps, trainer.progress.seconds, history, learner.monitor)
+        model = finish(planned, learner, watch, metrics, last)
     return Result(model, history, metrics, settings.run_dir if workers.is_chief else None)
 
 
@@ -165,34 +165,36 @@ def save_best(settings, model, checkpoints: Checkpoints) -> None:
     """Writes the weights that did best on the validation split as a model, beside the checkpoints."""
     best = checkpoints.best()
     if best is not None:
-        copy = adapters.plain_copy(model, best["weights"])
+        # What is saved may have layers that had no part in training.
+        own = {variable.path: keras.ops.convert_to_numpy(variable.value) for variable in model.weights}
+        copy = adapters.plain_copy(model, own | best["weights"])
         folder.replace_with(os.path.join(settings.run_dir, folder.CHECKPOINTS, folder.BEST), copy.save)
 
 
-def finish(planned: Planned, steps: Steps, watch: DataWatch, metrics: dict[str, Any], last):
+def finish(planned: Planned, learner: Learner, watch: DataWatch, metrics: dict[str, Any], last):
     """Saves the trained model, adds what it does on the test split to the metrics, and writes those."""
     settings, workers = planned.settings, planned.workers
-    model = adapters.plain_copy(steps.model)
+    model = adapters.plain_copy(learner.saved)
     if workers.is_chief:
         folder.replace_with(os.path.join(settings.run_dir, folder.MODEL), model.save)
     with workers.waiting("the set-up of the test"):
-        evaluation = evaluation_of(planned, steps, planned.test)
+        evaluation = evaluation_of(planned, learner, planned.test)
     if evaluation is not None:
         with workers.waiting("the test"):
             means = evaluation.run(after_batch=workers.answered)
         watch.exchange()
         metrics |= {f"test_{name}": value for name, value in means.items()}
-    metrics |= last(steps.model)
+    metrics |= last(learner.saved)
     if workers.is_chief:
         folder.write_json(os.path.join(settings.run_dir, folder.RESULTS), metrics)
-        print(report.closing(metrics, settings.run_dir))
+        print(report.closing(metrics, settings.run_dir, learner.monitor))
     workers.any(False)  # nobody leaves while another still needs it
     return model
 
 
-def make_callbacks(planned: Planned, steps: Steps, checkpoints: Checkpoints | None):
+def make_callbacks(planned: Planned, learner: Learner, steps: Steps, checkpoints: Checkpoints | None):
     """Keras's history, and the callbacks of every run; those that write and speak only on the chief."""
-    settings = planned.settings
+    settings, monitor = planned.settings, learner.monitor
     history = keras.callbacks.History()
     ours: list[keras.callbacks.Callback] = [history]
     if checkpoints is not None:
@@ -205,15 +207,15 @@ def make_callbacks(planned: Planned, steps: Steps, checkpoints: Checkpoints | No
                 metrics=steps.metrics,
                 summaries=os.path.join(logs, "rows"),
             ),
-            callbacks.Progress(planned.plan.total_steps, settings.batch_size),
+            callbacks.Progress(planned.plan.total_steps, settings.batch_size, metrics=steps.metrics),
             InputWait(settings, training_split(planned.source, settings)),
             keras.callbacks.TensorBoard(logs, write_graph=False),
-            callbacks.Best(checkpoints),
+            callbacks.Best(checkpoints, monitor.logged, monitor.mode),
         ]
     if settings.early_stopping:
         ours.append(
             keras.callbacks.EarlyStopping(
-                "val_accuracy", mode="max", patience=settings.early_stopping, restore_best_weights=True
+                monitor.logged, mode=monitor.mode, patience=settings.early_stopping, restore_best_weights=True
             )
         )
     return history, ours

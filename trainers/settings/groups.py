@@ -24,7 +24,10 @@ class ModelSettings:
     """Model."""
 
     variant: str = setting(
-        "B/16", "Size and patch size, such as B/16; any patch size may follow the slash.", affects_result=True
+        "B/16",
+        "Size and patch size, such as B/16; any patch size may follow the slash. Hybrids are R50+B/16 and the like, "
+        "ResNets BiT-R50x1.",
+        affects_result=True,
     )
     image_size: int | tuple[int, int] = setting(
         224, "Input size in pixels: 224, or 224x160 for height x width.", affects_result=True
@@ -62,7 +65,7 @@ class ModelSettings:
         None, "Initial bias of the head; -10 suits sigmoid training on ImageNet-21k.", affects_result=True
     )
     weights: str | None = setting(
-        None, "Weight file to start from, head included (Google or big_vision .npz).", affects_result=True
+        None, "Weights to start from, head included: a file of any format, or a published name.", affects_result=True
     )
 
 

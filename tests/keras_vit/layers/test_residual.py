@@ -85,7 +85,7 @@ def test_post_activation_root_is_conv_norm_relu_pool():
 
 
 @pytest.mark.parametrize("kind", UNITS)
-@pytest.mark.parametrize("jit", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["graph", "xla"])
 def test_recomputation_changes_nothing(kind, jit):
     unit, images = made(kind, 64, 2)
 
@@ -98,7 +98,7 @@ def test_recomputation_changes_nothing(kind, jit):
     for unit.recompute in (False, True):
         answers.append(tf.function(gradients, jit_compile=jit)(images))
     for kept, again in zip(*answers, strict=True):
-        np.testing.assert_allclose(again, kept, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(again, kept, rtol=0, atol=1e-5 * np.abs(kept).max())
 
 
 def test_recomputation_keeps_less():
@@ -116,7 +116,7 @@ def test_recomputation_keeps_less():
 
 
 def test_unknown_padding_is_refused():
-    with pytest.raises(ValueError, match="'ones'.*zeros, lowest"):
+    with pytest.raises(ValueError, match=r"'ones'.*zeros, lowest"):
         PreActivationRoot(32, "ones")
 
 

@@ -15,6 +15,10 @@ def load(name, path=None):
     return weights.load(str(path or oracle.FIXTURES / f"{name}.npz"), **oracle.LOADED[name])
 
 
+def hybrid(**overrides):
+    return weights.load(oracle.FIXTURES / "vit_hybrid.npz", **overrides)
+
+
 def read(name):
     with np.load(oracle.FIXTURES / f"{name}.npz") as archive:
         return dict(archive)
@@ -76,3 +80,68 @@ def test_file_without_a_head_gives_a_model_of_features(tmp_path):
     model = load("vit_token", tmp_path / "headless.npz")
     assert model.architecture.num_classes == 0
     np.testing.assert_allclose(model(expected["images"]), expected["features"], rtol=0, atol=1e-5)
+
+
+# Hybrids.
+
+
+def test_stem_is_told_by_the_arrays():
+    theirs = json.loads((oracle.FIXTURES / "vit_hybrid.json").read_text())
+    a = hybrid().architecture
+    told = {"num_layers": [*a.stem], "width_factor": a.root_width / 64}
+    assert told == theirs["resnet"]
+    assert [a.map_patch_size, a.map_patch_size] == theirs["patches"]
+    assert ([*a.image_shape[:2]], a.patch_size, a.channels) == (theirs["image_size"], 8, 3)
+
+
+def test_arrays_of_the_stem_stand_where_their_names_say():
+    arrays, values = read("vit_hybrid"), oracle.values(hybrid())
+    places = {
+        "conv_root/kernel": "root/conv/kernel",
+        "gn_root/scale": "root/norm/gamma",
+        "block1/unit2/conv3/kernel": "stage_0_unit_1/conv_2/kernel",
+        "block2/unit1/gn2/bias": "stage_1_unit_0/norm_1/beta",
+        "block2/unit1/conv_proj/kernel": "stage_1_unit_0/projection/kernel",
+        "block2/unit1/gn_proj/scale": "stage_1_unit_0/projection_norm/gamma",
+    }
+    for theirs, own in places.items():
+        np.testing.assert_array_equal(arrays[theirs].reshape(values[own].shape), values[own], err_msg=own)
+
+
+def test_hybrid_to_keras_and_back_is_byte_equal(tmp_path):
+    weights.save(hybrid(), tmp_path / "model.keras", format="keras")
+    weights.save(weights.load(tmp_path / "model.keras"), tmp_path / "again.npz", format="google")
+    theirs = read("vit_hybrid")
+    with np.load(tmp_path / "again.npz") as archive:
+        ours = dict(archive)
+    assert sorted(theirs) == sorted(ours)
+    for name, array in theirs.items():
+        assert array.tobytes() == ours[name].tobytes() and array.shape == ours[name].shape, name
+    assert weights.load(tmp_path / "again.npz").architecture == hybrid().architecture
+
+
+def test_vectors_of_group_norms_may_be_squeezed(tmp_path):
+    arrays = {name: array.squeeze() if "gn" in name else array for name, array in read("vit_hybrid").items()}
+    np.savez(tmp_path / "w.npz", **arrays)
+    expected = np.load(oracle.FIXTURES / "vit_hybrid.expected.npz")
+    model = weights.load(tmp_path / "w.npz")
+    np.testing.assert_allclose(model(expected["images"]), expected["logits"], rtol=0, atol=1e-5)
+
+
+def test_hybrid_for_another_resolution_patch_size_and_head():
+    model, report = hybrid(image_size=(96, 64), patch_size=16, num_classes=3, return_report=True)
+    assert (model.architecture.grid, model.architecture.map_patch_size) == ((6, 4), 2)
+    assert report.resized == ["Transformer/posembed_input/pos_embedding", "embedding/kernel"]
+    assert report.reinitialised == ["head/bias", "head/kernel"]
+    assert model(oracle.images(model.architecture)).shape == (2, 3)
+
+
+def test_another_stem_is_refused():
+    with pytest.raises(weights.InvalidWeights, match=r"stem=\(2, 1\).*stem=\(2, 2\)"):
+        hybrid(stem=(2, 2))
+
+
+def test_stem_without_a_unit_is_refused(tmp_path):
+    np.savez(tmp_path / "w.npz", **{name: a for name, a in read("vit_hybrid").items() if "block1/unit1/" not in name})
+    with pytest.raises(weights.InvalidWeights, match="do not count from 1 without gaps"):
+        weights.load(tmp_path / "w.npz")

@@ -255,7 +255,7 @@ class TestWrong:
         ("cifr10", "no data set of that name, nor is one of that name and version prepared.*did you mean cifar10 or"),
         ("qqqqqqqq", "check the name"),
         ("eurosat/red", "cannot be opened.*red not found"),
-        ("beans", "sizes are known only once it is prepared; run `python -m trainers.prepare --source=tfds:beans "),
+        ("rock_paper_scissors", "sizes are known only once it is prepared; run `python -m trainers.prepare "),
         ("clevr", r"expected the features image .*objects \(Sequence\).* Tasks on it are vtab:clevr_count_all, "),
     ])  # fmt: skip
     def test_name(self, value, message, tmp_path):
