@@ -33,7 +33,7 @@ ALLOWED = {
     "keras_vit/analysis": {"keras", "numpy", "keras_vit.objectives"},
     "keras_vit/evaluation": {"keras", "numpy"},
     "keras_vit/weights": {
-        *("keras", "numpy", "safetensors"),
+        *("h5py", "keras", "numpy", "safetensors"),
         *("keras_vit.classifier", "keras_vit.preprocessing", "keras_vit.variants", "keras_vit.vit"),
         "keras_vit.weights",
     },

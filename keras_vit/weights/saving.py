@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import tempfile
 import warnings
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -77,15 +78,28 @@ def arrays_of(model: Any, format: str):
 
 def _write_google(model, path):
     named = ((google.published_name(name), array) for name, array in arrays_of(model, "google"))
-    write_npz(_suffixed(path, ".npz"), named, keras_file.description(model))
+    write_npz(_suffixed(path, ".npz"), named, _comment(model))
 
 
 def _write_bigvision(model, path):
-    write_npz(_suffixed(path, ".npz"), arrays_of(model, "bigvision"), keras_file.description(model))
+    write_npz(_suffixed(path, ".npz"), arrays_of(model, "bigvision"), _comment(model))
 
 
 def _write_bit(model, path):
-    write_npz(_suffixed(path, ".npz"), arrays_of(model, "bit"), keras_file.description(model))
+    write_npz(_suffixed(path, ".npz"), arrays_of(model, "bit"), _comment(model))
+
+
+def _comment(model) -> dict[str, Any]:
+    """What goes into an archive's comment; names of very many classes do not fit, and are left out with a warning."""
+    noted = keras_file.description(model)
+    if len(json.dumps(noted).encode()) > zipfile.ZIP_MAX_COMMENT:
+        warnings.warn(
+            f"The names of {len(model.class_names):,} classes have no room in an .npz file and are left out; the "
+            "huggingface, timm and keras formats hold them.",
+            stacklevel=4,
+        )
+        return noted | {"class_names": None}
+    return noted
 
 
 def _write_timm(model, path):

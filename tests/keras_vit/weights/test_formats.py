@@ -318,3 +318,12 @@ def test_a_folder_with_something_else_is_not_replaced(tmp_path):
     (tmp_path / "photos").mkdir()
     with pytest.raises(ValueError, match="holds no model"):
         save_plainly(tmp_path / "photos", "huggingface")
+
+
+def test_names_that_have_no_room_in_an_archive_are_left_out_with_a_warning(tmp_path):
+    names = [f"a rather long name of class number {number:,}" for number in range(2000)]
+    model = keras_vit.build("mu/8", image_size=16, num_classes=2000, class_names=names, gelu="erf")
+    with pytest.warns(UserWarning, match="names of 2,000 classes have no room"):
+        weights.save(model, tmp_path / "many.npz", "google")
+    read = weights.load(tmp_path / "many.npz")
+    assert read.class_names is None and read.architecture.gelu == "erf"
