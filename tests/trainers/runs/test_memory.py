@@ -112,7 +112,7 @@ def test_what_lessens_activations():
     assert kept(B16, remat=True) < whole / 4
     assert kept(B16, train="last:4") < whole / 2.5
     assert kept(B16, train="head") < whole / 10
-    assert kept(B16, xla=True) < kept(B16, precision="mixed_bfloat16") < whole
+    assert kept(B16, xla=True) < whole / 1.4 and kept(B16, precision="mixed_bfloat16") < whole / 1.4
     assert kept(B16.replace(dropout=0.1)) > whole
     images = 4 * 224 * 224 * 3
     assert (planned(rows=32, accumulate=4).activations - 32 * images) * 4 == planned(rows=32).activations - 32 * images
