@@ -34,7 +34,7 @@ FINETUNING = {
 
 
 def prepare(data_dir: str | None) -> None:
-    """Writes both halves as `.npz` files: 30,000 examples of classes 0 to 4, and a few of 5 to 9 with all test images."""
+    """Writes both halves as `.npz` files: 30,000 examples of classes 0 to 4; a few of 5 to 9, with all test images."""
     parts = {
         split: tfds.as_numpy(tfds.load("fashion_mnist", split=split, batch_size=-1, data_dir=data_dir, download=False))
         for split in ("train", "test")

@@ -1,20 +1,23 @@
 """Low-rank adapters (LoRA, arXiv 2106.09685): Keras's own, on the kernels of a model's blocks."""
 
+import math
+import zlib
 from typing import Any
 
 import numpy as np
 from keras import ops
 
 
-def add(model: Any, rank: int, alpha: float | None = None) -> list[str]:
+def add(model: Any, rank: int, alpha: float | None = None, seed: int = 0) -> list[str]:
     """Gives every kernel of attention and MLP in a model's blocks a trainable low-rank difference, zero at first.
 
     Nothing else stays trainable but the head. The model answers as before until it is trained.
 
     Args:
         model: A model with layers `block_0`, ...
-        rank: Of the differences.
+        rank: Of the differences, seen as Keras does: a kernel (D, A, K) as K columns for each pair of D and A.
         alpha: They are scaled by alpha / rank; the rank itself if left out.
+        seed: Of their first factors, whose values do not depend on anything else.
 
     Returns:
         Paths of the kernels.
@@ -27,11 +30,15 @@ def add(model: Any, rank: int, alpha: float | None = None) -> list[str]:
     blocks = [layer for layer in model.layers if layer.name.startswith("block_")]
     layers = [layer for block in blocks for layer in block._flatten_layers() if hasattr(layer, "enable_lora")]
     if not layers:
-        raise ValueError(f"{model.name!r} has no blocks whose kernels could have adapters.")
+        raise ValueError("The model has no Transformer blocks whose kernels could have adapters.")
     for variable in model.trainable_variables:
         variable.trainable = variable.path.startswith("head/")
     for layer in layers:
         layer.enable_lora(rank, lora_alpha=alpha)
+        shape = layer.lora_kernel_a.shape
+        limit = math.sqrt(6 / math.prod(shape[:-1]))  # He's, as Keras has it
+        random = np.random.default_rng([seed, zlib.crc32(layer.lora_kernel_a.path.encode())])
+        layer.lora_kernel_a.assign(random.uniform(-limit, limit, shape))
     return [layer._kernel.path for layer in layers]
 
 

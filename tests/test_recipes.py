@@ -123,7 +123,14 @@ FAMILIES = {
     "bigvision/in21k": AUGREG | BIG_VISIONS_21K | {"pool": "gap", "representation": None},
     "bigvision/s16": AUGREG
     | {"batch_size": 1024, "objective": "softmax", "pool": "gap", "position": "sincos2d", "head_bias": None},
-    "bigvision/bit": SGD | {"warmup_steps": 1000, "clip_norm": 1.0, "objective": "softmax", "test_crop": 0.875},
+    "bigvision/bit": SGD
+    | {
+        "warmup_steps": 1000,
+        "clip_norm": 1.0,
+        "objective": "softmax",
+        "momentum_dtype": "bfloat16",
+        "test_crop": 0.875,
+    },
     "bit/in1k": SGD | {"warmup_steps": 5000, "clip_norm": 0.0, "objective": "softmax"},
     "bit/in21k": SGD | BIG_VISIONS_21K | {"warmup_steps": 5000, "clip_norm": 0.0},
     "bit/jft": SGD | SIGMOID | {"warmup_steps": 5000, "clip_norm": 0.0},
@@ -154,9 +161,6 @@ PAPER_FINETUNING = {
     "seeds": "0,1,2",
     "ema": None,
     "mixup": 0.0,
-    "augment": "resize_crop",
-    "train_crop": 0.857142857,  # 384 of 448
-    "flip": True,
     "validation_split": "none",
     "baseline": False,
 }
@@ -168,6 +172,10 @@ HYPER_RULE = PAPER_FINETUNING | {
     "clip_norm": 0.0,
     "seeds": "",
     "validation_split": None,
+    "augment": "resize_crop",
+    "train_crop": 0.857142857,  # 384 of 448
+    "flip": True,
+    "test_crop": None,
 }
 
 FINETUNING = {
@@ -183,9 +191,11 @@ FINETUNING = {
         "train_split": "train800val200",
         "augment": "none",
         "flip": False,
+        "test_crop": None,
     },
     # Steiner et al. 2021, Table 4
-    "augreg/finetune_imagenet": IMAGENET | {"learning_rates": "0.01,0.03", "seeds": "0", "augment": "inception"},
+    "augreg/finetune_imagenet": IMAGENET
+    | {"learning_rates": "0.01,0.03", "seeds": "0", "augment": "inception", "test_crop": None},
     # Kolesnikov et al. 2020, and the warm-up of their code
     "bit/finetune_small": HYPER_RULE | {"steps": 500, "warmup_steps": 100},
     "bit/finetune_medium": HYPER_RULE | {"steps": 10_000, "mixup": 0.1},

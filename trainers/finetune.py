@@ -9,7 +9,6 @@ From Python: `finetune.run(finetune.Settings(...), callbacks=[...])`.
 """
 
 import dataclasses
-import os
 import re
 import sys
 import time
@@ -46,16 +45,20 @@ class Settings(
         data_groups.check_data(self)
         augmentation_group.check_augmentation(self)
         finetuning_group.check_finetuning(self)
-        if self.budget:
-            if self.steps or self.epochs or self.examples:
-                raise flags.UsageError(f"--budget={self.budget} chooses the steps; leave out --steps and the like.")
-        else:
+        given = [f"--{name}={getattr(self, name)}" for name in ("steps", "epochs", "examples") if getattr(self, name)]
+        if self.budget and given:
+            raise flags.UsageError(
+                f"--budget={self.budget} chooses the length that {given[0]} gives. A flag file's value is cleared by "
+                f"--budget= or {given[0].partition('=')[0]}=0."
+            )
+        if not self.budget:
             groups.check_duration(self)
         groups.check_optimization(self)
         groups.check_run(self)
         if not self.run_dir:
-            name = f"finetune_{self.source}_{os.path.basename(self.weights.rstrip('/'))}"
-            object.__setattr__(self, "run_dir", f"saved_models/{name.replace('/', '_').replace(':', '_')}")
+            parts = re.split(r"[/:]", self.weights.rstrip("/").removesuffix("/model.keras"))[-3:]
+            source = re.sub(r"[/:]", "_", self.source)
+            object.__setattr__(self, "run_dir", f"saved_models/finetune_{source}_{'_'.join(filter(None, parts))}")
 
 
 def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
@@ -74,19 +77,27 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
     """
     from trainers.data import sources
     from trainers.engine import runtime
-    from trainers.finetuning import protocol
+    from trainers.finetuning import budget, protocol
+    from trainers.runs import planning
 
+    begun = time.monotonic()
     # First of all, because TensorFlow's devices and workers cannot be set up once a tensor has been made.
     where = runtime.start(settings.distribution, settings.precision, settings.seed, settings.logical_cpus, settings.tpu)
     source = sources.open_source(settings)
+    workers = planning.workers_of(settings, source, where)
     start, report = starting_point(settings, source)
     if where.is_chief:
         print(f"{settings.weights}: {report}", flush=True)
 
-    def run_one(part: Settings) -> "Result":
-        return train(part, source, where, start, callbacks)
+    def planned(part: Settings):
+        return plan(part, source, where, workers, start)
 
-    return protocol.run(settings, source, where, run_one) if protocol.has_parts(settings) else run_one(settings)
+    def trained(part: Settings) -> "Result":
+        return train(part, planned, start, begun, callbacks)
+
+    if protocol.has_parts(settings):
+        return protocol.run(settings, source, workers, protocol.Means(planned, trained))
+    return trained(dataclasses.replace(settings, **workers.on_chief(lambda: budget.as_before(settings))))
 
 
 def starting_point(settings: Settings, source) -> tuple[Any, Any]:
@@ -115,6 +126,9 @@ def starting_point(settings: Settings, source) -> tuple[Any, Any]:
         **({"image_size": settings.image_size} if settings.image_size else {}),
     }
     known = {field.name for field in dataclasses.fields(loaded.architecture)}
+    for name in ("dropout", "stochastic_depth"):
+        if getattr(settings, name) and name not in known:
+            raise flags.UsageError(f"--{name}={getattr(settings, name)} means nothing to {settings.weights}.")
     if loaded.architecture.channels != source.channels:
         raise ValueError(
             f"--weights={settings.weights} take images of {loaded.architecture.channels} channels; {source.name} has "
@@ -129,53 +143,61 @@ def starting_point(settings: Settings, source) -> tuple[Any, Any]:
     return model, report
 
 
-def train(settings: Settings, source, where, start, callbacks: Sequence[Any]) -> "Result":
+def train(settings: Settings, planned_for, start, begun: float, callbacks: Sequence[Any]) -> "Result":
     """One training from the starting point.
 
     Args:
         settings: That ask for a single one.
-        source: Opened source.
-        where: Runtime.
+        planned_for: From settings to the plan of a training.
         start: The model to begin from.
+        begun: When the command began, by the monotonic clock.
         callbacks: The user's.
     """
     from trainers.finetuning import beginning, budget
     from trainers.runs import report, training
 
-    begun = time.monotonic()
-    settings = budget.as_before(settings)
-    planned = plan(settings, source, where, start)
-    if where.is_chief and not settings.budget:
+    planned = planned_for(settings)
+    speaks = planned.where.is_chief
+    if speaks and (settings.dry_run or not settings.budget):
         print(report.plan(planned), flush=True)
     if settings.dry_run:
+        if speaks and settings.budget:
+            print(f"--budget={settings.budget}: the number of steps is settled once a few have been timed.")
         return training.Result(None, None, {}, None)
-    source.ready()
+    planned.source.ready()
     found = beginning.found(planned, start)
+    settings = dataclasses.replace(settings, probe_images=found.probe_images)
     if settings.budget:
         spent = time.monotonic() - begun
         settings = budget.settled(settings, planned, lambda: beginning.model(planned, start, found.head), spent)
-        planned = plan(settings, source, where, start)
-        if where.is_chief:
-            print(report.plan(planned), flush=True)
+        if speaks:
+            print(report.plan(planned_for(settings)), flush=True)
+    planned = planned_for(settings)
     return training.run(
         planned,
         lambda: beginning.model(planned, start, found.head),
         [found.baseline, *callbacks],
-        lambda model: last_words(planned, model, found.baseline),
+        lambda model: found.baseline.results() | last_words(planned, model),
     )
 
 
-def plan(settings: Settings, source, where, start):
-    """The plan of a training. While a budget is not settled its length means nothing."""
+def plan(settings: Settings, source, where, workers, start):
+    """The plan of a training. While a budget is not settled its length means nothing.
+
+    Raises:
+        ValueError: for settings that do not fit the source, the weights or the folder.
+    """
+    from keras_vit import multipliers
     from trainers.finetuning import trained_part
     from trainers.runs import planning
 
-    if settings.lora_rank:
-        multipliers = ""
-    else:
-        multipliers = settings.multipliers or trained_part.multipliers(
-            start.architecture, settings.train, settings.layer_decay
-        )
+    rules = settings.multipliers
+    if not rules and not settings.lora_rank:
+        rules = trained_part.multipliers(start.architecture, settings.train, settings.layer_decay)
+        try:
+            multipliers.parse(rules, start.trainable_variables)
+        except ValueError as error:
+            raise flags.UsageError(f"--train={settings.train}: {error}") from error
     preprocessing = dataclasses.replace(
         start.preprocessing, resize=settings.resize, antialias=settings.antialias, crop=settings.test_crop
     )
@@ -186,8 +208,9 @@ def plan(settings: Settings, source, where, start):
         name=settings.weights,
         architecture=start.architecture,
         preprocessing=preprocessing,
-        multipliers=multipliers,
+        multipliers=rules,
         trained=trained_words(settings),
+        workers=workers,
     )
 
 
@@ -207,26 +230,28 @@ def plain(name: str) -> str:
     return re.sub(r"\W+", "_", name).lower()
 
 
-def last_words(planned, model, baseline) -> dict[str, Any]:
-    """Writes how each class fares and the run's curves; returns more results."""
+def last_words(planned, model) -> dict[str, Any]:
+    """Writes how each class fares and the run's curves; returns more results. What goes wrong here loses no run."""
     from trainers.data.pipeline import EvaluationData
     from trainers.evaluations import accuracy
     from trainers.runs import class_report, curves
 
     run_dir, batch_size = planned.settings.run_dir, planned.settings.batch_size
-    split = planned.test or planned.validation
-    metrics: dict[str, Any] = {} if baseline.accuracy is None else {"baseline_accuracy": baseline.accuracy}
-    if split is not None:
-        data = EvaluationData(planned.source, split, batch_size, planned.preprocessing)
-        measured = accuracy.measured(model, data.batches, planned.where.strategy, batch_size, planned.source)
-        if measured is not None:
-            rows, report = measured
-            kind = "test" if planned.test else "val"
-            metrics |= {f"{kind}_{plain(name)}": value for name, value in rows.items() if name != accuracy.OWN}
-            if planned.where.is_chief:
+    split, kind = (planned.test, "test") if planned.test else (planned.validation, "val")
+    metrics: dict[str, Any] = {}
+    try:
+        if split is not None:
+            feed = EvaluationData(planned.source, split, batch_size, planned.preprocessing).batches
+            strategy, answered = planned.where.strategy, planned.workers.answered
+            measured = accuracy.measured(model, feed, strategy, batch_size, planned.source, answered=answered)
+            rows, report = measured or ({}, None)
+            metrics = {f"{kind}_{plain(name)}": value for name, value in rows.items() if name != accuracy.OWN}
+            if planned.where.is_chief and report is not None:
                 class_report.write(report, run_dir)
-    if planned.where.is_chief:
-        curves.curves(run_dir)
+        if planned.where.is_chief:
+            curves.curves(run_dir)
+    except (ValueError, OSError) as error:
+        print(f"warning: no report of {split}: {error}", file=sys.stderr, flush=True)
     return metrics
 
 

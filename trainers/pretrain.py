@@ -84,6 +84,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
         preprocessing=pipeline.preprocessing_for(settings),
         multipliers=settings.multipliers,
         trained=trained_words(settings),
+        workers=planning.workers_of(settings, source, where),
     )
     if where.is_chief:
         print(report.plan(planned), flush=True)

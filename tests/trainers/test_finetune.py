@@ -4,10 +4,13 @@ import csv
 import dataclasses
 import json
 import pathlib
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_vit
 from trainers import finetune, pretrain
@@ -15,6 +18,7 @@ from trainers.engine.preemption import Preempted
 from trainers.runs import folder
 from trainers.settings import flags
 
+ROOT = pathlib.Path(__file__).parents[2]
 SMALL = {"source": "synthetic", "batch_size": 20, "steps": 4, "evaluate_every": 2, "log_every": 2, "steps_per_call": 2}
 
 
@@ -44,9 +48,14 @@ def test_the_run_folder_has_curves_and_classes_besides(result):
     assert names >= {"flags.cfg", "model.keras", "metrics.csv", "results.json", "checkpoint", "logs"}
     assert names >= {"curves.png", "per_class.csv", "confusion.csv", "confusion.png"}
     results = json.loads((pathlib.Path(result.run_dir) / "results.json").read_text())
-    assert {"baseline_accuracy", "test_accuracy", "test_top_5_accuracy", "test_macro_f1", "val_accuracy"} <= set(
-        results
-    )
+    assert {
+        "baseline_val_accuracy",
+        "baseline_test_accuracy",
+        "test_accuracy",
+        "test_top_5_accuracy",
+        "test_macro_f1",
+        "val_accuracy",
+    } <= set(results)
 
 
 def test_the_model_has_the_classes_and_resolution_of_the_source(result):
@@ -56,6 +65,7 @@ def test_the_model_has_the_classes_and_resolution_of_the_source(result):
     assert model.class_names[3] == "colour 3" and model.preprocessing.size == (32, 32)
 
 
+@pytest.mark.slow
 def test_flags_cfg_repeats_the_run(result):
     again = finetune.run(flags.read([f"--flagfile={result.run_dir}/flags.cfg", "--overwrite"], finetune.Settings))
     for one, other in zip(again.model.get_weights(), result.model.get_weights(), strict=True):
@@ -69,7 +79,7 @@ def test_without_training_the_weights_are_the_given_ones(start, tmp_path):
     for variable, other in zip(run.model.weights, expected.weights, strict=True):
         np.testing.assert_array_equal(variable, other, err_msg=variable.path)
     assert not np.any(run.model.get_layer("head").get_weights()[0])
-    assert "baseline_accuracy" not in run.metrics
+    assert not any(name.startswith("baseline") for name in run.metrics)
 
 
 def changed(model, start):
@@ -112,34 +122,36 @@ def changed_paths(model, start):
     return [variable.path for variable, other in pairs if not np.array_equal(variable, other)]
 
 
+class Stop(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.optimizer.iterations.numpy()) == 3:
+            raise Preempted("stopped")
+
+
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_weights(start, tmp_path):
     whole = finetune.run(settings_for(start, tmp_path / "whole", lora_rank=2, checkpoint_every=1, steps_per_call=1))
-
-    class Stop(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            if int(self.model.optimizer.iterations.numpy()) == 3:
-                raise Preempted("stopped")
-
     given = settings_for(start, tmp_path / "cut", lora_rank=2, checkpoint_every=1, steps_per_call=1)
     with pytest.raises(Preempted):
         finetune.run(given, [Stop()])
     resumed = finetune.run(given)
     for one, other in zip(resumed.model.get_weights(), whole.model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert resumed.metrics["baseline_accuracy"] == whole.metrics["baseline_accuracy"]
+    assert resumed.metrics["baseline_val_accuracy"] == whole.metrics["baseline_val_accuracy"]
 
 
-def test_momentum_in_bfloat16_is_resumed_exactly(start, tmp_path):
-    """It differs from float32, but little, and its checkpoints hold it."""
-    runs = {
-        name: finetune.run(
-            settings_for(start, tmp_path / name, momentum_dtype=name, baseline=False)
-        ).model.get_weights()
-        for name in ("float32", "bfloat16")
-    }
-    pairs = list(zip(runs["float32"], runs["bfloat16"], strict=True))
-    assert any(not np.array_equal(one, other) for one, other in pairs)
-    assert all(np.allclose(one, other, atol=2e-3) for one, other in pairs)
+@pytest.mark.slow
+def test_momentum_in_bfloat16_is_nearly_the_same_and_resumed_exactly(start, tmp_path):
+    changes = {"baseline": False, "checkpoint_every": 1, "steps_per_call": 1}
+    exact = finetune.run(settings_for(start, tmp_path / "exact", **changes)).model.get_weights()
+    given = settings_for(start, tmp_path / "cut", momentum_dtype="bfloat16", **changes)
+    whole = finetune.run(dataclasses.replace(given, run_dir=str(tmp_path / "whole"))).model.get_weights()
+    with pytest.raises(Preempted):
+        finetune.run(given, [Stop()])
+    for one, other in zip(finetune.run(given).model.get_weights(), whole, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert any(not np.array_equal(one, other) for one, other in zip(exact, whole, strict=True))
+    assert all(np.allclose(one, other, atol=2e-3) for one, other in zip(exact, whole, strict=True))
 
 
 PROTOCOL = {"learning_rates": "0.1,0.00001", "seeds": "0,1", "held_out": 0.2, "steps": 6, "baseline": False}
@@ -172,6 +184,29 @@ class TestProtocol:
         for one, other in zip(model.get_weights(), first.get_weights(), strict=True):
             np.testing.assert_array_equal(one, other)
 
+    @pytest.mark.slow
+    def test_one_that_was_killed_while_replacing_another_reads_nothing_of_that(self, start, tmp_path):
+        changes = {"seeds": "0,1", "baseline": False, "steps_per_call": 1}
+        finetune.run(settings_for(start, tmp_path, **changes, steps=2))
+        given = settings_for(start, tmp_path, **changes, steps=4, overwrite=True)
+        with pytest.raises(Preempted):
+            finetune.run(given, [Stop()])
+        again = finetune.run(dataclasses.replace(given, overwrite=False))
+        assert [run["step"] for run in again.metrics["runs"].values()] == [4, 4]
+
+    @pytest.mark.slow
+    def test_a_rate_that_diverges_is_passed_over(self, start, tmp_path):
+        changes = {"learning_rates": "0.01,1e30", "clip_norm": 0.0, "baseline": False, "held_out": 0.2}
+        run = finetune.run(settings_for(start, tmp_path, **changes))
+        assert run.metrics["learning_rate"] == 0.01
+        assert run.metrics["val_accuracy_of_rates"]["1e+30"] is None
+
+    def test_the_final_runs_are_checked_before_the_searches(self, start, tmp_path):
+        with pytest.raises(ValueError, match="has no split 'tset'"):
+            finetune.run(settings_for(start, tmp_path, **PROTOCOL, test_split="tset"))
+        assert not (tmp_path / "run").exists()
+
+    @pytest.mark.slow
     def test_what_was_finished_is_not_done_again(self, chosen, start, monkeypatch):
         run_dir = pathlib.Path(chosen.run_dir)
         (run_dir / folder.RESULTS).unlink()  # as if killed before the end
@@ -186,6 +221,7 @@ class TestProtocol:
         assert again.metrics["test_accuracy"] == pytest.approx(chosen.metrics["test_accuracy"])
 
 
+@pytest.mark.slow
 def test_a_budget_becomes_steps_that_flags_cfg_records(start, tmp_path, capsys):
     given = settings_for(start, tmp_path, steps=None, budget="8s", evaluate_every=None, baseline=False)
     run = finetune.run(given)
@@ -209,6 +245,8 @@ def test_a_budget_becomes_steps_that_flags_cfg_records(start, tmp_path, capsys):
         ({"learning_rates": "0.1,x"}, ["--learning_rates", "0.1,x"]),
         ({"learning_rates": "0.1,0.1"}, ["--learning_rates", "twice"]),
         ({"seeds": "-1"}, ["--seeds"]),
+        ({"learning_rates": "0.1,0.2", "subset": 5}, ["--subset=5", "--train_split"]),
+        ({"train": "blok_1/.*"}, ["--train=blok_1/.*", "counts for no weight"]),
         ({"learning_rates": "0.1,0.2", "held_out": 0.0001}, ["--held_out=0.0001", "empty"]),
         ({"budget": "20 minutes", "steps": None}, ["--budget", "20m"]),
         ({"budget": "20m"}, ["--budget=20m", "--steps"]),
@@ -242,13 +280,51 @@ def test_metrics_begin_with_the_fixed_columns(result):
         assert next(csv.reader(file))[:5] == ["step", "examples", "loss", "learning_rate", "gradient_norm"]
 
 
-def test_replicas_train_to_the_same_weights(start, tmp_path):
-    """In one process there can be only one device, so the replicas are micro-batches here; see test_matrix for real ones."""
-    one, four = (
-        finetune.run(settings_for(start, tmp_path / str(parts), accumulate=parts, warm_head=True)) for parts in (1, 4)
-    )
-    for ours, other in zip(one.model.get_weights(), four.model.get_weights(), strict=True):
+@pytest.mark.slow
+def test_two_replicas_train_to_the_same_weights(start, tmp_path):
+    """Features, baseline and training; a process of its own, for this one has its devices already."""
+    one = finetune.run(settings_for(start, tmp_path / "one", lora_rank=2))
+    flagfile = pathlib.Path(one.run_dir) / "flags.cfg"
+    arguments = [f"--flagfile={flagfile}", f"--run_dir={tmp_path}/two", "--logical_cpus=2", "--distribution=mirrored"]
+    subprocess.run([sys.executable, "-m", "trainers.finetune", *arguments], check=True, timeout=400, cwd=ROOT)
+    two = keras.models.load_model(tmp_path / "two" / "model.keras")
+    for ours, other in zip(one.model.get_weights(), two.get_weights(), strict=True):
         np.testing.assert_allclose(ours, other, atol=1e-5)
+    results = json.loads((tmp_path / "two" / "results.json").read_text())
+    assert results["baseline_test_accuracy"] == pytest.approx(one.metrics["baseline_test_accuracy"])
+
+
+def test_shares_of_classes_have_a_baseline_too(start, tmp_path):
+    random = np.random.default_rng(0)
+    labels = np.eye(3, dtype="float32")[np.arange(60) % 3] * 0.9 + 0.1 / 3
+    images = random.integers(0, 255, (60, 16, 16, 3)).astype("uint8")
+    np.savez(tmp_path / "shares.npz", images=images, labels=labels, test_images=images, test_labels=labels)
+    run = finetune.run(settings_for(start, tmp_path, source=f"npz:{tmp_path}/shares.npz"))
+    assert 0 <= run.metrics["baseline_test_accuracy"] <= 1
+
+
+@pytest.mark.slow
+def test_bad_images_count_once_and_by_their_own_split(start, tmp_path):
+    """2 of 40 training images are under the limit, though they would not be of 20 to choose by."""
+    for split, count in (("train", 40), ("validation", 20)):
+        for number in range(count):
+            place = tmp_path / "photos" / split / "ab"[number % 2] / f"{number}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.full((16, 16, 3), 40 + 100 * (number % 2), "uint8")
+            place.write_bytes(tf.io.encode_png(pixels).numpy())
+            if split == "train" and number < 2:
+                place.write_bytes(b"no image")
+    source = {"source": f"folder:{tmp_path}/photos", "on_bad_image": "skip", "max_bad_share": 0.06}
+    run = finetune.run(settings_for(start, tmp_path, **source, warm_head=True))
+    assert (pathlib.Path(run.run_dir) / "bad_images.csv").read_text().count("train") >= 2
+    assert "some" not in (pathlib.Path(run.run_dir) / "bad_images.csv").read_text()
+
+
+def test_what_chooses_does_not_report(start, tmp_path, capsys):
+    finetune.run(settings_for(start, tmp_path, validation_split="test", dry_run=True))
+    assert "chooses on test, reports on nothing" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"--test_split=test\[:50%\] holds examples of --validation_split=test"):
+        finetune.run(settings_for(start, tmp_path, validation_split="test", test_split="test[:50%]"))
 
 
 def test_defaults_are_the_papers():

@@ -226,6 +226,8 @@ class Steps:
         gradients = [tf.zeros_like(variable) for variable in self._variables]
         sums = {name: (0.0, 0.0) for name in self.metrics}
         for number in tf.range(self.accumulate):
+            # Else up to ten rounds run at once, and need the memory that their number was to save.
+            tf.autograph.experimental.set_loop_options(parallel_iterations=1)
             self._set_seeds(number)
             more, more_sums = self._compiled_gradients({name: part[number] for name, part in parts.items()}, scale)
             gradients = [total + part for total, part in zip(gradients, more, strict=True)]

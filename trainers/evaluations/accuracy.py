@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -49,7 +50,13 @@ def measure(settings: Any, model, source, where, callbacks=()) -> dict[str, floa
 
 
 def measured(
-    model: Any, feed: Feed, strategy, batch_size: int, source, callbacks: keras.callbacks.CallbackList | None = None
+    model: Any,
+    feed: Feed,
+    strategy,
+    batch_size: int,
+    source,
+    callbacks: keras.callbacks.CallbackList | None = None,
+    answered: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, float], ClassReport] | None:
     """What `measure` returns, and the report of each class; None if no example has a label that can be read.
 
@@ -60,9 +67,18 @@ def measured(
         batch_size: Global batch size.
         source: Opened source.
         callbacks: Told of batches.
+        answered: Called after each batch.
     """
-    measure_them = _several_classes if source.several_labels else _one_class
-    return measure_them(model, feed, strategy, batch_size, callbacks, source)
+
+    def after_batch():
+        source.bad.check()
+        answered()
+
+    names = class_report.names_of(source.class_names, source.num_classes)
+    told: dict[str, Any] = {"callbacks": callbacks, "after_batch": after_batch}
+    if source.several_labels:
+        return _several_classes(predictions.scores(model, feed, strategy, batch_size, **told), names)
+    return _one_class(predictions.predict(model, feed, strategy, batch_size, **told), names)
 
 
 def check(settings: Any, model, source) -> None:
@@ -98,27 +114,22 @@ def same_class(one: str, other: str) -> bool:
     return one == other or one == other.split(", ")[0] or other == one.split(", ")[0]
 
 
-def _one_class(model, feed, strategy, batch_size, callbacks, source) -> tuple[dict[str, float], ClassReport] | None:
-    found = predictions.predict(model, feed, strategy, batch_size, callbacks=callbacks, after_batch=source.bad.check)
+def _one_class(found: predictions.Predictions, names) -> tuple[dict[str, float], ClassReport] | None:
     if not len(found.labels):
         return None
-    names = class_report.names_of(source.class_names, source.num_classes)
     report = class_report.of_predictions(found.labels, found.predictions, names)
     rows = {OWN: classification.top_k_accuracy(found.ranks, 1)}
-    if source.num_classes > 5:
+    if len(names) > 5:
         rows["top-5 accuracy"] = classification.top_k_accuracy(found.ranks, 5)
     rows["balanced accuracy"] = classification.mean(report.columns["recall"])
     rows["macro F1"] = classification.mean(report.columns["f1"])
     return rows, report
 
 
-def _several_classes(model, feed, strategy, batch_size, callbacks, source):
-    """As `_one_class`; None if no example has a label."""
-    found = predictions.scores(model, feed, strategy, batch_size, callbacks=callbacks, after_batch=source.bad.check)
+def _several_classes(found: predictions.Scores, names) -> tuple[dict[str, float], ClassReport] | None:
     labelled = found.positives.any(axis=1)
     if not labelled.any():
         return None
-    names = class_report.names_of(source.class_names, source.num_classes)
     areas = _average_precisions(found)
     best = found.scores[labelled].argmax(axis=1)
     hits = found.positives[labelled][range(len(best)), best]

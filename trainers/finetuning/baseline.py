@@ -3,12 +3,12 @@
 import dataclasses
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import keras
 import numpy as np
 
 from keras_vit.evaluation import fewshot
+from trainers.data.bad_images import BadImages
 from trainers.data.pipeline import EvaluationData, training_split
 from trainers.data.source import Split
 from trainers.engine.workers import Workers
@@ -17,84 +17,98 @@ from trainers.evaluations.answers import Answers
 from trainers.evaluations.fewshot import selected
 from trainers.runs.planning import Planned
 
-# Seconds that computing features may take, of training examples and of those that are predicted; there are no more
+# Seconds that computing features may take, of training examples and of each split that is predicted; there are no more
 # than so many of each.
 TRAIN_SECONDS, TEST_SECONDS = 40.0, 20.0
 MOST = 50_000
 
 
-class Features(NamedTuple):
-    """Frozen features, as far as there was time.
+def train_features(planned: Planned, model) -> tuple[Answers, int]:
+    """Features of training examples, as many as `--probe_images` says or there is time for; the same on all workers.
 
-    Args:
-        train: Of training examples.
-        test: Of examples of another split, or None where there is none.
-        split: Name of that.
-        seconds: Spent on them.
-    """
-
-    train: Answers
-    test: Answers | None
-    split: str | None
-    seconds: float
-
-
-def features(planned: Planned, model) -> Features:
-    """Features of training examples, and of those that choose or are reported; the same on all workers.
+    With them their number, those included that could not be read or have no label.
 
     Args:
         planned: The run.
         model: With the weights that fine-tuning starts from, made under the run's strategy.
     """
-    begin = time.monotonic()
+    split, asked = training_split(planned.source, planned.settings), planned.settings.probe_images
+    seconds = TRAIN_SECONDS if asked is None else float("inf")
+    return _some(planned, model, split, "training features", asked or MOST, seconds)
+
+
+def accuracies(planned: Planned, model, train: Answers) -> dict[str, float]:
+    """Accuracy of the paper's closed-form probe (section 4.1) on the splits that choose and report, `val` and `test`.
+
+    Args:
+        planned: The run.
+        model: As of `train_features`.
+        train: Features of training examples.
+    """
+    found = {}
+    for kind, split in {"val": planned.validation, "test": planned.test}.items():
+        if split is None or not len(train.ids):
+            continue
+        test, _ = _some(planned, model, planned.source.split(split), f"features of {split}", MOST, TEST_SECONDS)
+        if not len(test.ids):
+            continue
+        found[kind] = fewshot.accuracy(
+            train.outputs, train.labels, test.outputs, test.labels, planned.source.num_classes
+        )
+        if planned.where.is_chief:
+            print(
+                f"instant baseline: {100 * found[kind]:.2f} % on {len(test.ids):,} examples of {split}, by a linear "
+                f"classifier on frozen features of {len(train.ids):,} training examples",
+                flush=True,
+            )
+    return found
+
+
+def _some(planned: Planned, model, split: Split, doing: str, most: int, seconds: float) -> tuple[Answers, int]:
+    """Features of a split's examples in random order, until there are enough or the time is up; and how many."""
+    order = np.random.default_rng(0).permutation(split.size)[:most]
+    settings, workers = planned.settings, planned.workers
+    # With a count of its own: the same images come again in training, where those that cannot be read are listed.
+    bad = BadImages(settings.on_bad_image, settings.max_bad_share)
+    source = dataclasses.replace(planned.source, splits={"some": selected(split, order)}, views={}, bad=bad)
+    data = EvaluationData(source, "some", settings.batch_size, planned.preprocessing)
     body = keras.Model(model.input, model.get_layer("pre_logits").output)
-    split = planned.validation or planned.test
-    train = _some(planned, body, training_split(planned.source, planned.settings), "training features", TRAIN_SECONDS)
-    test = _some(planned, body, planned.source.split(split), f"features of {split}", TEST_SECONDS) if split else None
-    return Features(train, test, split, time.monotonic() - begin)
+    rows = answers.number_of_batches(data.batches, settings.batch_size) * settings.batch_size
+    taken: list[int] = []
+    with workers.waiting(doing):
+        found = answers.batches(body, data.batches, planned.where.strategy, settings.batch_size, doing=doing)
+        until = _until(time.monotonic() + seconds, found, workers, bad, taken)
+        kept = _labelled(answers.kept(until, rows), planned.source.several_labels)
+    return kept, min(len(taken) * settings.batch_size, len(order))
 
 
-def accuracy(found: Features, num_classes: int) -> float | None:
-    """Of the paper's closed-form probe (section 4.1) on those features; None if there is nothing to predict."""
-    if found.test is None or not len(found.test.ids) or not len(found.train.ids):
-        return None
-    train, test = found.train, found.test
-    return fewshot.accuracy(train.outputs, train.labels, test.outputs, test.labels, num_classes)
+def _until(
+    deadline: float, parts: Iterator[Answers], workers: Workers, bad: BadImages, taken: list[int]
+) -> Iterator[Answers]:
+    """Some of the parts, until the time is up on any worker; their lengths go into `taken`.
 
-
-def words(found: Features, value: float) -> str:
-    """A line about the baseline."""
-    assert found.test is not None
-    return (
-        f"instant baseline: {100 * value:.2f} % on {len(found.test.ids):,} examples of {found.split}, by a linear "
-        f"classifier on frozen features of {len(found.train.ids):,} training examples ({found.seconds:.0f} s)"
-    )
-
-
-def _some(planned: Planned, body, split: Split, doing: str, seconds: float) -> Answers:
-    """Features of a split's examples in random order, until the time is up."""
-    order = np.random.default_rng(0).permutation(split.size)[:MOST]
-    source = dataclasses.replace(planned.source, splits={"some": selected(split, order)}, views={})
-    batch_size = planned.settings.batch_size
-    data = EvaluationData(source, "some", batch_size, planned.preprocessing)
-    found = answers.batches(
-        body, data.batches, planned.where.strategy, batch_size, doing=doing, after_batch=source.bad.check
-    )
-    rows = answers.number_of_batches(data.batches, batch_size) * batch_size
-    return _labelled(answers.kept(_until(time.monotonic() + seconds, found, planned.workers), rows))
-
-
-def _until(deadline: float, parts: Iterator[Answers], workers: Workers) -> Iterator[Answers]:
+    Raises:
+        BadImage: on all workers alike.
+    """
     for part in parts:
+        taken.append(len(part.ids))
         yield part
-        (late,) = workers.any(time.monotonic() > deadline)
+        late, news = workers.any(time.monotonic() > deadline, bool(bad.snapshot()))
+        if news:
+            for found in workers.gather(bad.snapshot()):
+                bad.merge(found)
+            bad.check()
         if late:
             return
 
 
-def _labelled(found: Answers) -> Answers:
+def _labelled(found: Answers, several_labels: bool) -> Answers:
     """Those with a label, which is a number then where examples have one class each."""
-    if found.labels.ndim == 2:
+    if several_labels:
         return found
-    labelled = found.labels >= 0
+    if found.labels.ndim == 2:  # shares
+        labelled, labels = (found.labels > 0).any(axis=1), found.labels.argmax(axis=1)
+        found = found._replace(labels=labels)
+    else:
+        labelled = found.labels >= 0
     return Answers(*(part[labelled] for part in found))

@@ -16,10 +16,12 @@ class Found(NamedTuple):
     Args:
         head: To begin with; None for zeros.
         baseline: Callback that knows the instant baseline.
+        probe_images: How many training images' features were computed; None if none were.
     """
 
     head: Head | None
     baseline: BesideBaseline
+    probe_images: int | None
 
 
 def found(planned: Planned, start) -> Found:
@@ -34,17 +36,13 @@ def found(planned: Planned, start) -> Found:
     settings, speaks = planned.settings, planned.where.is_chief
     tells = settings.baseline and not planned.source.several_labels
     if planned.start or not (tells or settings.warm_head):
-        return Found(None, BesideBaseline(None, speaks))
+        return Found(None, BesideBaseline({}, speaks), settings.probe_images)
     with planned.where.strategy.scope():
         frozen = model(planned, start, None)
-    features = baseline.features(planned, frozen)
-    accuracy = baseline.accuracy(features, planned.source.num_classes) if tells else None
-    if accuracy is not None and speaks:
-        print(baseline.words(features, accuracy), flush=True)
-    head = warm_head.trained(planned, features.train) if settings.warm_head else None
-    if head is not None and features.test is not None and speaks:
-        print(f"head trained on the same features: {100 * head.accuracy(features.test):.2f} %", flush=True)
-    return Found(head, BesideBaseline(accuracy, speaks))
+    train, probe_images = baseline.train_features(planned, frozen)
+    accuracies = baseline.accuracies(planned, frozen, train) if tells else {}
+    head = warm_head.trained(planned, train) if settings.warm_head and len(train.ids) else None
+    return Found(head, BesideBaseline(accuracies, speaks), probe_images)
 
 
 def model(planned: Planned, start, head: Head | None) -> Any:
@@ -58,7 +56,7 @@ def model(planned: Planned, start, head: Head | None) -> Any:
     settings = planned.settings
     made = keras_vit.build(
         planned.architecture,
-        class_names=planned.source.class_names,
+        class_names=None if planned.source.class_names is None else list(planned.source.class_names),
         preprocessing=planned.preprocessing,
         dtype=planned.where.precision,
     )
@@ -66,7 +64,7 @@ def model(planned: Planned, start, head: Head | None) -> Any:
     if head is not None:
         made.get_layer("head").set_weights(list(head))
     if settings.lora_rank:
-        adapters.add(made, settings.lora_rank)
+        adapters.add(made, settings.lora_rank, seed=settings.seed)
     if settings.remat:
         vit.recompute(made)
     return made

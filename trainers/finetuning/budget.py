@@ -8,20 +8,21 @@ from typing import Any, NamedTuple
 
 from trainers.data.pipeline import TrainingData, training_split
 from trainers.engine.feeding import distribute
-from trainers.runs import folder, training
+from trainers.runs import folder, resumption, training
 from trainers.runs.learner import learner_of
 from trainers.runs.planning import Planned
-from trainers.settings import finetuning_group, flags
+from trainers.settings import finetuning_group
 
 TIMED = 4  # updates
-# Of what is left of the budget, the share spent on updates; the rest is for evaluations, the test and files.
-FOR_UPDATES = 0.8
-EVALUATIONS = 4
+# Of what is left of the budget, the share for updates and evaluations; the rest is for files and pictures.
+FOR_WORK = 0.9
+# Evaluations in the course of training may take this share of that, and are no more than so many.
+FOR_EVALUATIONS, MOST_EVALUATIONS = 0.25, 4
+# The finished model goes through the reported split twice: for the loss, and for how each class fares.
+TEST_PASSES = 2
 MOST_EPOCHS = 30
 # Fewer updates than for so many epochs, within these bounds, and training less of the model does better.
 WANTED_EPOCHS, FEWEST, ENOUGH = 3, 60, 600
-
-
 # What a budget settles, beside the flags that were given.
 SETTLED = ("steps", "train", "warmup_steps", "evaluate_every")
 
@@ -32,21 +33,26 @@ class Choice(NamedTuple):
     Args:
         train: As the flag.
         steps: Updates.
-        reason: In words.
+        words: What is trained.
     """
 
     train: str
     steps: int
-    reason: str
+    words: str
 
 
-def as_before(settings: Any) -> Any:
-    """The settings with what an unfinished run in the folder had settled for its budget, if there is one."""
-    flagfile = folder.unfinished(settings.run_dir) if settings.budget and settings.resume != "never" else None
+def as_before(settings: Any) -> dict[str, Any]:
+    """What an unfinished run in the folder had settled, of what the settings leave open; asked on the chief.
+
+    Raises:
+        ValueError: if its flags cannot be read, or are those of another length of training.
+    """
+    flagfile = folder.unfinished(settings.run_dir) if settings.resume != "never" else None
     if flagfile is None:
-        return settings
-    before = flags.read([line for line in flagfile.splitlines() if line], type(settings))
-    return dataclasses.replace(settings, budget="", **{name: getattr(before, name) for name in SETTLED})
+        return {}
+    before = resumption.read(flagfile, settings)
+    found: dict[str, Any] = {} if settings.probe_images else {"probe_images": before.probe_images}
+    return found | ({"budget": "", **{name: getattr(before, name) for name in SETTLED}} if settings.budget else {})
 
 
 def settled(settings: Any, planned: Planned, make_model: Callable[[], Any], spent: float) -> Any:
@@ -59,32 +65,47 @@ def settled(settings: Any, planned: Planned, make_model: Callable[[], Any], spen
         spent: Seconds of the budget that are gone.
     """
     begin = time.monotonic()
-    seconds = planned.workers.from_chief(seconds_per_update(planned, make_model))
+    per_update = planned.workers.from_chief(seconds_per_update(planned, make_model))
     left = finetuning_group.seconds(settings.budget) - spent - (time.monotonic() - begin)
-    depth = getattr(planned.architecture, "depth", 0) if settings.train == "all" and not settings.lora_rank else 0
+    left = planned.workers.from_chief(left) * FOR_WORK
+    # Forward is about a third of an update.
+    validation, test = (
+        per_update / 3 * planned.source.split(split).size / settings.batch_size if split else 0.0
+        for split in (planned.validation, planned.test)
+    )
+    left -= TEST_PASSES * test
+    evaluations = min(max(int(FOR_EVALUATIONS * left / validation), 1), MOST_EVALUATIONS) if validation else 1
+    free = settings.train == "all" and not settings.lora_rank and not settings.multipliers
+    depth = getattr(planned.architecture, "depth", 0) if free else 0
     per_epoch = training_split(planned.source, settings).size / settings.batch_size
-    choice = choose(planned.workers.from_chief(left) * FOR_UPDATES, seconds, depth, per_epoch)
+    choice = choose(left - evaluations * validation, per_update, depth, per_epoch)
     if planned.where.is_chief:
-        print(f"--budget={settings.budget}: {choice.reason}", flush=True)
+        part = f"train {choice.words}" if depth else f"train {planned.trained}"
+        print(
+            f"--budget={settings.budget}: an update takes {per_update:.2g} s, so {choice.steps:,} of them "
+            f"({choice.steps / per_epoch:.1f} epochs) {part}",
+            flush=True,
+        )
     return dataclasses.replace(
         settings,
         budget="",
         steps=choice.steps,
         train=choice.train if depth else settings.train,
         warmup_steps=min(settings.warmup_steps, choice.steps // 10),
-        evaluate_every=settings.evaluate_every or math.ceil(choice.steps / EVALUATIONS),
+        evaluate_every=settings.evaluate_every or math.ceil(choice.steps / evaluations),
     )
 
 
 def seconds_per_update(planned: Planned, make_model: Callable[[], Any]) -> float:
-    """Of an update of the whole model, after the first, which compiles."""
+    """Of an update of what is to be trained, after the first, which compiles."""
     data = TrainingData(planned.source, planned.settings, planned.preprocessing)
-    steps = training.steps_for(planned, data.element_spec, learner_of(planned, make_model))
-    iterator = iter(distribute(data.batches, steps.strategy, steps.batch_size))
-    steps.train(iterator, 1)
-    begin = time.monotonic()
-    steps.train(iterator, TIMED)
-    return (time.monotonic() - begin) / TIMED
+    with planned.workers.waiting("the timing of updates"):
+        steps = training.steps_for(planned, data.element_spec, learner_of(planned, make_model))
+        iterator = iter(distribute(data.batches, steps.strategy, steps.batch_size))
+        steps.train(iterator, 1)
+        begin = time.monotonic()
+        steps.train(iterator, TIMED)
+        return (time.monotonic() - begin) / TIMED
 
 
 def choose(seconds: float, per_update: float, depth: int, per_epoch: float) -> Choice:
@@ -106,8 +127,4 @@ def choose(seconds: float, per_update: float, depth: int, per_epoch: float) -> C
         if steps >= wanted:
             break
     part = "everything" if blocks == depth else f"the last {blocks} of {depth} blocks"
-    return Choice(
-        "all" if blocks == depth else f"last:{blocks}",
-        steps,
-        f"an update takes {per_update:.2g} s, so {steps:,} of them ({steps / per_epoch:.1f} epochs) train {part}",
-    )
+    return Choice("all" if blocks == depth else f"last:{blocks}", steps, part)

@@ -12,16 +12,29 @@ import os
 import re
 import statistics
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+import keras
+import numpy as np
 import tensorflow as tf
 
+from trainers.engine.steps import NotFinite
 from trainers.engine.workers import Workers
-from trainers.runs import folder, planning, resumption
+from trainers.runs import folder, resumption
 from trainers.runs.training import Result
 from trainers.settings import finetuning_group, flags, splits
 
-RunOne = Callable[[Any], Result]
+
+class Means(NamedTuple):
+    """How a single training is done.
+
+    Args:
+        plan: From its settings to its plan, without any effect.
+        run: From its settings to its result.
+    """
+
+    plan: Callable[[Any], Any]
+    run: Callable[[Any], Result]
 
 
 def has_parts(settings: Any) -> bool:
@@ -29,49 +42,53 @@ def has_parts(settings: Any) -> bool:
     return bool(settings.learning_rates or settings.seeds)
 
 
-def run(settings: Any, source, where, run_one: RunOne) -> Result:
-    """Everything that the settings ask for.
+def run(settings: Any, source, workers: Workers, means: Means) -> Result:
+    """Everything that the settings ask for; the result's model is the first seed's.
 
     Args:
         settings: Of `trainers.finetune`.
         source: Opened source.
-        where: Runtime.
-        run_one: Carries out settings that ask for a single training.
+        workers: The processes of the run.
+        means: How a single training is done.
 
     Raises:
-        ValueError: if the folder may not be used; and what `run_one` raises.
+        ValueError: if anything does not fit together, the last of the trainings included; nothing is written then.
     """
+    tried = searches(settings, source) if settings.learning_rates else []
+    if tried and not settings.dry_run:
+        source.ready()
+        check_order(tried[0].train_split, tried[0].validation_split, source)
+    trials = finals(settings, settings.learning_rate)
+    for part in [*tried[:1], trials[0]]:
+        means.plan(dataclasses.replace(part, resume="never", overwrite=True))
     if settings.dry_run:
-        return _dry(settings, source, where, run_one)
-    workers = planning.workers_of(settings, source, where)
+        if workers.is_chief:
+            names = ", ".join(os.path.basename(part.run_dir) for part in [*tried, *trials])
+            print(f"{len(tried) + len(trials)} runs in {settings.run_dir}/: {names}")
+        return means.run((tried or trials)[0])
     with contextlib.ExitStack() as claims:
         resumed = workers.on_chief(lambda: _claim(settings, claims))
         begun = dataclasses.replace(settings, overwrite=True, resume="auto" if resumed else "never")
         found: dict[str, Any] = {}
         rate = settings.learning_rate
         if settings.learning_rates:
-            accuracies = {
-                trial.learning_rate: _metrics(trial, workers, run_one)["val_accuracy"]
-                for trial in searches(begun, source)
-            }
-            rate = max(accuracies, key=lambda tried: accuracies[tried])
-            found = {"learning_rate": rate, "val_accuracy_of_rates": {f"{k:g}": v for k, v in accuracies.items()}}
+            found = _searched(begun, source, workers, means)
+            rate = found["learning_rate"]
         trials = finals(begun, rate)
-        runs = {str(trial.seed): _metrics(trial, workers, run_one) for trial in trials}
+        runs = {str(trial.seed): _metrics(trial, workers, means) for trial in trials}
         metrics = found | {"runs": runs} | spread(list(runs.values())) | {"versions": folder.versions()}
         if workers.is_chief:
             _publish(settings, trials[0], metrics)
         workers.any(False)
-    return Result(None, None, metrics, settings.run_dir if workers.is_chief else None)
+    model = keras.models.load_model(os.path.join(settings.run_dir, folder.MODEL)) if workers.is_chief else None
+    return Result(model, None, metrics, settings.run_dir if workers.is_chief else None)
 
 
 def searches(settings: Any, source) -> list[Any]:
     """A run for each learning rate, on the training split less what is held out."""
     train, held = held_out(settings.train_split, source, settings.held_out)
     return [
-        _part(
-            settings, f"rate_{rate:g}", learning_rate=rate, train_split=train, validation_split=held, test_split="none"
-        )
+        _part(settings, f"rate_{rate}", learning_rate=rate, train_split=train, validation_split=held, test_split="none")
         for rate in finetuning_group.numbers("learning_rates", settings.learning_rates, float)
     ]
 
@@ -91,6 +108,29 @@ def _part(settings: Any, name: str, **changes: Any) -> Any:
     return dataclasses.replace(settings, learning_rates="", seeds="", run_dir=run_dir, **kept)
 
 
+def _searched(settings: Any, source, workers: Workers, means: Means) -> dict[str, Any]:
+    """The best learning rate, and the accuracy of each on held-out examples; None where training diverged.
+
+    Raises:
+        NotFinite: if it did with all of them.
+    """
+    accuracies: dict[float, float | None] = {}
+    for trial in searches(settings, source):
+        metrics = _metrics(trial, workers, means, may_diverge=True)
+        name = "best_val_accuracy" if settings.early_stopping else "val_accuracy"
+        if name not in metrics and DIVERGED not in metrics:
+            raise ValueError(f"--held_out={settings.held_out}: no held-out example has a label that can be read.")
+        accuracies[trial.learning_rate] = metrics.get(name)
+    kept = {rate: value for rate, value in accuracies.items() if value is not None}
+    if not kept:
+        raise NotFinite(f"Training diverged with each of --learning_rates={settings.learning_rates}; try smaller ones.")
+    best = max(kept, key=lambda rate: kept[rate])
+    return {"learning_rate": best, "val_accuracy_of_rates": {str(rate): value for rate, value in accuracies.items()}}
+
+
+DIVERGED = "diverged"  # in the results of a search whose gradients were not finite
+
+
 def held_out(expression: str, source, share: float) -> tuple[str, str]:
     """A split without its end, and that end.
 
@@ -100,7 +140,7 @@ def held_out(expression: str, source, share: float) -> tuple[str, str]:
         share: That is held out.
 
     Raises:
-        UsageError: if nothing would be left on either side.
+        UsageError: if nothing would be left on either side, or the end has classes of its own.
     """
     kept, held = [], []
     source.intervals(expression)  # for its errors
@@ -116,24 +156,38 @@ def held_out(expression: str, source, share: float) -> tuple[str, str]:
     return "+".join(kept), "+".join(held)
 
 
+def check_order(train: str, held: str, source) -> None:
+    """Raises UsageError if held-out examples have classes that are not trained: then the split is sorted by class."""
+    learned, asked = (np.unique(source.split(split).positives()[1]) for split in (train, held))
+    alone = np.setdiff1d(asked, learned)
+    if len(alone):
+        name = source.class_names[alone[0]] if source.class_names else alone[0]
+        raise flags.UsageError(
+            f"--held_out would take all examples of {len(alone)} classes, such as {name}: those of {source.name} are "
+            "sorted by class. Write them in another order, or choose the learning rate by --validation_split."
+        )
+
+
 def spread(runs: list[dict[str, Any]]) -> dict[str, float]:
-    """Mean of every accuracy and loss over runs, and with `_spread` its standard deviation (of the sample, n - 1)."""
+    """Mean of every measure over runs, and with `_spread` its standard deviation (of the sample, n - 1).
+
+    The baseline is the first run's.
+    """
     found: dict[str, float] = {}
     names = [name for name in runs[0] if re.fullmatch(r"(val|test)_(loss|.*accuracy|macro_f1|map)", name)]
     for name in names:
         values = [run[name] for run in runs]
         found[name] = statistics.fmean(values)
         found[f"{name}_spread"] = statistics.stdev(values) if len(values) > 1 else 0.0
-    return found
+    return found | {name: value for name, value in runs[0].items() if name.startswith("baseline_")}
 
 
 def table(metrics: dict[str, Any]) -> str:
     """What came out, in words."""
-    lines = [
-        f"learning rate {rate}: {100 * value:.2f} % on held-out examples" + (" (chosen)" if chosen else "")
-        for rate, value in metrics.get("val_accuracy_of_rates", {}).items()
-        for chosen in [float(rate) == metrics["learning_rate"]]
-    ]
+    lines = []
+    for rate, value in metrics.get("val_accuracy_of_rates", {}).items():
+        told = "diverged" if value is None else f"{100 * value:.2f} % on held-out examples"
+        lines.append(f"learning rate {rate}: {told}{' (chosen)' * (float(rate) == metrics['learning_rate'])}")
     for kind in ("val", "test"):
         if f"{kind}_accuracy" in metrics:
             values = ", ".join(f"{100 * run[f'{kind}_accuracy']:.2f}" for run in metrics["runs"].values())
@@ -143,36 +197,32 @@ def table(metrics: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _dry(settings: Any, source, where, run_one: RunOne) -> Result:
-    """Tells which runs there would be, and the plan of the first."""
-    parts = [
-        *(searches(settings, source) if settings.learning_rates else []),
-        *finals(settings, settings.learning_rate),
-    ]
-    if where.is_chief:
-        print(
-            f"{len(parts)} runs in {settings.run_dir}/: {', '.join(os.path.basename(part.run_dir) for part in parts)}"
-        )
-    return run_one(parts[0])
-
-
 def _claim(settings: Any, claims: contextlib.ExitStack) -> bool:
     """Takes the folder for this process; returns whether the runs below it go on."""
     folder.check(settings.run_dir, settings.overwrite)
-    begun = any(name.startswith(("rate_", "seed_")) for name in folder.names_in(settings.run_dir, "run_dir"))
+    begun = any(name.startswith(folder.PARTS) for name in folder.names_in(settings.run_dir, "run_dir"))
     resumed = resumption.resumes(settings, begun)
     claims.enter_context(folder.claimed(settings.run_dir, flags.to_flagfile(settings), settings.overwrite, resumed))
     return resumed
 
 
-def _metrics(trial: Any, workers: Workers, run_one: RunOne) -> dict[str, Any]:
-    """Results of a part, from its folder where it has finished."""
+def _metrics(trial: Any, workers: Workers, means: Means, may_diverge: bool = False) -> dict[str, Any]:
+    """Results of a part, from its folder where it has finished. Where training diverged, they say so."""
     done = workers.on_chief(lambda: _finished(trial))
     if done is not None:
         return done
     if workers.is_chief:
         print(f"\n{trial.run_dir}", flush=True)
-    return workers.from_chief(run_one(trial).metrics)
+    try:
+        return workers.from_chief(means.run(trial).metrics)
+    except NotFinite as error:
+        if not may_diverge:
+            raise
+        metrics = {DIVERGED: str(error)}
+        if workers.is_chief:
+            print(f"{trial.run_dir}: {error}", flush=True)
+            folder.write_json(os.path.join(trial.run_dir, folder.RESULTS), metrics)
+        return metrics
 
 
 def _finished(trial: Any) -> dict[str, Any] | None:

@@ -24,13 +24,6 @@ class Head(NamedTuple):
     kernel: np.ndarray
     bias: np.ndarray
 
-    def accuracy(self, found: Answers) -> float:
-        """Share of examples whose largest logit is that of their class, or of one of their classes."""
-        best = (found.outputs @ self.kernel + self.bias).argmax(axis=1)
-        if found.labels.ndim == 2:
-            return float((found.labels[range(len(best)), best] > 0).mean())
-        return float((best == found.labels).mean())
-
 
 def trained(planned: Planned, found: Answers) -> Head:
     """The head of a linear classifier on features, by the run's own objective.

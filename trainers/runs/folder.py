@@ -19,6 +19,7 @@ from trainers.engine.checkpoint import Unwritable, reason
 FLAGS, MODEL, METRICS, RESULTS, LOGS = "flags.cfg", "model.keras", "metrics.csv", "results.json", "logs"
 BAD_IMAGES, PICTURES = "bad_images.csv", "pictures"
 REPORTS = ("per_class.csv", "confusion.csv", "confusion.png", "curves.png", PICTURES)
+PARTS = ("rate_", "seed_")  # beginnings of names of runs within a run; see trainers/finetuning/protocol.py
 CHECKPOINTS, BEST = "checkpoint", "best.keras"  # the best lies in the folder of checkpoints
 LOCK, SET_ASIDE = ".lock", ".set_aside"
 
@@ -83,7 +84,7 @@ def claimed(path: str, flagfile: str, overwrite: bool, resumed: bool) -> Iterato
             if tf.io.gfile.exists(os.path.join(path, RESULTS)):
                 _set_aside(path)
             if not resumed:
-                for name in (CHECKPOINTS, MODEL, METRICS, LOGS, BAD_IMAGES, *REPORTS):
+                for name in (*_parts(path), CHECKPOINTS, MODEL, METRICS, LOGS, BAD_IMAGES, *REPORTS):
                     _remove(os.path.join(path, name))
             if not resumed or flagfile != unfinished(path):
                 write_text(os.path.join(path, FLAGS), flagfile)
@@ -112,8 +113,13 @@ def _set_aside(path: str) -> None:
     tf.io.gfile.makedirs(aside)
     with tf.io.gfile.GFile(os.path.join(aside, SET_ASIDE), "w") as file:
         file.write(f"The run that another is replacing in {path}; removed when that has finished.\n")
-    for name in (LOGS, CHECKPOINTS, METRICS, BAD_IMAGES, *REPORTS, MODEL, FLAGS, RESULTS):
+    for name in (*_parts(path), LOGS, CHECKPOINTS, METRICS, BAD_IMAGES, *REPORTS, MODEL, FLAGS, RESULTS):
         _move(os.path.join(path, name), os.path.join(aside, name))
+
+
+def _parts(path: str) -> list[str]:
+    """Folders of the runs that a protocol of several consists of."""
+    return sorted(name for name in names_in(path, "run_dir") if name.startswith(PARTS))
 
 
 def _is_set_aside(path: str) -> bool:

@@ -64,6 +64,7 @@ def planned(
     preprocessing: Preprocessing,
     multipliers: str,
     trained: str,
+    workers: Workers,
 ) -> Planned:
     """The run that the settings ask for; the arguments are fields of `Planned`.
 
@@ -75,7 +76,6 @@ def planned(
     plan = plan_for(settings, pipeline.training_split(source, settings).size)
     validation, test = splits_of(settings, source)
     runtime.check_batch_size(settings.batch_size, where.replicas, settings.accumulate)
-    workers = workers_of(settings, source, where)
     start = workers.on_chief(lambda: start_of(settings))
     return Planned(
         settings=settings,
@@ -97,6 +97,8 @@ def planned(
 def splits_of(settings, source) -> tuple[str | None, str | None]:
     """The splits to choose by and to report on; those left out default to the source's own, where it has them.
 
+    There is none to report on where the source's own test split chooses.
+
     Raises:
         ValueError: if a split that was named does not exist, or early stopping has nothing to go by.
     """
@@ -109,6 +111,13 @@ def splits_of(settings, source) -> tuple[str | None, str | None]:
                 "tell how well the model does on new ones."
             )
         found.append(None if name == "none" else name)
+    if None not in found and splits.overlap(source.intervals(found[0]), source.intervals(found[1])):
+        if settings.test_split:
+            raise flags.UsageError(
+                f"--test_split={found[1]} holds examples of --validation_split={found[0]}, which choose: name splits "
+                "apart, or --test_split=none."
+            )
+        found[1] = None  # what chooses cannot report as well
     if settings.early_stopping and found[0] is None:
         raise flags.UsageError(
             f"--early_stopping={settings.early_stopping} needs evaluations, but {source.name} has no validation split; "

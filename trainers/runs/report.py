@@ -4,7 +4,7 @@ from typing import Any
 
 from keras_vit import variants
 from trainers.data import cache, pipeline
-from trainers.runs import folder
+from trainers.runs import folder, memory, memory_limit
 from trainers.runs.learner import Monitor, monitor_of
 from trainers.runs.planning import Planned
 from trainers.settings.pretraining_group import MASKED_PATCHES
@@ -48,6 +48,7 @@ def plan(planned: Planned) -> str:
             "update": f"{settings.optimizer}, {settings.schedule} {settings.learning_rate:g} to "
             f"{settings.end_learning_rate:g} after {settings.warmup_steps:,} warm-up steps, decay "
             f"{settings.weight_decay:g}, clip {settings.clip_norm or 'off'}, averages {settings.ema or 'off'}",
+            **_memory_row(planned),
             "start": f"goes on from step {planned.start:,}" if planned.start else "from step 0",
             "checkpoints": f"{rhythm}, the last {settings.keep} and the best are kept",
             "stopping": patience if settings.early_stopping else "at the end",
@@ -60,6 +61,17 @@ def _objective(settings) -> str:
     if settings.objective == MASKED_PATCHES:
         return f"{settings.objective}, target {settings.masked_target}"
     return f"{settings.objective}, label smoothing {settings.label_smoothing:g}"
+
+
+def _memory_row(planned: Planned) -> dict[str, str]:
+    """What memory an update will take, where there is a formula, and what to change where that is too much."""
+    demand = memory.demand_of(planned.settings, planned.architecture, planned.where)
+    found, available = memory.plan(demand), memory_limit.limit(planned.where)
+    if found is None:
+        return {}
+    of = f", of {memory.size(available)}" if available else ""
+    advice = memory_limit.advice(demand, available)
+    return {"memory": f"{found.words()}{of} on each replica{f'. TOO MUCH: {advice}' if advice else ''}"}
 
 
 def _map_row(architecture) -> dict[str, str]:
@@ -115,6 +127,8 @@ def closing(metrics: dict[str, Any], run_dir: str, monitor: Monitor) -> str:
     values = "".join(
         f", {name} {100 * value:.2f} %" if percent else f", {name} {value:.4f}" for name, value in shown.items()
     )
+    if "baseline_test_accuracy" in metrics:
+        values += f" (instant baseline {100 * metrics['baseline_test_accuracy']:.2f} %)"
     return (
         f"done: {metrics['step']:,} steps in {metrics['seconds']:.0f} s "
         f"({metrics['images_per_second']:,.0f} img/s){values}; see {run_dir.rstrip('/')}/"

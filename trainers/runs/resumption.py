@@ -23,7 +23,7 @@ def resumes(settings: Any, has_checkpoint: bool) -> bool:
         if settings.resume == "require":
             raise ValueError(f"--resume=require, but --run_dir={settings.run_dir} holds no unfinished run.")
         return False
-    changed = changes(_read(before, settings), settings)
+    changed = changes(read(before, settings), settings)
     if changed:
         raise ValueError(
             f"--run_dir={settings.run_dir} holds an unfinished run with other flags: {'; '.join(changed)}. Give the "
@@ -41,7 +41,12 @@ def changes(before: Any, now: Any) -> list[str]:
     ]
 
 
-def _read(flagfile: str, settings: Any) -> Any:
+def read(flagfile: str, settings: Any) -> Any:
+    """The settings of an unfinished run, whose flag file this is.
+
+    Raises:
+        ValueError: if they cannot be read today.
+    """
     try:
         return flags.read([line for line in flagfile.splitlines() if line], type(settings))
     except ValueError as error:

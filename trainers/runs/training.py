@@ -184,7 +184,8 @@ def finish(planned: Planned, learner: Learner, watch: DataWatch, metrics: dict[s
             means = evaluation.run(after_batch=workers.answered)
         watch.exchange()
         metrics |= {f"test_{name}": value for name, value in means.items()}
-    metrics |= last(learner.saved)
+    with workers.waiting("the report"):
+        metrics |= last(learner.saved)
     if workers.is_chief:
         folder.write_json(os.path.join(settings.run_dir, folder.RESULTS), metrics)
         print(report.closing(metrics, settings.run_dir, learner.monitor))

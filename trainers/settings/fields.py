@@ -33,7 +33,7 @@ def setting(
 
 def with_default(group: type, name: str, default: Any) -> Any:
     """The field of a group of settings with another default, for the command that inherits the group."""
-    return dataclasses.field(default=default, metadata=group.__dataclass_fields__[name].metadata)
+    return dataclasses.field(default=default, metadata=vars(group)["__dataclass_fields__"][name].metadata)
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from typing import Any
 
 from trainers.settings.fields import setting
 from trainers.settings.flags import UsageError
@@ -76,6 +77,12 @@ class FinetuningSettings:
         "accuracy beside it.",
         affects_result=False,
     )
+    probe_images: int | None = setting(
+        None,
+        "Training images whose frozen features are computed, for --baseline and --warm_head; as many as 40 seconds "
+        "allow, up to 50,000, if left out.",
+        affects_result=True,
+    )
     warm_head: bool = setting(
         False,
         "Whether the new head is first trained alone, on features computed once, before everything else is.",
@@ -83,7 +90,7 @@ class FinetuningSettings:
     )
 
 
-def check_finetuning(settings: FinetuningSettings) -> None:
+def check_finetuning(settings: Any) -> None:
     """Raises UsageError for fine-tuning settings that cannot be, or contradict each other."""
     if not settings.weights:
         raise UsageError(
@@ -102,8 +109,15 @@ def check_finetuning(settings: FinetuningSettings) -> None:
     numbers("seeds", settings.seeds, int)
     if settings.budget:
         seconds(settings.budget)
+    if settings.probe_images is not None and settings.probe_images < 1:
+        raise UsageError(f"--probe_images must be positive; got {settings.probe_images}.")
     if settings.learning_rates and not settings.held_out:
         raise UsageError("--learning_rates needs examples to choose by, but --held_out is 0.")
+    if settings.learning_rates and settings.subset:
+        raise UsageError(
+            f"--learning_rates would choose by examples outside --subset={settings.subset}; name a part of the split "
+            "instead, e.g. --train_split=train[:1000]."
+        )
     _check_one_way_of_choosing(settings)
 
 

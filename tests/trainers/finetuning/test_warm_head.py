@@ -19,6 +19,10 @@ def planned_for(classes, objective="softmax"):
     return types.SimpleNamespace(settings=settings, where=where, source=source, workers=Workers(strategy))
 
 
+def accuracy(head, found):
+    return np.mean((found.outputs @ head.kernel + head.bias).argmax(axis=1) == found.labels)
+
+
 def clusters(scale, offset, count=300, classes=3, width=6):
     random = np.random.default_rng(0)
     labels = np.arange(count) % classes
@@ -33,10 +37,10 @@ def test_it_does_as_well_as_logistic_regression_whatever_the_features_scale():
         head = warm_head.trained(planned_for(3), found)
         whitened = (found.outputs - found.outputs.mean(0)) / found.outputs.std(0)
         oracle = LogisticRegression().fit(whitened, found.labels).score(whitened, found.labels)
-        assert head.accuracy(found) >= oracle - 0.02
+        assert accuracy(head, found) >= oracle - 0.02
 
 
 def test_several_labels():
     found = clusters(1.0, 0.0)
     several = found._replace(labels=np.eye(3, dtype="float32")[found.labels])
-    assert warm_head.trained(planned_for(3, "sigmoid"), several).accuracy(several) > 0.8
+    assert accuracy(warm_head.trained(planned_for(3, "sigmoid"), several), found) > 0.8

@@ -77,7 +77,6 @@ def test_settings_survive_the_flag_file(tmp_path_factory, **values):
         (["--epochs=inf"], ["--epochs", "finite", "inf"]),
         (["--steps=1", "--learning_rate=nan"], ["--learning_rate", "finite"]),
         (["--steps=1", "--shuffle=maybe"], ["shuffle", "maybe", "true or false"]),
-        (["--steps=1", "--weights=nowhere.npz"], ["nowhere.npz", "no such"]),
         (["--steps=1", "--clip_norm=-1"], ["--clip_norm", "negative"]),
     ],
 )
@@ -154,6 +153,7 @@ def test_the_command_line_is_frozen(request):
         ("keras_vit/optimization.py", "SCHEDULES", "keras_vit.optimization"),
         ("keras_vit/optimization.py", "OPTIMIZERS", "keras_vit.optimization"),
         ("keras_vit/objectives/classification.py", "OBJECTIVES", "keras_vit.objectives.classification"),
+        ("keras_vit/objectives/masked_patches.py", "TARGETS", "keras_vit.objectives.masked_patches"),
         ("trainers/data/augmentation/crops.py", "AUGMENTATIONS", "trainers.data.augmentation.crops"),
         ("trainers/data/cache.py", "CACHES", "trainers.data.cache"),
         ("trainers/data/order.py", "SAMPLINGS", "trainers.data.order"),
