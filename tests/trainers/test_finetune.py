@@ -72,6 +72,7 @@ def test_flags_cfg_repeats_the_run(result):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_without_training_the_weights_are_the_given_ones(start, tmp_path):
     """A learning rate of zero: body resampled as weights.load does it, head zero."""
     run = finetune.run(settings_for(start, tmp_path, learning_rate=0.0, image_size=32, baseline=False))
@@ -96,9 +97,9 @@ def changed(model, start):
     ("train", "expected"),
     [
         ("all", {"patch_encoder", "block_0", "block_1", "norm", "head"}),
-        ("head", {"head"}),
+        pytest.param("head", {"head"}, marks=pytest.mark.slow),
         ("last:1", {"block_1", "norm", "head"}),
-        ("block_0/attention/.*", {"block_0", "head"}),
+        pytest.param("block_0/attention/.*", {"block_0", "head"}, marks=pytest.mark.slow),
     ],
 )
 def test_train_says_what_is_trained(start, tmp_path, train, expected):

@@ -102,6 +102,7 @@ def test_the_saved_model_is_the_supervised_one_without_a_head(result):
         np.testing.assert_array_equal(model(images).shape, (2, model.architecture.width))
 
 
+@pytest.mark.slow
 def test_killed_it_ends_the_same(result, tmp_path):
     class Kill(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -148,6 +149,7 @@ def photographs(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_the_pixels_as_a_target_choose_by_the_loss(photographs, tmp_path):
     """A loss that falls: what is best must be the last, and stopping early must not happen.
 

@@ -142,6 +142,7 @@ print(json.dumps([where.replicas, found.ids.tolist(), float(np.abs(found.outputs
 """
 
 
+@pytest.mark.slow
 def test_two_replicas_give_the_same_answers_in_the_same_order():
     out, err = processes.start(["-c", REPLICAS]).communicate(timeout=200)
     replicas, ids, difference = json.loads((out.splitlines() or [err])[-1])
