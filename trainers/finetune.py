@@ -93,11 +93,12 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
         return plan(part, source, where, workers, start)
 
     def trained(part: Settings) -> "Result":
-        return train(part, planned, start, begun, callbacks)
+        settled = workers.on_chief(lambda: budget.as_before(part))
+        return train(dataclasses.replace(part, **settled), planned, start, begun, callbacks)
 
     if protocol.has_parts(settings):
         return protocol.run(settings, source, workers, protocol.Means(planned, trained))
-    return trained(dataclasses.replace(settings, **workers.on_chief(lambda: budget.as_before(settings))))
+    return trained(settings)
 
 
 def starting_point(settings: Settings, source) -> tuple[Any, Any]:

@@ -8,19 +8,19 @@ again.
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import re
 import statistics
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from trainers.engine.steps import NotFinite
 from trainers.engine.workers import Workers
-from trainers.runs import folder, resumption
+from trainers.runs import folder, models, resumption
 from trainers.runs.training import Result
 from trainers.settings import finetuning_group, flags, splits
 
@@ -80,7 +80,7 @@ def run(settings: Any, source, workers: Workers, means: Means) -> Result:
         if workers.is_chief:
             _publish(settings, trials[0], metrics)
         workers.any(False)
-    model = keras.models.load_model(os.path.join(settings.run_dir, folder.MODEL)) if workers.is_chief else None
+    model = models.load(settings.run_dir, "run_dir") if workers.is_chief else None
     return Result(model, None, metrics, settings.run_dir if workers.is_chief else None)
 
 
@@ -111,20 +111,24 @@ def _part(settings: Any, name: str, **changes: Any) -> Any:
 def _searched(settings: Any, source, workers: Workers, means: Means) -> dict[str, Any]:
     """The best learning rate, and the accuracy of each on held-out examples; None where training diverged.
 
+    Of equal accuracies, which are common on few examples, the one with the lower loss is better.
+
     Raises:
         NotFinite: if it did with all of them.
     """
     accuracies: dict[float, float | None] = {}
+    losses: dict[float, float] = {}
     for trial in searches(settings, source):
         metrics = _metrics(trial, workers, means, may_diverge=True)
         name = "best_val_accuracy" if settings.early_stopping else "val_accuracy"
         if name not in metrics and DIVERGED not in metrics:
             raise ValueError(f"--held_out={settings.held_out}: no held-out example has a label that can be read.")
         accuracies[trial.learning_rate] = metrics.get(name)
+        losses[trial.learning_rate] = metrics.get("val_loss", math.inf)
     kept = {rate: value for rate, value in accuracies.items() if value is not None}
     if not kept:
         raise NotFinite(f"Training diverged with each of --learning_rates={settings.learning_rates}; try smaller ones.")
-    best = max(kept, key=lambda rate: kept[rate])
+    best = max(kept, key=lambda rate: (kept[rate], -losses[rate]))
     return {"learning_rate": best, "val_accuracy_of_rates": {str(rate): value for rate, value in accuracies.items()}}
 
 
