@@ -176,6 +176,7 @@ def assert_xla_agrees(model, images):
         np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-3 * np.abs(ours).max() + 1e-6 * largest)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("a", [small(units=(1,)), hybrid(stem=(1,), depth=1)], ids=["bit", "hybrid"])
 def test_xla_compiles_the_model_and_its_gradient(a):
     assert_xla_agrees(*randomised(a))

@@ -346,6 +346,7 @@ def test_replicas_keep_their_own_masks(tmp_path):
         assert facts[mode]["error"] <= 1e-6 * facts[mode]["largest"], mode
 
 
+@pytest.mark.slow
 def test_jax(tmp_path):
     facts = facts_of(ON_JAX, tmp_path, KERAS_BACKEND="jax", JAX_PLATFORMS="cpu")
     assert facts["checkpoint"] and not facts["no checkpoint"]

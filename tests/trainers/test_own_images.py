@@ -67,6 +67,7 @@ class Leave(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_with_other_data(photos, tmp_path):
     import keras
 

@@ -45,6 +45,7 @@ def test_the_run_folder_is_complete(result):
     assert (results["step"], results["examples"], results["best_step"] % 3) == (6, 96, 0)
 
 
+@pytest.mark.slow
 def test_flags_cfg_repeats_the_run(result):
     again = flags.read([f"--flagfile={result.run_dir}/flags.cfg", "--overwrite"], pretrain.Settings)
     repeated = pretrain.run(again)
@@ -178,6 +179,7 @@ def test_durations(duration, steps):
     assert planning.plan_for(settings, 1000).total_steps == steps
 
 
+@pytest.mark.slow
 def test_early_stopping_restores_the_best_weights(tmp_path):
     """A learning rate far too high ruins the model after the first evaluation; the best evaluation is what is saved."""
     settings = pretrain.Settings(
@@ -204,6 +206,7 @@ def test_starting_from_given_weights_keeps_the_head(tmp_path, request):
         pretrain.start_from(keras_vit.build(given.architecture, num_classes=5), str(fixtures / "train_init.npz"))
 
 
+@pytest.mark.slow
 def test_any_keras_callback_can_be_passed(tmp_path):
     class Recorder(keras.callbacks.Callback):
         def __init__(self):
@@ -219,6 +222,7 @@ def test_any_keras_callback_can_be_passed(tmp_path):
     assert recorder.seen == [(0, names), (1, names)]
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_without_checkpoints_is_begun_again_a_finished_one_is_kept(tmp_path):
     settings = pretrain.Settings(**SMALL, run_dir=str(tmp_path / "run"))
     with pytest.raises(RuntimeError), folder.claimed(settings.run_dir, "--steps=1\n", overwrite=False, resumed=False):
@@ -277,6 +281,7 @@ def test_a_step_with_non_finite_gradients_is_not_applied(clip_norm, tmp_path, ca
     assert not (tmp_path / "run" / "results.json").exists()
 
 
+@pytest.mark.slow
 def test_relative_positions_train(tmp_path):
     """Their gradient comes as sparse slices."""
     settings = pretrain.Settings(**SMALL, run_dir=str(tmp_path / "run"), position="relative", accumulate=2)

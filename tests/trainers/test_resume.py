@@ -249,6 +249,7 @@ def test_a_full_disk_is_said_and_training_goes_on(tmp_path, whole, monkeypatch, 
     assert_same(result, whole)
 
 
+@pytest.mark.slow
 def test_the_run_folder_may_be_any_file_system(whole):
     """TensorFlow's in-memory one stands for object stores."""
     folder = "ram://resume/run"
@@ -311,6 +312,7 @@ def test_a_changed_field_counts_if_it_says_so(field):
     )
 
 
+@pytest.mark.slow
 def test_a_callbacks_wish_to_stop_survives(tmp_path):
     """It comes in the middle of an interval, whose evaluation is then cut off."""
 
@@ -352,6 +354,7 @@ def test_going_on_in_another_precision_is_refused(run_dir):
         pretrain.run(settings(run_dir, precision="mixed_bfloat16"))
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_replaced_on_any_file_system():
     short = {"steps": 2, "evaluate_every": 2, "warmup_steps": 0}
     first = pretrain.run(settings("ram://replace/run", **short))

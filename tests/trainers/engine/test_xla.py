@@ -97,6 +97,7 @@ def test_smallest_vit_in_half_precision(precision):
     assert_compiles_exactly(model, TOLERANCES[precision])
 
 
+@pytest.mark.slow
 def test_deep_narrow_vit():
     # Depth adds up rounding: uncompiled, a graph and eager execution already differ by 3e-6.
     assert_compiles_exactly(made(**DEEP), 2 * TOLERANCES["float32"])

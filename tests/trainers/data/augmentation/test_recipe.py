@@ -123,6 +123,7 @@ def first_batches(folder, threads):
     return [{name: value.numpy() for name, value in batch.items()} for batch in batches.with_options(options).take(3)]
 
 
+@pytest.mark.slow
 def test_a_whole_recipe_is_the_same_at_any_parallelism(photographs):
     once, again = (first_batches(photographs, threads) for threads in (1, 8))
     for one, other in zip(once, again, strict=True):

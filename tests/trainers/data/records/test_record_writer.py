@@ -139,6 +139,7 @@ def times(folder):
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.tfrecord")}
 
 
+@pytest.mark.slow
 def test_stopped_anywhere_it_goes_on_to_the_same_files(tmp_path):
     source = image_files(tmp_path / "images", 6)
     with stopped_before(None) as steps:
