@@ -231,6 +231,13 @@ def test_a_budget_becomes_steps_that_flags_cfg_records(start, tmp_path, capsys):
     assert "--budget=8s: an update takes" in capsys.readouterr().out
 
 
+def test_a_budget_does_not_take_over_a_run_of_another_length(start, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "flags.cfg").write_text(f"--weights={start}\n--source=synthetic\n--epochs=1\n")
+    with pytest.raises(ValueError, match="begun without --budget"):
+        finetune.run(settings_for(start, tmp_path, steps=None, budget="8s"))
+
+
 @pytest.mark.parametrize(
     ("changes", "fragments"),
     [

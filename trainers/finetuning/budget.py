@@ -45,12 +45,17 @@ def as_before(settings: Any) -> dict[str, Any]:
     """What an unfinished run in the folder had settled, of what the settings leave open; asked on the chief.
 
     Raises:
-        ValueError: if its flags cannot be read, or are those of another length of training.
+        ValueError: if its flags cannot be read, or it was begun with --epochs or --examples, not a budget.
     """
     flagfile = folder.unfinished(settings.run_dir) if settings.resume != "never" else None
     if flagfile is None:
         return {}
     before = resumption.read(flagfile, settings)
+    if settings.budget and before.steps is None:
+        raise ValueError(
+            f"--run_dir={settings.run_dir} holds an unfinished run that was begun without --budget; give its own flags "
+            "to go on, --resume=never to begin anew, or another folder."
+        )
     found: dict[str, Any] = {} if settings.probe_images else {"probe_images": before.probe_images}
     return found | ({"budget": "", **{name: getattr(before, name) for name in SETTLED}} if settings.budget else {})
 

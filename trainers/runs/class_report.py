@@ -13,7 +13,6 @@ from keras_vit.evaluation import classification
 from keras_vit.evaluation.classification import Confusion
 from trainers.runs import confusion_picture, folder
 
-PER_CLASS, CONFUSION, CONFUSION_PICTURE = "per_class.csv", "confusion.csv", "confusion.png"
 MOST_CONFUSED = 10  # pairs that the text lists
 
 
@@ -99,19 +98,19 @@ def write(report: ClassReport, output: str) -> list[str]:
     """
     rows = zip(report.names, *report.columns.values(), strict=True)
     _write_csv(
-        os.path.join(output, PER_CLASS),
+        os.path.join(output, folder.PER_CLASS),
         ("class", *report.columns),
         ((name, *map(_plain, values)) for name, *values in rows),
     )
     if not report.confusions:
-        return [PER_CLASS]
+        return [folder.PER_CLASS]
     _write_csv(
-        os.path.join(output, CONFUSION),
+        os.path.join(output, folder.CONFUSION),
         ("class", "predicted", "examples"),
         ((report.names[i], report.names[j], count) for i, j, count in report.confusions),
     )
-    drawn = confusion_picture.write(report.confusions, report.names, os.path.join(output, CONFUSION_PICTURE))
-    return [PER_CLASS, CONFUSION, *[CONFUSION_PICTURE] * drawn]
+    drawn = confusion_picture.write(report.confusions, report.names, os.path.join(output, folder.CONFUSION_PICTURE))
+    return [folder.PER_CLASS, folder.CONFUSION, *[folder.CONFUSION_PICTURE] * drawn]
 
 
 def _write_csv(path: str, heads: Sequence[str], rows: Iterable[Sequence]) -> None:

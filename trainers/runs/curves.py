@@ -11,8 +11,6 @@ import tensorflow as tf
 from trainers.engine.checkpoint import reason
 from trainers.runs import folder, pictures
 
-CURVES = "curves.png"
-
 # Panels from top to bottom: title, then the columns drawn in it and their names there.
 PANELS = {
     "loss": {"loss": "training", "val_loss": "validation"},
@@ -41,10 +39,13 @@ def curves(run_dir: str) -> bool:
     }
     panels = {title: lines for title, lines in panels.items() if lines}
     if not panels:
-        print(f"note: {os.path.join(run_dir, CURVES)} is left out; {folder.METRICS} has no rows yet.", file=sys.stderr)
+        print(
+            f"note: {os.path.join(run_dir, folder.CURVES)} is left out; {folder.METRICS} has no rows yet.",
+            file=sys.stderr,
+        )
         return False
     return pictures.write(
-        os.path.join(run_dir, CURVES), functools.partial(_draw, panels=panels), 8, 0.6 + 2.4 * len(panels)
+        os.path.join(run_dir, folder.CURVES), functools.partial(_draw, panels=panels), 8, 0.6 + 2.4 * len(panels)
     )
 
 
