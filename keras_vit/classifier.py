@@ -56,6 +56,25 @@ class ImageClassifier(keras.Model):
         return cls(architecture, preprocessing=preprocessing, **config)
 
 
+def description(model: ImageClassifier) -> dict[str, Any]:
+    """What a model carries beside its weights, as plain values."""
+    return {
+        "family": model.architecture.family,
+        "architecture": model.architecture.to_dict(),
+        "preprocessing": model.preprocessing.to_dict(),
+        "class_names": model.class_names,
+    }
+
+
+def in_float32(model: ImageClassifier) -> ImageClassifier:
+    """The model if it computes in float32, else a copy that does: what leaves as a file is to run anywhere."""
+    if model.dtype_policy.name == "float32":
+        return model
+    copy = type(model).from_config(model.get_config() | {"dtype": "float32"})
+    copy.set_weights(model.get_weights())
+    return copy
+
+
 def head(architecture, features):
     """Logits of features, where the architecture has classes; the features themselves where it has none.
 

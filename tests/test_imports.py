@@ -37,7 +37,8 @@ ALLOWED = {
         *("keras_vit.classifier", "keras_vit.preprocessing", "keras_vit.variants", "keras_vit.vit"),
         "keras_vit.weights",
     },
-    "keras_vit/export": {"tensorflow", "keras", "keras_vit.export", "keras_vit.preprocessing"},
+    "keras_vit/labels": {"keras_vit.labels"},
+    "keras_vit/export": {"tensorflow", "keras", "keras_vit.classifier", "keras_vit.export", "keras_vit.preprocessing"},
     "trainers/__main__.py": {"trainers"},
     "trainers/settings": {"absl", "trainers.settings", "tensorflow", "keras_vit.installation"},
     "trainers/data": {
@@ -47,6 +48,7 @@ ALLOWED = {
         "tensorflow_datasets",
         "tqdm",
         "keras_vit.export",
+        "keras_vit.labels",
         "keras_vit.preprocessing",
         "trainers.data",
         "trainers.settings",

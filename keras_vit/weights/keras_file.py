@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vit.classifier import ImageClassifier
+from keras_vit.classifier import ImageClassifier, description
 from keras_vit.weights.rows import Row, same
 from keras_vit.weights.stored import UNREADABLE, InvalidWeights, Stored, one_line
 
@@ -68,13 +68,3 @@ def stored_of(model: ImageClassifier, path: str | os.PathLike) -> Stored:
         lambda name: np.asarray(ops.convert_to_numpy(variables[name].value), "float32"),
         {"keras_vit": description(model)},
     )
-
-
-def description(model: ImageClassifier) -> dict[str, Any]:
-    """What a model carries beside its weights, as plain values."""
-    return {
-        "family": model.architecture.family,
-        "architecture": model.architecture.to_dict(),
-        "preprocessing": model.preprocessing.to_dict(),
-        "class_names": model.class_names,
-    }

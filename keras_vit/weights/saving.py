@@ -13,8 +13,9 @@ import numpy as np
 import safetensors.numpy
 from keras import ops
 
+from keras_vit.classifier import description
 from keras_vit.variants import AnyArchitecture, BitArchitecture
-from keras_vit.weights import google, hdf5, huggingface, keras_file
+from keras_vit.weights import google, hdf5, huggingface
 from keras_vit.weights.formats import FORMATS, READABLE
 from keras_vit.weights.stored import write_npz, write_whole
 
@@ -91,7 +92,7 @@ def _write_bit(model, path):
 
 def _comment(model) -> dict[str, Any]:
     """What goes into an archive's comment; names of very many classes do not fit, and are left out with a warning."""
-    noted = keras_file.description(model)
+    noted = description(model)
     if len(json.dumps(noted).encode()) > zipfile.ZIP_MAX_COMMENT:
         warnings.warn(
             f"The names of {len(model.class_names):,} classes have no room in an .npz file and are left out; the "
@@ -151,7 +152,7 @@ def _write_keras(model, path):
 
     def write_weights(temporary):
         model.save_weights(temporary)
-        hdf5.note(temporary, json.dumps(keras_file.description(model)))
+        hdf5.note(temporary, json.dumps(description(model)))
 
     place = _suffixed(path, ".keras", hdf5.SUFFIX)
     write_whole(place, write_weights if place.name.endswith(hdf5.SUFFIX) else model.save)
@@ -161,7 +162,7 @@ def _write_safetensors(model, path, format: str) -> None:
     named = {name: np.ascontiguousarray(array) for name, array in arrays_of(model, format)}
     if format == "huggingface" and model.architecture.num_classes:
         named = {name if name.startswith("classifier.") else f"vit.{name}": array for name, array in named.items()}
-    safetensors.numpy.save_file(named, path, {"format": "pt", "keras_vit": json.dumps(keras_file.description(model))})
+    safetensors.numpy.save_file(named, path, {"format": "pt", "keras_vit": json.dumps(description(model))})
 
 
 def _array(variable) -> np.ndarray:

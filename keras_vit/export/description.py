@@ -1,0 +1,35 @@
+"""What an exported file says of itself: the two small files that go with, or into, each of them."""
+
+import dataclasses
+import json
+from typing import Any
+
+from keras_vit.classifier import ImageClassifier, description
+from keras_vit.export.answering import Answering
+
+LABELS, DESCRIPTION = "labels.txt", "keras_vit.json"
+
+
+def labels_of(model: ImageClassifier) -> list[str]:
+    """A label per class in class order: its name, or its number where the model has no names; none without a head."""
+    return model.class_names or [str(number) for number in range(model.architecture.num_classes)]
+
+
+def files_of(model: ImageClassifier, answering: Answering, provenance: dict[str, Any]) -> dict[str, bytes]:
+    """Contents of the files by name.
+
+    Args:
+        model: That is exported.
+        answering: How its logits become an answer.
+        provenance: Where the model comes from, as plain JSON values.
+
+    Returns:
+        `labels.txt`: a label per line. `keras_vit.json`: family, architecture, preprocessing, class names, answering,
+        provenance.
+    """
+    told = description(model) | {"answering": dataclasses.asdict(answering), "provenance": provenance}
+    lines = [" ".join(label.split()) for label in labels_of(model)]  # a line break would move all labels after it
+    return {
+        LABELS: "".join(f"{line}\n" for line in lines).encode(),
+        DESCRIPTION: (json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
+    }
