@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from trainers.data.files import paths, synsets
+from keras_vit.labels import imagenet
+from trainers.data.files import paths
 from trainers.data.files.scan import IMAGE_SUFFIXES, Found, scan
 from trainers.data.source import Source
 from trainers.settings.data_groups import SourceSettings
@@ -93,7 +94,7 @@ def _check_classes(classes: list[bytes], found: Found, where: str) -> None:
 
 def _class_names(classes: list[str]) -> tuple[str, ...]:
     """Readable names in the same order, for sorted synsets are in ImageNet-1k's and ImageNet-21k's own."""
-    return synsets.shown(classes)
+    return imagenet.shown(classes)
 
 
 def _listed(folders: Iterable[bytes]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from trainers.data.files import synsets
+from keras_vit.labels import imagenet
 from trainers.data.files.paths import places, shown
 from trainers.data.records.kept_index import kept
 from trainers.data.source import Source, Split
@@ -51,7 +51,7 @@ def synset_archives(value: str, settings: SourceSettings) -> Source:
         f"synset_archives:{value}",
         3,
         len(classes),
-        synsets.readable(classes),
+        imagenet.readable(classes),
         {"full": split},
         fingerprint=_fingerprint(archives, arrays),
     )
@@ -64,7 +64,7 @@ def _archives(value: str) -> list[pathlib.Path]:
     if not value or not os.path.isdir(value):
         raise ValueError("a folder of archives such as n01440764.tar is needed.")
     found = sorted(pathlib.Path(value).rglob("*.tar"), key=lambda path: (path.name, path))
-    strange = next((path for path in found if not synsets.SYNSET.fullmatch(path.stem)), None)
+    strange = next((path for path in found if not imagenet.SYNSET.fullmatch(path.stem)), None)
     if not found or strange:
         what = f"{strange} is not" if strange else "there is nothing"
         raise ValueError(
@@ -79,10 +79,10 @@ def _archives(value: str) -> list[pathlib.Path]:
 def _table(archives: Sequence[pathlib.Path]) -> list[str]:
     """All synsets of the data set that archives are of, in class order."""
     present = {path.stem for path in archives}
-    for table in (synsets.imagenet_21k(), synsets.imagenet_1k()):
+    for table in (imagenet.imagenet_21k(), imagenet.imagenet_1k()):
         if present <= table.keys():
             return list(table)
-    unknown = sorted(present - synsets.imagenet_21k().keys())
+    unknown = sorted(present - imagenet.imagenet_21k().keys())
     raise ValueError(
         f"{len(unknown):,} of the archives are of synsets that are not among the 21,843: {', '.join(unknown[:3])}; "
         "leave them out."

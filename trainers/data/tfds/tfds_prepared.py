@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_vit.labels import imagenet
 from trainers.data import images
-from trainers.data.files import synsets
 from trainers.data.source import Source, Split, multi_hot
 from trainers.data.tfds import tfds_files
 from trainers.data.tfds.catalog import Dataset
@@ -147,7 +147,7 @@ def _class_names(dataset: Dataset, builder: Any) -> tuple[str, ...] | None:
     names = getattr(feature, "feature", feature).names  # of a sequence, those of its elements
     if names == [str(number) for number in range(len(names))]:
         return None
-    return synsets.shown(names)
+    return imagenet.shown(names)
 
 
 def _counted(sizes: Mapping[str, int]) -> str:

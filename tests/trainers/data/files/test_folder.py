@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies
 
-from trainers.data.files import folder, paths, synsets
+from keras_vit.labels import imagenet
+from trainers.data.files import folder, paths
 from trainers.settings import data_groups
 
 
@@ -154,10 +155,10 @@ def test_synsets_get_readable_names_in_imagenets_order(tmp_path):
 
 
 def test_all_of_imagenet_1k_keeps_its_class_numbers(tmp_path):
-    write(tmp_path, *(f"train/{synset}/1.JPEG" for synset in synsets.imagenet_1k()))
+    write(tmp_path, *(f"train/{synset}/1.JPEG" for synset in imagenet.imagenet_1k()))
     source = opened(tmp_path)
-    assert source.class_names == synsets.readable(synsets.imagenet_1k())
-    numbers = {synset: number for number, synset in enumerate(synsets.imagenet_1k())}
+    assert source.class_names == imagenet.readable(imagenet.imagenet_1k())
+    numbers = {synset: number for number, synset in enumerate(imagenet.imagenet_1k())}
     assert all(numbers[name.split("/")[1]] == label for name, label in examples(source.splits["train"]))
 
 

@@ -7,8 +7,8 @@ import tarfile
 import pytest
 import tensorflow as tf
 
+from keras_vit.labels import imagenet
 from trainers.data.bad_images import why
-from trainers.data.files import synsets
 from trainers.data.records import synset_archives
 
 IMAGENET = "n01440764"  # tench: class 0 of ImageNet-1k
@@ -47,7 +47,7 @@ def test_members_come_back_in_their_published_classes(tmp_path):
     for synset in (IMAGENET, OTHER):
         archive(tmp_path, synset, contents[synset])
     source = opened(tmp_path)
-    numbers = list(synsets.imagenet_21k())
+    numbers = list(imagenet.imagenet_21k())
     assert (source.num_classes, len(source.class_names), source.names) == (21_843, 21_843, ("full",))
     assert numbers.index(OTHER) == 0 and numbers.index(third) == 21_842
     expected = {data: numbers.index(synset) for synset, members in contents.items() for data in members.values()}
@@ -102,7 +102,7 @@ def test_the_thousand_of_imagenet_1k(tmp_path):
         archive(tmp_path, synset, images(synset, 1))
     source = opened(tmp_path)
     assert source.num_classes == 1000
-    assert sorted(label for _, label in read(source.splits["full"])) == [0, list(synsets.imagenet_1k()).index(ONLY_1K)]
+    assert sorted(label for _, label in read(source.splits["full"])) == [0, list(imagenet.imagenet_1k()).index(ONLY_1K)]
 
 
 @pytest.mark.parametrize(

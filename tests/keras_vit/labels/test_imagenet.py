@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from trainers.data.files import synsets
+from keras_vit.labels import imagenet
 
-TABLES = {"imagenet_1k": (synsets.imagenet_1k, 1000), "imagenet_21k": (synsets.imagenet_21k, 21_843)}
+TABLES = {"imagenet_1k": (imagenet.imagenet_1k, 1000), "imagenet_21k": (imagenet.imagenet_21k, 21_843)}
 KNOWN = {0: "tench", 1: "goldfish", 207: "golden retriever", 281: "tabby", 850: "teddy", 999: "toilet tissue"}
 
 
@@ -19,34 +19,34 @@ def test_tables_are_whole_and_in_the_order_of_synsets(name):
 
 
 def test_one_class_of_imagenet_1k_is_not_in_21k():
-    assert synsets.imagenet_1k().keys() - synsets.imagenet_21k().keys() == {"n04399382"}
+    assert imagenet.imagenet_1k().keys() - imagenet.imagenet_21k().keys() == {"n04399382"}
 
 
 def test_both_tables_give_the_same_lemmas():
-    both = synsets.imagenet_1k().keys() & synsets.imagenet_21k().keys()
-    assert all(synsets.imagenet_1k()[synset] == synsets.imagenet_21k()[synset] for synset in both)
+    both = imagenet.imagenet_1k().keys() & imagenet.imagenet_21k().keys()
+    assert all(imagenet.imagenet_1k()[synset] == imagenet.imagenet_21k()[synset] for synset in both)
 
 
 def test_known_classes_have_their_known_numbers():
-    names = synsets.readable(synsets.imagenet_1k())
+    names = imagenet.readable(imagenet.imagenet_1k())
     assert {number: names[number] for number in KNOWN} == KNOWN
-    assert synsets.imagenet_1k()["n01440764"] == "tench, Tinca tinca"
-    assert next(iter(synsets.imagenet_21k().items())) == ("n00004475", "organism, being")
+    assert imagenet.imagenet_1k()["n01440764"] == "tench, Tinca tinca"
+    assert next(iter(imagenet.imagenet_21k().items())) == ("n00004475", "organism, being")
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_no_two_names_are_the_same(name):
     table, size = TABLES[name]
-    assert len(set(synsets.readable(table()))) == size
+    assert len(set(imagenet.readable(table()))) == size
 
 
 def test_equal_lemmas_carry_their_synset():
-    names = dict(zip(synsets.imagenet_1k(), synsets.readable(synsets.imagenet_1k()), strict=True))
+    names = dict(zip(imagenet.imagenet_1k(), imagenet.readable(imagenet.imagenet_1k()), strict=True))
     assert {name for name in names.values() if "(" in name} == {
         "crane (n02012849)", "crane (n03126707)", "maillot (n03710637)", "maillot (n03710721)",
     }  # fmt: skip
-    assert synsets.readable(["n02012849"]) == ("crane",)  # the only one among those given
+    assert imagenet.readable(["n02012849"]) == ("crane",)  # the only one among those given
 
 
 def test_unknown_synsets_keep_their_number():
-    assert synsets.readable(["n99999999", "n01440764"]) == ("n99999999", "tench")
+    assert imagenet.readable(["n99999999", "n01440764"]) == ("n99999999", "tench")

@@ -1,6 +1,6 @@
 """WordNet's names for the classes of ImageNet-1k and ImageNet-21k, in the order of published heads.
 
-`labels/*.tsv` hold a synset and its lemmas (WordNet 3.0) per line, in class order. ImageNet-21k is the 21,843 classes
+The `.tsv` files hold a synset and its lemmas (WordNet 3.0) per line, in class order. ImageNet-21k is the 21,843 classes
 of the original Vision Transformer's pre-training (Dosovitskiy et al. 2021, section 4.1).
 """
 
@@ -51,5 +51,5 @@ def shown(classes: Sequence[str]) -> tuple[str, ...]:
 
 
 def _table(name: str) -> dict[str, str]:
-    file = importlib.resources.files("trainers.data.files") / "labels" / f"{name}.tsv"
+    file = importlib.resources.files("keras_vit.labels") / f"{name}.tsv"
     return dict(line.split("\t") for line in file.read_text(encoding="utf-8").splitlines())
