@@ -11,9 +11,10 @@ class Answering:
     """How logits become an answer. It travels inside every exported file.
 
     Args:
-        probabilities: Key of `PROBABILITIES`: `softmax` where an image has exactly one class, `sigmoid` where each class
-            is a question of its own.
-        temperature: Logits are divided by it before; above 1 it makes a model less sure (Guo et al. 2017, section 4.2).
+        probabilities: Key of `PROBABILITIES`: `softmax` where an image has exactly one class, `sigmoid` where each
+            class is a question of its own.
+        temperature: What logits are divided by before; above 1 it makes a model less sure (arXiv 1706.04599, section
+            4.2).
         top: How many of the best classes are named, at most.
 
     Raises:
@@ -44,8 +45,8 @@ class Answering:
             labels: Y names.
 
         Returns:
-            `probabilities` (B, Y), and `top_indices` int32, `top_labels` string, `top_probabilities`, all (B, k), k being
-            `top` or, where there are fewer classes, their number.
+            `probabilities` (B, Y), and `top_indices` int32, `top_labels` string, `top_probabilities`, all (B, k) with k
+            being `top` or, where there are fewer classes, their number.
         """
         probabilities_BY = self.probabilities_of(logits_BY)
         values_BK, indices_BK = tf.math.top_k(probabilities_BY, min(self.top, len(labels)))

@@ -6,11 +6,11 @@ Signatures, B being free:
   reason, for the whole tensor.
 - `images`: `images`, uint8 (B, H, W, C), any H and W.
 - `pixels`: `pixels`, float32 (B, h, w, C), resized and scaled as the model wants them.
-- `features`: `bytes`; answers `features` (B, D), the head's input, and `patch_grid` (B, h, w, D), the patch tokens, or a
-  ResNet's last map, in the image's order.
+- `features`: `bytes`; answers `features` (B, D), the head's input, and `patch_grid` (B, h, w, D), the patch tokens, or
+  a ResNet's last map, in the image's order.
 
-The first three answer `probabilities`, `top_indices`, `top_labels` and `top_probabilities` (see `Answering.answers`); of
-a model without a head, features.
+The first three answer `probabilities`, `top_indices`, `top_labels` and `top_probabilities` (see `Answering.answers`);
+those of a model without a head answer as `features`.
 """
 
 import os
