@@ -10,14 +10,14 @@ from keras_vit.preprocessing import Preprocessing
 
 
 def transform(image, preprocessing: Preprocessing):
-    """One decoded image as the model wants it.
+    """A decoded image, or several of the same size, as the model wants it.
 
     Args:
-        image: (H, W, C) uint8 or float, values 0 to 255, any height and width.
+        image: (..., H, W, C) uint8 or float, values 0 to 255, any height and width.
         preprocessing: The model's description of its input.
 
     Returns:
-        float32 (h, w, C) with (h, w) = `preprocessing.size`.
+        float32 (..., h, w, C) with (h, w) = `preprocessing.size`.
     """
     return scale(resize(image, preprocessing), preprocessing)
 
@@ -28,10 +28,10 @@ def resize(image, preprocessing: Preprocessing):
     if preprocessing.crop is None:
         resized = resize_to(image, preprocessing.size, preprocessing.resize, preprocessing.antialias)
     else:
-        target = covering(tf.shape(image)[:2], preprocessing.size, preprocessing.crop)
+        target = covering(tf.shape(image)[-3:-1], preprocessing.size, preprocessing.crop)
         window = ((target[0] - height) // 2, (target[1] - width) // 2, height, width)
         resized = resize_to(image, target, preprocessing.resize, preprocessing.antialias, window)
-    return tf.ensure_shape(resized, (height, width, image.shape[-1]))
+    return tf.ensure_shape(resized, (*image.shape[:-3], height, width, image.shape[-1]))
 
 
 def covering(source, size: tuple[int, int], crop: float):
@@ -62,10 +62,10 @@ def scale(image, preprocessing: Preprocessing):
 
 
 def resize_to(image, size, kernel="bilinear", antialias=False, window=None):
-    """(H, W, C) to float32 (size[0], size[1], C), or to a window of that.
+    """(..., H, W, C) to float32 (..., size[0], size[1], C), or to a window of that.
 
     Args:
-        image: (H, W, C), any dtype.
+        image: (..., H, W, C), any dtype.
         size: Target (height, width); ints or an int tensor.
         kernel: Key of `KERNELS`.
         antialias: Whether the kernel widens when the image shrinks. `area` does so by nature.
@@ -79,10 +79,10 @@ def resize_to(image, size, kernel="bilinear", antialias=False, window=None):
     shape = tf.shape(image)
     image = tf.cast(image, tf.float32)
     top, left, height, width = window or (0, 0, size[0], size[1])
-    rows = resize_matrix(shape[0], size[0], kernel, antialias, top, height)
-    columns = resize_matrix(shape[1], size[1], kernel, antialias, left, width)
-    image = tf.einsum("oh,hwc->owc", rows, image)
-    return tf.einsum("pw,owc->opc", columns, image)
+    rows = resize_matrix(shape[-3], size[0], kernel, antialias, top, height)
+    columns = resize_matrix(shape[-2], size[1], kernel, antialias, left, width)
+    image = tf.einsum("oh,...hwc->...owc", rows, image)
+    return tf.einsum("pw,...owc->...opc", columns, image)
 
 
 def resize_matrix(source, target, kernel, antialias, first, count):

@@ -104,6 +104,16 @@ def test_inside_a_graph_of_unknown_size():
     assert np.allclose(graph(image), eager, atol=1e-5)
 
 
+@pytest.mark.parametrize("crop", [None, 0.875])
+def test_a_batch_is_its_images_one_by_one(crop):
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 50, 31, 3)).astype("uint8")
+    asked = Preprocessing(size=(16, 24), crop=crop, antialias=True)
+    batch = preprocessing.transform(tf.constant(images), asked)
+    assert batch.shape == (2, 3, 16, 24, 3)
+    for place in np.ndindex(2, 3):
+        assert np.allclose(batch[place], preprocessing.transform(tf.constant(images[place]), asked), atol=1e-5)
+
+
 def test_values_are_scaled_by_mean_and_std():
     grey = np.full((4, 4, 3), 255, "uint8")
     assert np.allclose(preprocessing.transform(tf.constant(grey), Preprocessing(size=(4, 4))), 1.0)
