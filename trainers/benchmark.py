@@ -34,6 +34,7 @@ class Settings(data_groups.BatchSettings, data_groups.SourceSettings, groups.Mod
 
     def __post_init__(self):
         flags.check_values(self)
+        groups.overrides(self)  # says what is wrong with them
         data_groups.check_source(self)
         groups.check_positive(self, "batch_size", "updates", "images", "rounds")
         unknown = sorted(set(self.benchmarks.split(",")) - set(BENCHMARKS))

@@ -35,6 +35,7 @@ class Settings(
     def __post_init__(self):
         flags.check_values(self)
         groups.check_positive(self, "batch_size")
+        groups.overrides(self)  # says what is wrong with them
         data_groups.check_source(self)
         data_groups.check_data(self)
         augmentation_group.check_augmentation(self)
@@ -98,18 +99,15 @@ def architecture_for(settings: groups.ModelSettings, source):
     """The architecture that the flags and the source make together.
 
     Raises:
-        ValueError: if the variant is unknown, or has no such field.
+        ValueError: if the variant is unknown, has no such field, or does not fit its value.
     """
     from keras_vit import variants
 
-    fields = {
-        name: getattr(settings, name)
-        for name in (field.name for field in dataclasses.fields(groups.ModelSettings))
-        if name not in ("variant", "weights") and getattr(settings, name) is not None
-    }
+    fields = groups.overrides(settings)
     known = {field.name for field in dataclasses.fields(variants.parse(settings.variant))}
-    for name in fields.keys() - known:
-        raise flags.UsageError(f"--{name}={fields[name]} means nothing to --variant={settings.variant}; leave it out.")
+    for name in sorted(fields.keys() - known):
+        value = getattr(settings, name)
+        raise flags.UsageError(f"--{name}={value} means nothing to --variant={settings.variant}; leave it out.")
     return variants.parse(settings.variant, channels=source.channels, num_classes=source.num_classes, **fields)
 
 

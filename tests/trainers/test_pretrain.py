@@ -282,6 +282,35 @@ def test_a_step_with_non_finite_gradients_is_not_applied(clip_norm, tmp_path, ca
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changes", "architecture"),
+    [
+        ({"variant": "mu/8", "stem": "1,1", "root_width": 32}, {"family": "vit", "stem": (1, 1), "root_width": 32}),
+        ({"variant": "BiT-R26x1", "units": "1,1", "root_width": 32}, {"family": "bit", "units": (1, 1)}),
+    ],
+)
+def test_small_hybrids_and_resnets_train(changes, architecture, tmp_path):
+    settings = pretrain.Settings(**SMALL | {"steps": 2, "evaluate_every": 2} | changes, run_dir=str(tmp_path / "run"))
+    model = pretrain.run(settings).model
+    assert {name: getattr(model.architecture, name) for name in architecture} == architecture
+
+
+@pytest.mark.parametrize(
+    ("changes", "fragments"),
+    [
+        ({"variant": "mu/16", "units": "1,1"}, ["--units=1,1", "--variant=mu/16", "leave it out"]),
+        ({"variant": "BiT-R26x1", "stem": "root"}, ["--stem=root", "--variant=BiT-R26x1"]),
+        ({"variant": "mu/16", "root_width": 32}, ["root_width=32", "without a stem"]),
+        ({"variant": "R26+S/32", "root_width": 40}, ["root_width", "multiple of 32", "40"]),
+        ({"variant": "mu/2", "stem": "1"}, ["Patches of 2", "stem=(1,)", "multiple of 4"]),
+    ],
+)
+def test_fields_of_another_family_are_mistakes(changes, fragments, tmp_path):
+    with pytest.raises(ValueError) as error:
+        pretrain.run(pretrain.Settings(**SMALL | changes, dry_run=True, run_dir=str(tmp_path)))
+    assert all(fragment in str(error.value) for fragment in fragments), str(error.value)
+
+
 def test_relative_positions_train(tmp_path):
     """Their gradient comes as sparse slices."""
     settings = pretrain.Settings(**SMALL, run_dir=str(tmp_path / "run"), position="relative", accumulate=2)

@@ -36,6 +36,23 @@ class ModelSettings:
     depth: int | None = setting(None, "Number of blocks, instead of the variant's.", affects_result=True)
     heads: int | None = setting(None, "Attention heads, instead of the variant's.", affects_result=True)
     mlp_width: int | None = setting(None, "Hidden width of the MLPs, instead of the variant's.", affects_result=True)
+    stem: str = setting(
+        "",
+        "Residual units of each stage of a hybrid's stem, such as 3,4,9, instead of the variant's; root for a ResNet's "
+        "root alone, none for patches of the image itself.",
+        affects_result=True,
+    )
+    units: str = setting(
+        "",
+        "Residual units of each stage of a BiT ResNet, such as 3,4,6,3, instead of the variant's.",
+        affects_result=True,
+    )
+    root_width: int | None = setting(
+        None,
+        "Channels of the root convolution of a hybrid's stem or a BiT ResNet, instead of the variant's; a multiple of "
+        "32.",
+        affects_result=True,
+    )
     position: str | None = setting(
         None, "Position embedding, instead of learned_1d.", choices=POSITIONS, affects_result=True
     )
@@ -180,6 +197,37 @@ class RunSettings:
         recorded=False,
     )
     dry_run: bool = setting(False, "Print the plan and stop.", recorded=False, affects_result=False)
+
+
+def stages(name: str, text: str) -> tuple[int, ...]:
+    """Units of each stage of a ResNet, from a flag's value such as 3,4,6,3.
+
+    Raises:
+        UsageError: for anything but positive numbers with commas between them.
+    """
+    counts = [count.strip() for count in text.split(",")]
+    if not all(count.isdecimal() and int(count) for count in counts):
+        raise UsageError(f"--{name} has the residual units of each stage, such as 3,4,6,3; got {text!r}.")
+    return tuple(map(int, counts))
+
+
+def overrides(settings: ModelSettings) -> dict[str, object]:
+    """The fields of an architecture that the flags give another value than the variant's.
+
+    Raises:
+        UsageError: for units of stages that are no numbers.
+    """
+    given: dict[str, object] = {
+        name: getattr(settings, name)
+        for name in (field.name for field in dataclasses.fields(ModelSettings))
+        if name not in ("variant", "weights") and getattr(settings, name) not in (None, "")
+    }
+    if settings.stem:
+        special = {"none": None, "root": ()}
+        given["stem"] = special[settings.stem] if settings.stem in special else stages("stem", settings.stem)
+    if settings.units:
+        given["units"] = stages("units", settings.units)
+    return given
 
 
 def check_positive(settings: object, *names: str) -> None:

@@ -78,6 +78,8 @@ def test_settings_survive_the_flag_file(tmp_path_factory, **values):
         (["--steps=1", "--learning_rate=nan"], ["--learning_rate", "finite"]),
         (["--steps=1", "--shuffle=maybe"], ["shuffle", "maybe", "true or false"]),
         (["--steps=1", "--clip_norm=-1"], ["--clip_norm", "negative"]),
+        (["--steps=1", "--units=3,four"], ["--units", "3,4,6,3", "'3,four'"]),
+        (["--steps=1", "--stem=3,0"], ["--stem", "3,4,6,3", "'3,0'"]),
     ],
 )
 def test_mistakes_get_one_line_with_both_values(arguments, fragments):
@@ -99,6 +101,20 @@ def test_a_binary_flag_file_is_a_mistake(tmp_path):
     (tmp_path / "model.keras").write_bytes(bytes(range(128, 256)))
     with pytest.raises(flags.UsageError, match="not text"):
         flags.read([f"--flagfile={tmp_path}/model.keras"], pretrain.Settings)
+
+
+@pytest.mark.parametrize(
+    ("given_flags", "expected"),
+    [
+        ({}, {}),
+        ({"stem": "3, 4,9", "root_width": 32}, {"stem": (3, 4, 9), "root_width": 32}),
+        ({"stem": "root"}, {"stem": ()}),
+        ({"stem": "none"}, {"stem": None}),
+        ({"units": "1"}, {"units": (1,)}),
+    ],
+)
+def test_stages_of_resnets_become_fields_of_the_architecture(given_flags, expected):
+    assert groups.overrides(pretrain.Settings(steps=1, **given_flags)) == {"image_size": 224} | expected
 
 
 @pytest.mark.parametrize(
