@@ -29,6 +29,8 @@ ALLOWED = {
     "keras_vit/adapters.py": {"keras", "numpy"},
     "keras_vit/objectives": {"keras", "numpy"},
     "keras_vit/objectives/masked_patches.py": {"keras", "keras_vit.layers.patches"},
+    "keras_vit/objectives/distillation.py": {"keras", "keras_vit.objectives.classification"},
+    "keras_vit/distilling.py": {"keras", "numpy", "keras_vit.preprocessing"},
     "keras_vit/masking.py": {"keras", "keras_vit.layers", "keras_vit.objectives"},
     "keras_vit/analysis": {"keras", "numpy", "keras_vit.objectives"},
     "keras_vit/evaluation": {"keras", "numpy"},
@@ -83,6 +85,11 @@ ALLOWED = {
         *("keras", "numpy", "skimage", "tensorflow", "tqdm"),
         *(
             "keras_vit",
+    "trainers/artefacts": {
+        *("numpy", "tensorflow", "ai_edge_litert", "onnxruntime", "keras_vit.classifier", "keras_vit.export"),
+        *("keras_vit.labels", "keras_vit.preprocessing", "trainers.artefacts", "trainers.data.bad_images"),
+        *("trainers.data.batching", "trainers.engine.checkpoint", "trainers.runs"),
+    },
             "trainers.benchmarks",
             "trainers.data",
             "trainers.engine",

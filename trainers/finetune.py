@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainers.runs.training import Result
 
-from trainers.settings import augmentation_group, command_line, data_groups, finetuning_group, flags, groups
+from trainers.settings import (
+    augmentation_group,
+    command_line,
+    data_groups,
+    distillation_group,
+    finetuning_group,
+    flags,
+    groups,
+)
 from trainers.settings.fields import with_default
 
 
@@ -26,6 +34,7 @@ from trainers.settings.fields import with_default
 class Settings(
     groups.RunSettings,
     groups.OptimizationSettings,
+    distillation_group.DistillationSettings,
     augmentation_group.AugmentationSettings,
     data_groups.DataSettings,
     data_groups.BatchSettings,
@@ -55,6 +64,7 @@ class Settings(
             groups.check_duration(self)
         groups.check_optimization(self)
         groups.check_run(self)
+        distillation_group.check_distillation(self)
         if not self.run_dir:
             parts = re.split(r"[/:]", self.weights.rstrip("/").removesuffix("/model.keras"))[-3:]
             source = re.sub(r"[/:]", "_", self.source)
@@ -78,7 +88,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
     from trainers.data import sources
     from trainers.engine import runtime
     from trainers.finetuning import budget, protocol
-    from trainers.runs import planning
+    from trainers.runs import planning, teaching
 
     begun = time.monotonic()
     # First of all, because TensorFlow's devices and workers cannot be set up once a tensor has been made.
@@ -86,11 +96,12 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
     source = sources.open_source(settings)
     workers = planning.workers_of(settings, source, where)
     start, report = starting_point(settings, source)
+    teacher = teaching.opened(settings, source)
     if where.is_chief:
         print(f"{settings.weights}: {report}", flush=True)
 
     def planned(part: Settings):
-        return plan(part, source, where, workers, start)
+        return plan(part, source, where, workers, start, teacher)
 
     def trained(part: Settings) -> "Result":
         settled = workers.on_chief(lambda: budget.as_before(part))
@@ -182,7 +193,7 @@ def train(settings: Settings, planned_for, start, begun: float, callbacks: Seque
     )
 
 
-def plan(settings: Settings, source, where, workers, start):
+def plan(settings: Settings, source, where, workers, start, teacher=None):
     """The plan of a training. While a budget is not settled its length means nothing.
 
     Raises:
@@ -212,6 +223,7 @@ def plan(settings: Settings, source, where, workers, start):
         multipliers=rules,
         trained=trained_words(settings),
         workers=workers,
+        teacher=teacher,
     )
 
 

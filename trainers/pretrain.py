@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainers.runs.training import Result
 
-from trainers.settings import augmentation_group, command_line, data_groups, flags, groups, pretraining_group
+from trainers.settings import (
+    augmentation_group,
+    command_line,
+    data_groups,
+    distillation_group,
+    flags,
+    groups,
+    pretraining_group,
+)
 from trainers.settings.pretraining_group import MASKED_PATCHES
 
 
@@ -24,6 +32,7 @@ class Settings(
     groups.RunSettings,
     pretraining_group.PretrainingSettings,  # before the group whose objective has fewer choices
     groups.OptimizationSettings,
+    distillation_group.DistillationSettings,
     augmentation_group.AugmentationSettings,
     data_groups.DataSettings,
     data_groups.BatchSettings,
@@ -43,6 +52,7 @@ class Settings(
         groups.check_optimization(self)
         groups.check_run(self)
         pretraining_group.check_pretraining(self)
+        distillation_group.check_distillation(self)
         if self.early_stopping and self.validation_split == "none":
             raise flags.UsageError(
                 f"--early_stopping={self.early_stopping} needs evaluations, but --validation_split=none."
@@ -68,7 +78,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
     """
     from trainers.data import pipeline, sources
     from trainers.engine import runtime
-    from trainers.runs import planning, report, training
+    from trainers.runs import planning, report, teaching, training
 
     # First of all, because TensorFlow's devices and workers cannot be set up once a tensor has been made.
     where = runtime.start(settings.distribution, settings.precision, settings.seed, settings.logical_cpus, settings.tpu)
@@ -86,6 +96,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
         multipliers=settings.multipliers,
         trained=trained_words(settings),
         workers=planning.workers_of(settings, source, where),
+        teacher=teaching.opened(settings, source),
     )
     if where.is_chief:
         print(report.plan(planned), flush=True)

@@ -1,7 +1,7 @@
 """What a run trains, what it leaves behind, and how that is measured.
 
-For classification the model that is trained is the one that is saved. Masked patch prediction trains another model,
-composed of the saved one's layers.
+For classification the model that is trained is the one that is saved, with a teacher too, which is no part of it.
+Masked patch prediction trains another model, composed of the saved one's layers.
 """
 
 import dataclasses
@@ -12,7 +12,9 @@ import keras
 
 from keras_vit import masking
 from keras_vit.objectives.classification import OBJECTIVES
+from keras_vit.objectives.distillation import Distillation
 from keras_vit.objectives.masked_patches import MaskedPatches
+from trainers.runs import teaching
 from trainers.runs.planning import Planned
 
 
@@ -73,9 +75,10 @@ def learner_of(planned: Planned, make_model: Callable[[], keras.Model]) -> Learn
         if settings.objective in OBJECTIVES:
             objective: Any = OBJECTIVES[settings.objective](planned.source.num_classes, settings.label_smoothing)
             # Evaluation is about the labels themselves.
-            return Learner(
-                saved, saved, objective, dataclasses.replace(objective, label_smoothing=0.0), monitor_of(settings)
-            )
+            evaluated_by = dataclasses.replace(objective, label_smoothing=0.0)
+            if planned.teacher is not None:
+                objective = distillation_objective(planned)
+            return Learner(saved, saved, objective, evaluated_by, monitor_of(settings))
         objective = masked_objective(planned)
         trained = masking.masked_model(saved, objective.target)
         return Learner(trained, saved, objective, objective, monitor_of(settings))
@@ -87,6 +90,19 @@ def monitor_of(settings) -> Monitor:
         return Monitor("accuracy", "max")
     # No pixel is right or wrong.
     return Monitor("loss", "min") if settings.masked_target == "pixels" else Monitor("masked_accuracy", "max")
+
+
+def distillation_objective(planned: Planned) -> Distillation:
+    """The objective of learning from labels and teacher; called under the run's strategy."""
+    settings = planned.settings
+    return Distillation(
+        planned.source.num_classes,
+        teaching.placed(planned),
+        settings.distillation,
+        settings.label_smoothing,
+        settings.distillation_share,
+        settings.distillation_temperature,
+    )
 
 
 def masked_objective(planned: Planned) -> MaskedPatches:

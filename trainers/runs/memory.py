@@ -30,6 +30,7 @@ class Demand:
         replicas: That share the global batch.
         device: Kind of device: CPU, GPU or TPU.
         finetunes: Whether the command can train a part only, by --train.
+        teacher: Architecture of the model that is learned from, or None; one without a formula leaves all without.
     """
 
     architecture: variants.AnyArchitecture
@@ -44,6 +45,7 @@ class Demand:
     replicas: int = 1
     device: str = "CPU"
     finetunes: bool = False
+    teacher: variants.AnyArchitecture | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Plan:
     """Bytes on each replica's device at the peak of an update.
 
     Args:
-        weights: Variables of the model.
+        weights: Variables of the model, and of the one that it learns from.
         gradients: Of what is trained, and the buffer in which micro-batches add them up.
         optimizer: Its slots.
         averages: Running averages of weights.
@@ -80,13 +82,14 @@ class Plan:
         return f"{size(self.total)}: {listed}"
 
 
-def demand_of(settings, architecture, where) -> Demand:
+def demand_of(settings, architecture, where, teacher=None) -> Demand:
     """What a training command's settings ask for.
 
     Args:
         settings: Of the command.
         architecture: Of the model to train.
         where: Runtime it will train on.
+        teacher: Architecture of the model that is learned from, or None.
     """
     return Demand(
         architecture=architecture,
@@ -101,6 +104,7 @@ def demand_of(settings, architecture, where) -> Demand:
         replicas=where.replicas,
         device=device_of(where),
         finetunes=hasattr(settings, "train"),
+        teacher=teacher,
     )
 
 
@@ -112,19 +116,40 @@ def device_of(where) -> str:
 def plan(demand: Demand) -> Plan | None:
     """The memory of an update, or None for a family of models without a formula."""
     a = demand.architecture
-    if not isinstance(a, variants.Architecture) or a.stem is not None:
+    taught = _of_teacher(demand)
+    if not isinstance(a, variants.Architecture) or a.stem is not None or taught is None:
         return None
-    weights = WEIGHT_BYTES * variants.count_params(a)
+    weights = WEIGHT_BYTES * variants.count_params(a) + taught[0]
     trained = WEIGHT_BYTES * _trained_params(a, demand.train)
     buffer = trained if demand.accumulate > 1 else 0
     optimizer = SLOTS[demand.optimizer] * trained
     averages = trained if demand.ema else 0
-    kept = _activations(a, demand)
+    kept = _activations(a, demand) + taught[1]
     # XLA sets the gradients aside beforehand, but about half of their memory serves for activations until then.
     backward = max(trained, kept) + (min(trained, kept) // 2 if demand.xla else 0)
     passing = max(backward, trained + min(UPDATE_TENSORS * WEIGHT_BYTES * a.width * a.mlp_width, trained))
     total = weights + optimizer + averages + buffer + passing
     return Plan(weights, trained + buffer, optimizer, averages, kept, total)
+
+
+def _of_teacher(demand: Demand) -> tuple[int, int] | None:
+    """Bytes of the teacher's variables, and of its forward pass, images of its own size included: nothing says that it
+    is over before the student's begins. None where there is no formula."""
+    a = demand.teacher
+    if a is None:
+        return 0, 0
+    if not isinstance(a, variants.Architecture) or a.stem is not None:
+        return None
+    height, wide, channels = a.image_shape
+    images = height * wide * channels * activations.FLOAT32
+    forward = images + activations.forward_set(a, _width(demand), demand.xla)
+    return WEIGHT_BYTES * variants.count_params(a), demand.rows // demand.accumulate * forward
+
+
+def _width(demand: Demand) -> int:
+    """Bytes of a number in the compute dtype. On CPUs, XLA computes in float32 whatever it is asked for."""
+    halved = demand.precision != "float32" and not (demand.xla and demand.device == "CPU")
+    return 2 if halved else activations.FLOAT32
 
 
 def trained_blocks(a: variants.Architecture, train: str) -> int:
@@ -154,9 +179,7 @@ def _block_params(a: variants.Architecture) -> int:
 def _activations(a: variants.Architecture, demand: Demand) -> int:
     """Bytes at the peak of one micro-batch, and the images of the update."""
     blocks = trained_blocks(a, demand.train)
-    # On CPUs, XLA computes in float32 whatever it is asked for.
-    halved = demand.precision != "float32" and not (demand.xla and demand.device == "CPU")
-    width = 2 if halved else activations.FLOAT32
+    width = _width(demand)
     height, wide, channels = a.image_shape
     images = demand.rows * height * wide * channels * activations.FLOAT32
     forward = activations.forward_set(a, width, demand.xla)

@@ -37,6 +37,7 @@ class Planned:
         validation: Split that chooses between checkpoints, or None.
         test: Split that the finished model is reported on, or None.
         start: Step from which an earlier run goes on, or 0.
+        teacher: Model to learn from beside the labels, or None.
     """
 
     settings: Any
@@ -52,6 +53,7 @@ class Planned:
     validation: str | None
     test: str | None
     start: int
+    teacher: Any = None
 
 
 def planned(
@@ -65,6 +67,7 @@ def planned(
     multipliers: str,
     trained: str,
     workers: Workers,
+    teacher: Any = None,
 ) -> Planned:
     """The run that the settings ask for; the arguments are fields of `Planned`.
 
@@ -91,6 +94,7 @@ def planned(
         validation=validation,
         test=test,
         start=start,
+        teacher=teacher,
     )
 
 

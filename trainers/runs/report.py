@@ -3,6 +3,7 @@
 from typing import Any
 
 from keras_vit import variants
+from keras_vit.objectives.distillation import DISTILLATIONS
 from trainers.data import cache, pipeline
 from trainers.runs import folder, memory, memory_limit
 from trainers.runs.learner import Monitor, monitor_of
@@ -33,6 +34,7 @@ def plan(planned: Planned) -> str:
             "source": f"{source.name}, {train:,} training examples, {source.num_classes} classes",
             "splits": f"trains on {settings.train_split}, chooses on {validation or 'nothing'}, reports on "
             f"{test or 'nothing'}",
+            **_teacher_row(planned),
             "images": f"{settings.augment} in training{', half of them mirrored' * settings.flip}; "
             f"{settings.resize} resize{', antialiased' * settings.antialias}, "
             f"{f'central {settings.test_crop:g}' if settings.test_crop else 'whole'} at test time",
@@ -60,12 +62,32 @@ def plan(planned: Planned) -> str:
 def _objective(settings) -> str:
     if settings.objective == MASKED_PATCHES:
         return f"{settings.objective}, target {settings.masked_target}"
-    return f"{settings.objective}, label smoothing {settings.label_smoothing:g}"
+    loss = f"{settings.objective}, label smoothing {settings.label_smoothing:g}"
+    if not settings.teacher:
+        return loss
+    usual = DISTILLATIONS[settings.distillation]
+    share = settings.distillation_share or usual.share
+    temperature = settings.distillation_temperature or usual.temperature
+    softened = f" at temperature {temperature:g}" if temperature else ""
+    return f"{1 - share:g} of {loss}; {share:g} of {settings.distillation} distillation{softened}"
+
+
+def _teacher_row(planned: Planned) -> dict[str, str]:
+    """Whom the model learns from, beside the labels."""
+    if planned.teacher is None:
+        return {}
+    a = planned.teacher.architecture
+    height, width = planned.teacher.preprocessing.size
+    return {
+        "teacher": f"{planned.settings.teacher}, {variants.count_params(a):,} parameters, "
+        f"{variants.flops(a) / 1e9:,.2f} GFLOPs per image of {height}x{width}; neither trained nor saved"
+    }
 
 
 def _memory_row(planned: Planned) -> dict[str, str]:
     """What memory an update will take, where there is a formula, and what to change where that is too much."""
-    demand = memory.demand_of(planned.settings, planned.architecture, planned.where)
+    taught = None if planned.teacher is None else planned.teacher.architecture
+    demand = memory.demand_of(planned.settings, planned.architecture, planned.where, taught)
     found, available = memory.plan(demand), memory_limit.limit(planned.where)
     if found is None:
         return {}
