@@ -92,11 +92,11 @@ def why(split: "Split", channels: int, index: int) -> str:
         image, _ = split.read(tf.constant(index, tf.int64))
         images.decode(image, channels)
     except (tf.errors.OpError, ValueError) as error:
-        return _plain(getattr(error, "message", None) or str(error))
+        return plain(getattr(error, "message", None) or str(error))
     return "it could not be read at first, but was when tried again"
 
 
-def _plain(message: str) -> str:
+def plain(message: str) -> str:
     """What matters of TensorFlow's message, without where in the graph it was and what called that."""
     text = re.sub(r"\{\{.*?\}\} ?|\[\[.*?\]\]|\[Op:\w+\].*", "", message)
     lines = [line.strip() for line in text.splitlines() if not line.startswith(("Graph exec", "Detected at", "  File"))]

@@ -1,0 +1,64 @@
+"""What an opened artefact is, whatever it was made as."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+MANY = 1024  # images per call of what takes any number
+
+
+class Unreadable(NamedTuple):
+    """Instead of an answer, why there is none."""
+
+    reason: str
+
+
+Answers = list[np.ndarray | Unreadable]
+Answer = Callable[[Sequence[bytes]], Answers]
+
+
+@dataclasses.dataclass(frozen=True)
+class Artefact:
+    """A model that answers for encoded images: JPEG, PNG, GIF, BMP or WebP of any size.
+
+    Args:
+        kind: Key of `opening.KINDS`.
+        labels: Y names, or numbers of classes that have none; empty without a head. Of a server, names come in with
+            its answers.
+        answer: Of each image, float32: its probabilities (Y,), or its features (D,) where there is no head; or
+            `Unreadable`, which takes no other image with it.
+        batch: Most images per call.
+        notes: Lines that its user should see.
+    """
+
+    kind: str
+    labels: Sequence[str]
+    answer: Answer
+    batch: int = MANY
+    notes: tuple[str, ...] = ()
+
+
+def apart(answer: Answer, encoded: Sequence[bytes], refusal: type[Exception], reason: Callable[[Any], str]) -> Answers:
+    """Answers of what refuses all images for the sake of one: halves are asked again until the bad ones are alone.
+
+    Args:
+        answer: That may raise `refusal`.
+        encoded: The images.
+        refusal: What it raises if an image cannot be read.
+        reason: From that to a few words.
+    """
+    try:
+        return answer(encoded) if encoded else []
+    except refusal as error:
+        if len(encoded) == 1:
+            return [Unreadable(reason(error))]
+    middle = len(encoded) // 2
+    return [one for half in (encoded[:middle], encoded[middle:]) for one in apart(answer, half, refusal, reason)]
+
+
+def learn(labels: list[str], indices: Iterable[int], names: Iterable[str]) -> None:
+    """Enters the names that an answer gives for some of the classes."""
+    for index, name in zip(indices, names, strict=True):
+        labels[int(index)] = name
