@@ -82,8 +82,11 @@ class Signatures:
         self._preprocessing = model.preprocessing
         self._shape = model.architecture.image_shape
         self._labels = description.labels_of(model)
-        self._whole = whole
         self._answering = answering
+        # As functions of their own, model and decoders stand in the graph once, not once for each signature.
+        pixels = tf.TensorSpec((None, *self._shape), tf.float32)
+        self._outputs = tf.function(lambda pixels: whole(pixels, training=False), input_signature=[pixels])
+        self._decoded = tf.function(self._decode, input_signature=[tf.TensorSpec((None,), tf.string)])
 
     def all(self):
         """Name -> function and the specification of its input."""
@@ -103,13 +106,13 @@ class Signatures:
         return self.of_pixels(preprocessing.transform(images, self._preprocessing))
 
     def of_pixels(self, pixels):
-        outputs = self._whole(pixels, training=False)
+        outputs = self._outputs(pixels)
         return self._answering.answers(outputs["logits"], self._labels) if self._labels else _features(outputs)
 
     def features_of(self, bytes):
-        return _features(self._whole(self._decoded(bytes), training=False))
+        return _features(self._outputs(self._decoded(bytes)))
 
-    def _decoded(self, bytes):
+    def _decode(self, bytes):
         """(B, h, w, C) as the model wants them."""
 
         def one(encoded):
