@@ -45,6 +45,8 @@ ALLOWED = {
     "keras_vit/export/card_text.py": {"keras_vit.export.markup"},
     "keras_vit/export/card_words.py": set(),
     "keras_vit/export/markup.py": set(),
+    "keras_vit/export/serving.py": set(),
+    "keras_vit/export/warmup.py": {"tensorflow", "tensorflow_serving", "keras_vit.export.saved_model"},
     "trainers/__main__.py": {"trainers"},
     "trainers/settings": {"absl", "trainers.settings", "tensorflow", "keras_vit.installation"},
     "trainers/data": {
