@@ -36,7 +36,8 @@ def result(tmp_path_factory):
 
 def test_the_run_folder_is_complete(result):
     names = {path.name for path in pathlib.Path(result.run_dir).iterdir()}
-    assert names == {"flags.cfg", "model.keras", "metrics.csv", "results.json", "checkpoint", "logs"}
+    files = {"flags.cfg", "model.keras", "metrics.csv", "results.json", "card.md", "card.json"}
+    assert names == files | {"checkpoint", "logs"}
     assert any((pathlib.Path(result.run_dir) / "logs").rglob("events*"))
     results = json.loads(pathlib.Path(result.run_dir, "results.json").read_text())
     assert results == result.metrics

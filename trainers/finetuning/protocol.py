@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from trainers.engine.steps import NotFinite
 from trainers.engine.workers import Workers
-from trainers.runs import folder, models, resumption
+from trainers.runs import cards, folder, models, resumption
 from trainers.runs.training import Result
 from trainers.settings import finetuning_group, flags, splits
 
@@ -244,5 +244,6 @@ def _publish(settings: Any, first: Any, metrics: dict[str, Any]) -> None:
     folder.replace_with(
         os.path.join(settings.run_dir, folder.MODEL), lambda path: tf.io.gfile.copy(source, path, overwrite=True)
     )
+    cards.write_of_parts(settings, first.run_dir, metrics)
     folder.write_json(os.path.join(settings.run_dir, folder.RESULTS), metrics)
     print(f"\n{table(metrics)}\nsee {settings.run_dir.rstrip('/')}/")

@@ -19,8 +19,8 @@ from trainers.engine.checkpoint import Unwritable, reason
 FLAGS, MODEL, METRICS, RESULTS, LOGS = "flags.cfg", "model.keras", "metrics.csv", "results.json", "logs"
 BAD_IMAGES, PICTURES = "bad_images.csv", "pictures"
 PER_CLASS, CONFUSION, CONFUSION_PICTURE = "per_class.csv", "confusion.csv", "confusion.png"
-CURVES = "curves.png"
-REPORTS = (PER_CLASS, CONFUSION, CONFUSION_PICTURE, CURVES, PICTURES)
+CURVES, CARD, CARD_JSON = "curves.png", "card.md", "card.json"
+REPORTS = (PER_CLASS, CONFUSION, CONFUSION_PICTURE, CURVES, PICTURES, CARD, CARD_JSON)
 PARTS = ("rate_", "seed_")  # beginnings of names of runs within a run; see trainers/finetuning/protocol.py
 CHECKPOINTS, BEST = "checkpoint", "best.keras"  # the best lies in the folder of checkpoints
 LOCK, SET_ASIDE = ".lock", ".set_aside"

@@ -19,7 +19,10 @@ def plan(planned: Planned) -> str:
     train = split.size
     examples = plan.total_steps * settings.batch_size
     files = ", ".join(
-        (folder.FLAGS, folder.MODEL, folder.METRICS, folder.RESULTS, f"{folder.CHECKPOINTS}/", f"{folder.LOGS}/")
+        (
+            *(folder.FLAGS, folder.MODEL, folder.METRICS, folder.RESULTS, folder.CARD),
+            *(f"{folder.CHECKPOINTS}/", f"{folder.LOGS}/"),
+        )
     )
     files += f", {folder.BAD_IMAGES} where any" if settings.on_bad_image == "skip" else ""
     files += f", {folder.PICTURES}/" if settings.objective == MASKED_PATCHES and validation else ""
@@ -31,10 +34,10 @@ def plan(planned: Planned) -> str:
             "model": f"{planned.name}, {variants.count_params(architecture):,} parameters, "
             f"{variants.flops(architecture) / 1e9:,.2f} GFLOPs per image",
             **_map_row(architecture),
+            **_teacher_row(planned),
             "source": f"{source.name}, {train:,} training examples, {source.num_classes} classes",
             "splits": f"trains on {settings.train_split}, chooses on {validation or 'nothing'}, reports on "
             f"{test or 'nothing'}",
-            **_teacher_row(planned),
             "images": f"{settings.augment} in training{', half of them mirrored' * settings.flip}; "
             f"{settings.resize} resize{', antialiased' * settings.antialias}, "
             f"{f'central {settings.test_crop:g}' if settings.test_crop else 'whole'} at test time",

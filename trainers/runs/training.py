@@ -16,7 +16,7 @@ from trainers.engine.evaluation import Evaluation
 from trainers.engine.metrics_file import MetricsFile
 from trainers.engine.preemption import Preemption
 from trainers.engine.steps import Steps
-from trainers.runs import folder, planning, report
+from trainers.runs import cards, folder, made_with, planning, report
 from trainers.runs.data_watch import DataWatch
 from trainers.runs.input_wait import InputWait
 from trainers.runs.learner import Learner, learner_of
@@ -132,6 +132,7 @@ def train(
     with Preemption() as preemption, contextlib.ExitStack() as claims:
         with workers.waiting("the others' set-up"):  # who built the model in less time waits for the others here
             state = workers.on_chief(lambda: claim(settings, claims))
+        revision = made_with.revision() if workers.is_chief else None  # now: files may change while training lasts
         checkpoints = planning.checkpoints_of(settings) if workers.is_chief else None
         listing = os.path.join(settings.run_dir, folder.BAD_IMAGES) if workers.is_chief else None
         watch = DataWatch(planned.source, listing, workers)
@@ -149,7 +150,7 @@ def train(
             checkpoints.wait()
             save_best(settings, learner.saved, checkpoints)
         metrics = report.results(settings, plan, steps, trainer.progress.seconds, history, learner.monitor)
-        model = finish(planned, learner, watch, metrics, last)
+        model = finish(planned, learner, watch, metrics, last, revision)
     return Result(model, history, metrics, settings.run_dir if workers.is_chief else None)
 
 
@@ -171,8 +172,10 @@ def save_best(settings, model, checkpoints: Checkpoints) -> None:
         folder.replace_with(os.path.join(settings.run_dir, folder.CHECKPOINTS, folder.BEST), copy.save)
 
 
-def finish(planned: Planned, learner: Learner, watch: DataWatch, metrics: dict[str, Any], last):
-    """Saves the trained model, adds what it does on the test split to the metrics, and writes those."""
+def finish(
+    planned: Planned, learner: Learner, watch: DataWatch, metrics: dict[str, Any], last, revision: str | None
+) -> keras.Model:
+    """Saves the trained model, adds what it does on the test split to the metrics, and writes card and results."""
     settings, workers = planned.settings, planned.workers
     model = adapters.plain_copy(learner.saved)
     if workers.is_chief:
@@ -187,6 +190,7 @@ def finish(planned: Planned, learner: Learner, watch: DataWatch, metrics: dict[s
     with workers.waiting("the report"):
         metrics |= last(learner.saved)
     if workers.is_chief:
+        cards.write(planned, model, metrics, revision)
         folder.write_json(os.path.join(settings.run_dir, folder.RESULTS), metrics)
         print(report.closing(metrics, settings.run_dir, learner.monitor))
     workers.any(False)  # nobody leaves while another still needs it
