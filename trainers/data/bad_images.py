@@ -99,6 +99,7 @@ def why(split: "Split", channels: int, index: int) -> str:
 def plain(message: str) -> str:
     """What matters of TensorFlow's message, without where in the graph it was and what called that."""
     text = re.sub(r"\{\{.*?\}\} ?|\[\[.*?\]\]|\[Op:\w+\].*", "", message)
-    lines = [line.strip() for line in text.splitlines() if not line.startswith(("Graph exec", "Detected at", "  File"))]
+    where = ("Graph exec", "Detected at", "  File", "<stack traces")
+    lines = [line.strip() for line in text.splitlines() if not line.startswith(where)]
     line = next(filter(None, lines), "no reason given")
     return re.sub(r"^assertion failed: \[(.*)\]$", r"\1", line).rstrip(".")[:200]

@@ -14,7 +14,14 @@ from trainers.settings import flags
 DONE, FAILED, BAD_INPUT, WORKER_LOST, PREEMPTED = 0, 1, 2, 4, 75
 
 
-def main(settings_class: type, run: Callable[[Any], Any], name: str, arguments: Sequence[str] | None = None) -> int:
+def main(
+    settings_class: type,
+    run: Callable[[Any], Any],
+    name: str,
+    arguments: Sequence[str] | None = None,
+    *,
+    code: Callable[[Any], int] = lambda result: DONE,
+) -> int:
     """Runs a command from its command line and returns the exit code.
 
     Heavy imports belong inside `run`: help and wrong flags are answered before TensorFlow has loaded.
@@ -24,6 +31,7 @@ def main(settings_class: type, run: Callable[[Any], Any], name: str, arguments: 
         run: The command; takes the settings.
         name: The command's name, for the help text.
         arguments: Instead of `sys.argv[1:]`.
+        code: From what `run` returned to the exit code.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if any(argument.startswith(("--help", "-help")) or argument == "-h" for argument in arguments):
@@ -32,7 +40,7 @@ def main(settings_class: type, run: Callable[[Any], Any], name: str, arguments: 
     try:
         settings = flags.read(arguments, settings_class)
         load_tensorflow()
-        run(settings)
+        return code(run(settings))
     except (ValueError, FileNotFoundError, FileExistsError, PermissionError, ModuleNotFoundError) as error:
         if not is_users_mistake(error):
             raise
@@ -50,7 +58,6 @@ def main(settings_class: type, run: Callable[[Any], Any], name: str, arguments: 
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return FAILED
-    return DONE
 
 
 def load_tensorflow() -> None:
@@ -97,11 +104,15 @@ def is_users_mistake(error: BaseException) -> bool:
 def help_text(settings_class: type, name: str, about: str) -> str:
     """Usage, the command's description, then every flag under the heading of the group it belongs to."""
     width = min(shutil.get_terminal_size((110, 20)).columns, 120)
-    lines = [f"usage: python -m trainers.{name} [--flagfile=FILE] [--flag=value ...]", "", about.strip()]
+    beside = flags.positional_field(settings_class)
+    usage = f"usage: python -m trainers.{name} [--flagfile=FILE] [--flag=value ...]"
+    lines = [f"{usage} {beside.metadata['positional']} ..." if beside else usage, "", about.strip()]
+    if beside:
+        lines += ["", *_listed(f"  {beside.metadata['positional']}", beside.metadata["help"], width)]
     own = {field.name: field for field in dataclasses.fields(settings_class)}  # which may have other defaults
     seen: set[str] = set()
     for group in (*settings_class.__mro__[-2:0:-1], settings_class):
-        fields = [f for f in dataclasses.fields(group) if f.name not in seen] if dataclasses.is_dataclass(group) else []
+        fields = [f for f in flags.flag_fields(group) if f.name not in seen] if dataclasses.is_dataclass(group) else []
         if not fields:
             continue
         seen |= {field.name for field in fields}
@@ -117,7 +128,10 @@ def _flag_help(field: dataclasses.Field, width: int) -> list[str]:
         text += f" One of: {', '.join(field.metadata['choices'])}."
     if field.default not in (None, ""):
         text += f" Default: {field.default}."
-    head = f"  --{'[no]' if isinstance(field.default, bool) else ''}{field.name}"
+    return _listed(f"  --{'[no]' if isinstance(field.default, bool) else ''}{field.name}", text, width)
+
+
+def _listed(head: str, text: str, width: int) -> list[str]:
     body = textwrap.wrap(text, width - 26)
     if len(head) > 24:
         return [head, *(" " * 26 + line for line in body)]

@@ -31,6 +31,17 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def positional(name: str, help: str) -> Any:
+    """A dataclass field for what a command line has beside its flags: strings, any number of them.
+
+    Args:
+        name: What `--help` calls one of them, e.g. `FILE`.
+        help: What they are, for `--help`.
+    """
+    metadata = {"help": help, "choices": None, "recorded": False, "affects_result": True, "positional": name}
+    return dataclasses.field(default=(), metadata=metadata)
+
+
 def with_default(group: type, name: str, default: Any) -> Any:
     """The field of a group of settings with another default, for the command that inherits the group."""
     return dataclasses.field(default=default, metadata=vars(group)["__dataclass_fields__"][name].metadata)

@@ -19,7 +19,7 @@ def define(settings_class: type) -> flags.FlagValues:
     """A set of absl flags, one for each field of a settings dataclass; the process's global flags stay untouched."""
     values = flags.FlagValues()
     hints = typing.get_type_hints(settings_class)
-    for field in dataclasses.fields(settings_class):
+    for field in flag_fields(settings_class):
         default: Any = field.default
         text, choices = field.metadata["help"], field.metadata["choices"]
         if choices:
@@ -29,30 +29,43 @@ def define(settings_class: type) -> flags.FlagValues:
     return values
 
 
+def flag_fields(settings: Any) -> list[dataclasses.Field]:
+    """The fields of a settings dataclass that are flags."""
+    return [field for field in dataclasses.fields(settings) if "positional" not in field.metadata]
+
+
+def positional_field(settings: Any) -> dataclasses.Field | None:
+    """The field for what a command line has beside its flags; None of a command that takes nothing else."""
+    return next((field for field in dataclasses.fields(settings) if "positional" in field.metadata), None)
+
+
 def read(arguments: Sequence[str], settings_class: type) -> Any:
     """Settings from command-line arguments (without the program's name).
 
     Raises:
-        UsageError: for an unknown flag, a bad value, a missing flag file or a leftover argument.
+        UsageError: for an unknown flag, a bad value, a missing flag file, or a leftover argument that the command does not
+            take.
         ValueError: from the dataclass's own cross-checks.
     """
     values = define(settings_class)
+    beside = positional_field(settings_class)
+    values.set_gnu_getopt(beside is not None)  # flags may also come behind what is not one
     try:
         leftover = values(["", *arguments])[1:]
     except flags.Error as error:
         raise UsageError(_worded(str(error))) from error
     except UnicodeDecodeError as error:
         raise UsageError("--flagfile names a file that is not text.") from error
-    if leftover:
+    if leftover and beside is None:
         raise UsageError(
             f"Unexpected argument {leftover[0]!r}. Flags are written --name=value; in a flag file, comments start with "
             "# in the first column."
         )
-    fields = {name: values[name].value for name in (field.name for field in dataclasses.fields(settings_class))}
+    fields = {field.name: values[field.name].value for field in flag_fields(settings_class)}
     for name, value in fields.items():
         if isinstance(value, str) and " #" in value:
             raise UsageError(f"--{name}={value!r} swallowed a comment: in flag files a comment needs its own line.")
-    return settings_class(**fields)
+    return settings_class(**fields, **({} if beside is None else {beside.name: tuple(leftover)}))
 
 
 def to_flagfile(settings: Any) -> str:
@@ -61,7 +74,7 @@ def to_flagfile(settings: Any) -> str:
     Left out are values that are None or the default, and what is not the run's but the moment's, e.g. `overwrite`.
     """
     lines = []
-    for field in dataclasses.fields(settings):
+    for field in flag_fields(settings):
         value = getattr(settings, field.name)
         if value is None or value == field.default or not field.metadata["recorded"]:
             continue
@@ -81,7 +94,7 @@ def check_values(settings: Any) -> None:
         UsageError: for a value of another type, not finite, or not among its choices.
     """
     hints = typing.get_type_hints(type(settings))
-    for field in dataclasses.fields(settings):
+    for field in flag_fields(settings):
         value, kind, choices = getattr(settings, field.name), _kind(hints[field.name]), field.metadata["choices"]
         optional = type(None) in typing.get_args(hints[field.name])
         if optional and (value is None or (value == 0 and kind in (int, float))):
