@@ -40,8 +40,9 @@ class Facts:
             `splits`: of each of `train`, `validation`, `test` that the run had, its `split` (expression) and
             `examples` (number).
         training: The run: `command`, `objective`, `weights` (None, or `name`, `source` and `licence` of those it began
-            from; the latter two None where nobody knows), `steps`, `examples`, `seconds`, `precision`, `hardware`,
-            `seed`, `git_revision` (or None), `versions` and `flags` (text of the flag file).
+            from; the latter two None where nobody knows), `teacher` (name of the model it learned from, or None),
+            `steps`, `examples`, `seconds`, `precision`, `hardware`, `seed`, `git_revision` (or None), `versions` and
+            `flags` (text of the flag file).
         metrics: Measures by their names in results.json.
         worst_classes: Of a few classes, worst first: `class`, `measure`, `value`, `support`.
         seeds: Number of runs that the measures are means of.
@@ -118,9 +119,9 @@ def with_export(given: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str
 
     Args:
         given: Of the model that was exported.
-        report: `formats`: from each file's name to its row of measures. Those whose names end as `card_text.UNITS` has
-            them are told in such units. What else the report has (machine, versions, images compared) is told in a
-            list.
+        report: `formats`: of each artefact, by a name for people, `file`, `size` (bytes), `milliseconds` (per image, or
+            None) and `finding` (None, or `difference`, `agreement` and `accuracy`, which may be None), and what else
+            there is. Further entries of the report are told in a list.
     """
     return plain({**given, "export": report})
 

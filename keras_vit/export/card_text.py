@@ -89,8 +89,8 @@ def _results(card: Mapping[str, Any]) -> Iterator[str]:
     if worst:
         yield "The classes that it does worst on:"
         measure = worst[0]["measure"]
-        rows = [(row["class"], shown(measure, row["value"]), f"{row['support']:,}") for row in worst]
-        yield table(("class", _words(measure), "images"), rows)
+        classes = [(row["class"], shown(measure, row["value"]), f"{row['support']:,}") for row in worst]
+        yield table(("class", _words(measure), "images"), classes)
 
 
 def _training(card: Mapping[str, Any]) -> Iterator[str]:
@@ -108,6 +108,7 @@ def _training(card: Mapping[str, Any]) -> Iterator[str]:
         "command": f"python -m trainers.{training['command']}",
         "objective": training["objective"],
         "began from": began,
+        **({"learned from": training["teacher"]} if training["teacher"] else {}),
         "length": f"{training['steps']:,} steps, {training['examples']:,} examples, {training['seconds']:,.0f} s",
         "hardware": training["hardware"],
         "precision": training["precision"],
@@ -124,14 +125,19 @@ def _export(card: Mapping[str, Any]) -> Iterator[str]:
     report = card["export"]
     if report is None:
         return
-    formats = report.get("formats") or {}
-    columns = list(dict.fromkeys(name for row in formats.values() for name in row))
-    if columns:
-        rows = [(file, *(shown(name, row.get(name)) for name in columns)) for file, row in formats.items()]
-        yield table(("file", *map(_words, columns)), rows)
-    others = [f"{_words(name)}: {shown(name, value)}" for name, value in report.items() if name != "formats"]
+    artefacts = report.get("formats", {})
+    table_rows = [[name, *_cells(row | (row["finding"] or {}))] for name, row in artefacts.items()]
+    if table_rows:
+        columns = zip(["artefact", *COLUMNS.values()], *table_rows, strict=True)
+        heads, *rows = zip(*(column for column in columns if set(column[1:]) != {"-"}), strict=True)
+        yield table(heads, rows)
+    others = {name: value for name, value in report.items() if name != "formats" and value}
     if others:
-        yield items(others)
+        yield items(f"{_words(name)}: {shown(name, value)}" for name, value in others.items())
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    return [shown(name, row.get(name)) for name in COLUMNS]
 
 
 def _use(card: Mapping[str, Any]) -> Iterator[str]:
@@ -181,9 +187,19 @@ def _words(name: str) -> str:
 
 # How measures are told, by how their names end.
 UNITS: dict[str, Callable[[float], str]] = {
-    "bytes": lambda value: f"{value / 1e6:,.2f} MB",
-    "milliseconds|_ms": lambda value: f"{value:,.2f}",
+    "size": lambda value: f"{value / 1e6:,.2f} MB",
+    "milliseconds": lambda value: f"{value:,.1f}",
     "accuracy|agreement|precision|recall|f1|map": lambda value: f"{100 * value:.2f} %",
+}
+
+# What is told of an exported file -> its heading.
+COLUMNS = {
+    "file": "file",
+    "size": "size",
+    "milliseconds": "ms per image",
+    "difference": "largest difference",
+    "agreement": "same best class",
+    "accuracy": "accuracy",
 }
 
 TAGS = {"vit": "vision-transformer", "hybrid": "vision-transformer", "bit": "resnet"}

@@ -65,11 +65,12 @@ def read(run_dir: str) -> dict[str, Any] | None:
     """The card that training left in a run's folder; None where there is none.
 
     Args:
-        run_dir: Any path, or what else `--model` and `--weights` may be.
+        run_dir: The folder or the model in it, or what else `--model` and `--weights` may be.
 
     Raises:
         ValueError: if it cannot be read, or is no card.
     """
+    run_dir = run_dir.rstrip("/").removesuffix(f"/{folder.MODEL}")
     path = os.path.join(run_dir, folder.CARD_JSON)
     if not tf.io.gfile.isdir(run_dir) or not tf.io.gfile.exists(path):
         return None
@@ -103,6 +104,7 @@ def facts(planned: Planned, metrics: Mapping[str, Any], revision: str | None) ->
             "command": "finetune" if isinstance(settings, FinetuningSettings) else "pretrain",
             "objective": settings.objective,
             "weights": _weights(settings.weights),
+            "teacher": settings.teacher or None,
             "steps": metrics["step"],
             **{name: metrics[name] for name in ("examples", "seconds", "precision", "seed", "versions")},
             "hardware": made_with.hardware(planned.where),
@@ -137,7 +139,7 @@ def _weights(name: str | None) -> dict[str, Any] | None:
     """Those that training began from, with what their own card says; None for random ones."""
     if not name:
         return None
-    theirs = read(name.rstrip("/").removesuffix(f"/{folder.MODEL}")) or {}
+    theirs = read(name) or {}
     source = (theirs.get("data") or {}).get("source")
     return {"name": name, "source": source, "licence": theirs.get("licence") or None}
 
