@@ -92,6 +92,10 @@ ALLOWED = {
         *("keras_vit.labels", "keras_vit.preprocessing", "trainers.artefacts", "trainers.data.bad_images"),
         *("trainers.data.batching", "trainers.engine.checkpoint", "trainers.runs"),
     },
+    "trainers/predicting": {
+        *("numpy", "tensorflow", "trainers.artefacts", "trainers.data.files", "trainers.engine.checkpoint"),
+        "trainers.settings",
+    },
     "trainers/benchmarks": {
         *("keras", "numpy", "skimage", "tensorflow", "tqdm"),
         *(

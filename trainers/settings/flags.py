@@ -43,8 +43,8 @@ def read(arguments: Sequence[str], settings_class: type) -> Any:
     """Settings from command-line arguments (without the program's name).
 
     Raises:
-        UsageError: for an unknown flag, a bad value, a missing flag file, or a leftover argument that the command does not
-            take.
+        UsageError: for an unknown flag, a bad value, a missing flag file, or an argument that is no flag and that the
+            command does not take.
         ValueError: from the dataclass's own cross-checks.
     """
     values = define(settings_class)

@@ -1,0 +1,177 @@
+"""Says what is in image files: the best classes of each, by a model in any form.
+
+The model is a run, a .keras file, anybody's weights, a SavedModel, a .tflite or an .onnx file, or a served one. Files
+that cannot be read are told on stderr, the rest is done, and the exit code is 1. See docs/predict.md.
+"""
+
+import dataclasses
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from trainers.settings import command_line, flags, groups
+from trainers.settings.fields import positional, setting, table_keys
+
+FORMATS = table_keys("trainers/predicting/formats.py", "FORMATS")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Prediction."""
+
+    paths: tuple[str, ...] = positional(
+        "FILE_OR_FOLDER_OR_PATTERN",
+        "Image files; folders, of which all images below are taken; patterns such as 'photos/**/*.jpg'. Without any, "
+        "or for -, paths are read from stdin, one per line.",
+    )
+    model: str = setting(
+        "",
+        "Folder of a run, a .keras file, anybody's weight file or folder, the name of published weights such as "
+        "augreg:B/16, a SavedModel or an export's folder, a .tflite or .onnx file.",
+        affects_result=True,
+    )
+    server: str = setting(
+        "",
+        "Instead of --model, a served model's URL, as http://host:8501/v1/models/NAME (TF Serving's REST).",
+        affects_result=True,
+    )
+    top: int = setting(5, "How many of the best classes are told.", affects_result=True)
+    format: str = setting(
+        "table",
+        "What is printed: a table, one JSON array, or CSV with a line per class.",
+        choices=FORMATS,
+        affects_result=True,
+    )
+    output: str | None = setting(
+        None, "File to write instead of printing; there when it is whole.", affects_result=False
+    )
+    batch_size: int = setting(32, "Most images at a time.", affects_result=False)
+    server_timeout: float = setting(60.0, "Seconds to wait for an answer of --server.", affects_result=False)
+
+    def __post_init__(self):
+        flags.check_values(self)
+        groups.check_positive(self, "top", "batch_size", "server_timeout")
+        if bool(self.model) == bool(self.server):
+            raise flags.UsageError(
+                "Exactly one of --model and --server is needed: a run, a file or published weights, or a served "
+                "model's URL."
+            )
+        if self.output and not os.path.isdir(os.path.dirname(self.output) or "."):
+            raise flags.UsageError(f"--output={self.output}: there is no folder {os.path.dirname(self.output)}.")
+
+
+def run(settings: Settings, callbacks: Sequence[Any] = ()) -> list[Any]:
+    """Predicts; prints or writes what it found.
+
+    Args:
+        settings: Of the command.
+        callbacks: Not used: there is no training to watch.
+
+    Returns:
+        A `trainers.predicting.formats.Prediction` for each file, in order.
+    """
+    from trainers.artefacts import opening, server
+    from trainers.predicting import files, formats
+
+    named = files.named(settings.paths)
+    if settings.server:
+        artefact = server.opened(settings.server, "server", settings.server_timeout)
+    else:
+        artefact = opening.open_artefact(settings.model)
+    if not artefact.labels and settings.format == "table":
+        raise ValueError(
+            f"{settings.model or settings.server} has no head, so there are no classes to name; --format=json and "
+            "--format=csv write its features."
+        )
+    for note in artefact.notes:
+        print(note, file=sys.stderr)
+    predictions = list(answered(artefact, named, settings))
+    text = formats.FORMATS[settings.format](predictions, None if settings.output else terminal_width())
+    write(text, settings.output)
+    report_failures(predictions)
+    return predictions
+
+
+def answered(artefact, named: Mapping[str, Any], settings: Settings) -> Iterator[Any]:
+    """A `Prediction` for each file, in order, computed in batches; a bar shows on a terminal if it takes long.
+
+    Args:
+        artefact: An opened model.
+        named: As of `files.named`.
+        settings: Of the command.
+    """
+    import tensorflow as tf
+    from tqdm import tqdm
+
+    from trainers.predicting import files
+
+    size = min(settings.batch_size, artefact.batch)
+    with tqdm(desc="predicting", total=len(named), unit="image", delay=2, leave=False, disable=None) as bar:
+        for first in range(0, len(named), size):
+            paths = list(named)[first : first + size]
+            contents = [named[path] or files.read(path) for path in paths]
+            good = [content for content in contents if isinstance(content, bytes)]
+            try:
+                answers = iter(artefact.answer(good))
+            except tf.errors.ResourceExhaustedError as error:
+                raise ValueError(f"Out of memory with {size} images at a time; lower --batch_size.") from error
+            for path, content in zip(paths, contents, strict=True):
+                yield prediction(path, next(answers) if isinstance(content, bytes) else content, artefact, settings.top)
+            bar.update(len(paths))
+
+
+def prediction(path: str, answer, artefact, top: int) -> Any:
+    """The `Prediction` that an artefact's answer, or `Unreadable`, stands for."""
+    import numpy as np
+
+    from trainers.predicting.formats import Guess, Prediction
+
+    if not isinstance(answer, np.ndarray):
+        return Prediction(path, error=answer.reason)
+    if not np.isfinite(answer).all():
+        return Prediction(path, error="the model's answer is not finite")
+    if not artefact.labels:
+        return Prediction(path, features=answer)
+    best = np.argsort(-answer, kind="stable")[:top]
+    return Prediction(path, tuple(Guess(artefact.labels[i], int(i), float(answer[i])) for i in best))
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that stdout is; None if it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def write(text: str, output: str | None) -> None:
+    """Prints a text, or writes it to a file whole or not at all."""
+    from trainers.runs import folder
+
+    if output:
+        folder.write_text(output, text)
+        return
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), end="", flush=True)
+    except BrokenPipeError:  # whoever read it, e.g. `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def report_failures(predictions: Sequence[Any]) -> None:
+    """Says on stderr which files have no answer."""
+    from trainers.predicting.formats import printable
+
+    failed = [one for one in predictions if one.error is not None]
+    if failed:
+        print(f"{len(failed):,} of {len(predictions):,} files without an answer:", file=sys.stderr)
+    for one in failed:
+        print(f"  {printable(one.file)}: {one.error}", file=sys.stderr)
+
+
+def exit_code(predictions: Sequence[Any]) -> int:
+    """1 if a file has no answer."""
+    return command_line.FAILED if any(one.error is not None for one in predictions) else command_line.DONE
+
+
+if __name__ == "__main__":
+    sys.exit(command_line.main(Settings, run, "predict", code=exit_code))
