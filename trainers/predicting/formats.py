@@ -1,6 +1,7 @@
 """How predictions are written: a table for people, JSON and CSV for programs."""
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -16,7 +17,8 @@ LABEL_WIDTH = 48  # most columns of a class's name
 ELLIPSIS = "…"
 
 
-class Guess(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Guess:
     """One of the best classes.
 
     Args:
@@ -91,7 +93,7 @@ def as_csv(predictions: Sequence[Prediction], width: int | None = None) -> str:
         elif one.error is not None:
             writer.writerow([file, "", "", "", "", one.error])
         for rank, guess in enumerate(one.top, 1):
-            writer.writerow([file, rank, *guess, ""])
+            writer.writerow([file, rank, guess.label, guess.index, guess.probability, ""])
     return text.getvalue()
 
 
@@ -102,7 +104,7 @@ def _plain(one: Prediction) -> dict[str, Any]:
         return {**file, "error": one.error}
     if one.features is not None:
         return {**file, "features": one.features.tolist()}
-    return {**file, "top": [guess._asdict() for guess in one.top]}
+    return {**file, "top": [dataclasses.asdict(guess) for guess in one.top]}
 
 
 def _name(path: str) -> str:
