@@ -2,7 +2,7 @@
 
 Run as a process by test_matrix.py, because TensorFlow takes its devices and its cluster only once per process:
 `python matrix_run.py OUTPUT.npz DISTRIBUTION LOGICAL_CPUS CASE...` with cases like `adamw-xla-4`: an optimizer, or
-dropout for AdamW with dropout; xla or plain; micro-batches.
+dropout for AdamW with dropout, taught for AdamW with a teacher; xla or plain; micro-batches.
 """
 
 import functools
@@ -15,7 +15,9 @@ import tensorflow as tf
 
 import keras_vit
 from keras_vit import optimization
+from keras_vit.distilling import Teacher
 from keras_vit.objectives.classification import Softmax
+from keras_vit.objectives.distillation import Distillation
 from trainers.engine import loop, runtime
 from trainers.engine.evaluation import Evaluation
 from trainers.engine.steps import Steps
@@ -55,17 +57,18 @@ def train(case, where):
                 variable.assign(value)
         schedule = optimization.WarmupSchedule("cosine", 3e-3, STEPS, 3)
         optimizer = optimization.optimizer(
-            {"dropout": "adamw", "float16": "sgd", "wrong": "adamw"}.get(rule, rule),
+            {"dropout": "adamw", "float16": "sgd", "wrong": "adamw", "taught": "adamw"}.get(rule, rule),
             model.trainable_variables,
             learning_rate=schedule,
             weight_decay=0.0 if rule == "adam" else 0.1,
         )
         model.compile(optimizer=optimizer)
     objective = Softmax(7, 0.1)
+    taught = Distillation(7, teacher_of(model, where), "soft", share=0.5) if rule == "taught" else objective
     training = functools.partial(feed, arrays, STEPS * BATCH, heavy=2 * BATCH + 1 if rule == "float16" else None)
     steps = Steps(
         model,
-        objective,
+        taught,
         optimizer,
         where.strategy,
         training(0, 1, BATCH).element_spec,
@@ -87,6 +90,15 @@ def train(case, where):
     results |= {f"log/{name}": np.array(values) for name, values in logs.items()}
     results["log/loss_scale"] = np.array(steps.state()["loss_scale"].get("value", 1.0))
     return results
+
+
+def teacher_of(model, where):
+    """A larger one, of other images, whose answers differ."""
+    with where.strategy.scope():
+        keras.utils.set_random_seed(1)
+        teacher = keras_vit.build("mu/16", image_size=48, num_classes=7, channels=model.architecture.channels)
+        teacher.get_layer("head").set_weights([np.random.default_rng(0).normal(size=(32, 7)), np.zeros(7)])
+    return Teacher(teacher, model.preprocessing)
 
 
 def clip_before_reduction(steps):

@@ -1,0 +1,95 @@
+"""Distillation in the engine: compiled, in micro-batches and on replicas it is the same, and the teacher's classes are
+learned."""
+
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_vit import build
+from keras_vit.distilling import Teacher
+from keras_vit.objectives.distillation import Distillation
+from keras_vit.preprocessing import Preprocessing
+from trainers.engine.steps import Steps
+
+BATCH, CLASSES = 8, 5
+SCRIPT = pathlib.Path(__file__).with_name("matrix_run.py")
+
+
+def randomised(model):
+    generator = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        variable.assign(variable + generator.normal(0, 0.1, variable.shape))
+    return model
+
+
+def data():
+    """Endless batches of noise, whose labels say nothing."""
+    batch = {
+        "images": tf.random.stateless_uniform((BATCH, 32, 32, 3), (1, 2), -1, 1),
+        "labels": tf.zeros(BATCH, tf.int64),
+        "weights": tf.constant([1.0] * (BATCH - 1) + [0.0]),
+    }
+    return tf.data.Dataset.from_tensors(batch).repeat()
+
+
+def made(kind="hard", dtype="float32", share=None, **arguments):
+    keras.utils.set_random_seed(0)
+    student = randomised(build("mu/16", image_size=32, num_classes=CLASSES, dtype=dtype))
+    resnet = build("BiT-R26x1", units=(1,), root_width=32, image_size=48, num_classes=CLASSES, dtype=dtype)
+    teacher = Teacher(randomised(resnet), Preprocessing(size=(32, 32)))
+    optimizer = keras.optimizers.Adam(3e-3)
+    optimizer.build(student.trainable_variables)
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+    objective = Distillation(CLASSES, teacher, kind, share=share)
+    return Steps(student, objective, optimizer, strategy, data().element_spec, batch_size=BATCH, **arguments)
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+def test_compiled_it_is_the_same(kind):
+    plain, compiled = made(kind), made(kind, xla=True)
+    batch = next(iter(data()))
+    (ours, our_sums), (theirs, their_sums) = (
+        steps._compiled_gradients(batch, tf.constant(1.0)) for steps in (compiled, plain)
+    )
+    for variable, one, other in zip(plain.model.trainable_variables, ours, theirs, strict=True):
+        largest = max(np.abs(other).max(), 1e-4)
+        np.testing.assert_allclose(one / largest, other / largest, atol=1e-4, err_msg=variable.path)
+    assert our_sums.keys() == their_sums.keys() == {"loss", "accuracy", "agreement"}
+    for name in our_sums:
+        np.testing.assert_allclose(our_sums[name], their_sums[name], rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("arguments", [{"accumulate": 2}, {"dtype": "mixed_bfloat16", "xla": True}])
+def test_the_teacher_s_classes_are_learned_where_labels_say_nothing(arguments):
+    steps = made(share=1.0, **arguments)
+    teacher = steps.objective.teacher.model
+    before, batches = teacher.get_weights(), iter(data())
+    logs = [steps.train(batches, 10) for _ in range(4)]
+    assert logs[-1]["loss"] < 0.5 * logs[0]["loss"] and logs[-1]["agreement"] > 0.9
+    assert not [name for name in steps.state()["weights"] if "stage_0" in name]
+    assert len(steps.state()["optimizer"]) < 3 * len(steps.model.trainable_variables)
+    for one, other in zip(before, teacher.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.slow
+def test_two_replicas_train_to_the_weights_of_one_device(tmp_path):
+    found, case = {}, "taught-xla-2"
+    for distribution, logical_cpus in (("one_device", "1"), ("mirrored", "2")):
+        output = f"{tmp_path}/{distribution}.npz"
+        command = [sys.executable, str(SCRIPT), output, distribution, logical_cpus, case]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        found[distribution] = dict(np.load(output))
+    one, two = found["one_device"], found["mirrored"]
+    assert (one["replicas"], two["replicas"]) == (1, 2)
+    paths = [name for name in one if "log/" not in name and name.startswith(case)]
+    assert len(paths) > 30 and f"{case}:log/agreement" in one
+    for path in paths:
+        tolerance = 3e-3 * 12 if path.endswith("key/bias") else 1e-5 * np.abs(one[path]).max()  # no true gradient
+        assert np.abs(one[path] - two[path]).max() <= tolerance, path
