@@ -83,6 +83,11 @@ ALLOWED = {
         *("keras", "matplotlib", "numpy", "tensorflow", "tqdm"),
         *("keras_vit", "trainers.data", "trainers.engine", "trainers.runs", "trainers.settings"),
     },
+    "trainers/exporting": {
+        *("keras", "numpy", "tensorflow", "tqdm", "keras_vit.classifier", "keras_vit.evaluation", "keras_vit.export"),
+        *("trainers.artefacts", "trainers.data", "trainers.engine", "trainers.evaluations", "trainers.exporting"),
+        "trainers.runs",
+    },
     "trainers/finetuning": {
         *("keras", "numpy", "tensorflow", "keras_vit", "trainers.data", "trainers.engine", "trainers.evaluations"),
         *("trainers.finetuning", "trainers.runs", "trainers.settings"),

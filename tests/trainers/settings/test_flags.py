@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers import benchmark, convert, doctor, evaluate, finetune, predict, prepare, pretrain
+from trainers import benchmark, convert, doctor, evaluate, export, finetune, predict, prepare, pretrain
 from trainers.settings import fields, flags, groups
 
 COMMANDS = {
@@ -18,6 +18,7 @@ COMMANDS = {
     "doctor": doctor.Settings,
     "convert": convert.Settings,
     "predict": predict.Settings,
+    "export": export.Settings,
 }
 
 

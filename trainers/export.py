@@ -1,0 +1,122 @@
+"""Exports a model with its preprocessing and labels inside, and holds every file against the model it came from.
+
+DIR/1/ (the next free number) appears when all is written and checked: a SavedModel for TF Serving (docs/serving.md),
+.tflite files (docs/tflite.md), .onnx, report.json and a model card. Each file is run by another runtime than Keras on
+the same encoded images: those of --source, or generated ones. A file that differs by more than its format may is not
+published, and the command says by how much and ends with exit code 1.
+From Python: `export.run(export.Settings(...))`.
+"""
+
+import dataclasses
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainers.exporting.exporting import Exported
+
+from trainers.settings import command_line, data_groups, flags, groups, splits
+from trainers.settings.fields import setting, table_keys, with_default
+
+FORMATS = table_keys("trainers/exporting/formats.py", "FORMATS")
+PROBABILITIES = table_keys("keras_vit/export/answering.py", "PROBABILITIES")
+TFLITE_BATCHES = ("1", "dynamic")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(data_groups.SourceSettings):
+    """Export."""
+
+    model: str = setting(
+        "",
+        "Folder of a run, a .keras file, anybody's weight file or folder, or the name of published weights.",
+        affects_result=True,
+    )
+    formats: str = setting(
+        "saved_model,tflite",
+        f"What to write, separated by commas: {', '.join(FORMATS)}. tflite has int8 weights.",
+        affects_result=True,
+    )
+    output: str = setting(
+        "", "Folder of the versions; export/ in the run's folder, or beside the file, if left out.", affects_result=True
+    )
+    source: str = with_default(data_groups.SourceSettings, "source", "")
+    split: str = setting("test", "Split of --source on which files are held against the model.", affects_result=True)
+    check_images: int = setting(200, "Images on which they are, from --source or generated.", affects_result=True)
+    probabilities: str = setting(
+        "auto",
+        "How logits become probabilities; auto takes sigmoid where the run was trained so, and softmax otherwise.",
+        choices=("auto", *PROBABILITIES),
+        affects_result=True,
+    )
+    temperature: float = setting(1.0, "What logits are divided by before.", affects_result=True)
+    fit_temperature: bool = setting(
+        False, "Whether the temperature is fitted to the labels of --calibration_split instead.", affects_result=True
+    )
+    calibration_split: str = setting(
+        "validation",
+        "Split of --source for --fit_temperature, and for the value ranges of tflite_full_int8.",
+        affects_result=True,
+    )
+    calibration_images: int = setting(100, "Images of it that tflite_full_int8 looks at.", affects_result=True)
+    top: int = setting(5, "How many of the best classes a SavedModel names.", affects_result=True)
+    tflite_batch: str = setting(
+        "1",
+        "Images that a .tflite takes at a time; dynamic for any number.",
+        choices=TFLITE_BATCHES,
+        affects_result=True,
+    )
+
+    def __post_init__(self):
+        flags.check_values(self)
+        data_groups.check_source(self)
+        if not self.model:
+            raise flags.UsageError(
+                "--model is needed: the folder of a run, a weight file, or the name of published weights."
+            )
+        unknown = sorted(set(self.asked) - set(FORMATS))
+        if unknown:
+            raise flags.UsageError(f"Unknown --formats {unknown[0]!r}; choose among {', '.join(FORMATS)}.")
+        groups.check_positive(self, "check_images", "calibration_images", "top", "temperature")
+        splits.parse(self.split)
+        splits.parse(self.calibration_split)
+        for name, needs in (("fit_temperature", self.fit_temperature), ("formats", "tflite_full_int8" in self.asked)):
+            if needs and not self.source:
+                raise flags.UsageError(
+                    f"--{name}={getattr(self, name)} needs examples: give --source, and --calibration_split of it."
+                )
+        if self.fit_temperature and self.temperature != 1:
+            raise flags.UsageError(f"--fit_temperature finds what --temperature={self.temperature} gives; give one.")
+        if not self.output:
+            object.__setattr__(self, "output", usual_output(self.model))
+
+    @property
+    def asked(self) -> list[str]:
+        """The formats, each once, in the order asked for."""
+        return list(dict.fromkeys(self.formats.split(",")))
+
+
+def usual_output(model: str) -> str:
+    """Folder for the exports of a model that names none: in its run, or below saved_models."""
+    if os.path.isdir(model):
+        return os.path.join(model, "export")
+    name = re.sub(r"[/:+]+", "_", os.path.splitext(os.path.basename(model) or model)[0])
+    return os.path.join("saved_models", name, "export")
+
+
+def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Exported":
+    """Exports; returns what was written and how it compares. There is no training for callbacks to watch.
+
+    Raises:
+        ValueError: for a model, source or folder that cannot be used, or a missing package; nothing is written then.
+        NotPublished: after what passed was published, if anything did not.
+    """
+    from trainers.exporting import exporting
+
+    return exporting.export(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(command_line.main(Settings, run, "export"))

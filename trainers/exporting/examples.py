@@ -1,0 +1,96 @@
+"""The encoded images on which an artefact is held against its model."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from keras_vit.export import decoding
+
+SIZES = ((1.0, 1.0), (0.6, 0.9), (1.7, 1.3), (2.4, 3.1))  # of generated pictures, in shares of the model's
+
+
+class Examples(NamedTuple):
+    """Some images.
+
+    Args:
+        encoded: Their bytes.
+        labels: (N,) integers, -1 where there is none; None where nobody knows any.
+        words: What they are, for people.
+    """
+
+    encoded: list[bytes]
+    labels: np.ndarray | None
+    words: str
+
+
+def from_source(source: Any, expression: str, count: int) -> Examples:
+    """Examples of a split, spread evenly over it; those that cannot be read are left out.
+
+    Args:
+        source: Opened source.
+        expression: Of the split.
+        count: How many, at most.
+
+    Raises:
+        ValueError: if there is no such split, or none of them can be read.
+    """
+    split = source.split(expression)
+    indices = np.linspace(0, split.size - 1, min(count, split.size)).round().astype("int64")
+    read = tf.function(split.read, input_signature=[tf.TensorSpec((), tf.int64)])
+    encoded, labels = [], []
+    for index in indices:
+        try:
+            image, label = read(tf.constant(index))
+        except tf.errors.OpError:
+            continue
+        encoded.append(as_bytes(image))
+        labels.append(label.numpy())
+    if not encoded:
+        raise ValueError(f"None of the images of {expression} of {source.name} can be read.")
+    single = None if source.several_labels or np.ndim(labels[0]) else np.array(labels, "int64")
+    return Examples(encoded, single, f"{len(encoded):,} images of {source.name}, {expression}")
+
+
+def decoded(encoded: bytes, channels: int) -> np.ndarray:
+    """uint8 (H, W, C)."""
+    return decoding.decode(tf.constant(encoded), channels).numpy()
+
+
+def as_bytes(image) -> bytes:
+    """An encoded image as it is; pixels as a PNG, which loses nothing of bytes."""
+    if image.dtype == tf.string:
+        return image.numpy()
+    return tf.io.encode_png(tf.cast(tf.clip_by_value(tf.round(tf.cast(image, tf.float32)), 0, 255), tf.uint8)).numpy()
+
+
+def generated(shape: Sequence[int], count: int) -> Examples:
+    """Pictures of waves and boxes in several sizes, half of them JPEG and half PNG; always the same.
+
+    Args:
+        shape: (H, W, C) of the model's images.
+        count: How many.
+    """
+    height, width, channels = shape
+    encoded = []
+    for number in range(count):
+        down, across = SIZES[number % len(SIZES)]
+        pixels = _picture(number, round(height * down) or 1, round(width * across) or 1, channels)
+        encoded.append((tf.io.encode_jpeg if number // 2 % 2 else tf.io.encode_png)(pixels).numpy())
+    return Examples(encoded, None, f"{count:,} generated pictures")
+
+
+def _picture(number: int, height: int, width: int, channels: int) -> np.ndarray:
+    random = np.random.default_rng(number)
+    rows, columns = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    picture = np.zeros((height, width, channels))
+    for channel in range(channels):
+        for _ in range(6):
+            down, across, phase = *random.normal(0, 6, 2), random.uniform(0, 6)
+            picture[..., channel] += random.normal() * np.sin(down * rows + across * columns + phase)
+    for _ in range(3):
+        top, left, bottom, right = (random.uniform(0, 1, 4) * (height, width, height, width)).astype(int)
+        box = slice(*sorted((top, bottom))), slice(*sorted((left, right)))
+        picture[box] += random.normal(0, 1, channels)
+    return np.clip(127 + 60 * picture, 0, 255).astype("uint8")

@@ -1,0 +1,90 @@
+"""The formats a model is exported to: how each is written, what runs it, and how far it may lie from the model."""
+
+import contextlib
+import dataclasses
+import pathlib
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from keras_vit.export import onnx, saved_model, tflite, warmup
+from keras_vit.export.answering import Answering
+from trainers.exporting import runtimes
+from trainers.exporting.gate import Limit
+from trainers.exporting.runtimes import Runtimes
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What is exported.
+
+    Args:
+        model: As `keras_vit.build` returns it.
+        name: Of the model, for a server.
+        answering: How its logits become an answer.
+        provenance: Where it comes from, as plain JSON values.
+        tflite_batch: Images that a .tflite takes at a time: 1, or `dynamic`.
+        calibration: Images uint8 (H, W, C) by which a .tflite of whole numbers is scaled.
+    """
+
+    model: Any
+    name: str
+    answering: Answering
+    provenance: dict[str, Any]
+    tflite_batch: int | str = 1
+    calibration: Callable[[], Iterable[np.ndarray]] | None = None
+
+
+class Format(NamedTuple):
+    """One row of `FORMATS`.
+
+    Args:
+        file: Its name in the folder of a version; nothing for the folder itself.
+        write: Writes it to a path.
+        opened: Context of what runs it: from its path and the model to answers by name of the runtime.
+        limit: Of its answers.
+    """
+
+    file: str
+    write: Callable[[Job, pathlib.Path], None]
+    opened: Callable[[pathlib.Path, Any], contextlib.AbstractContextManager[Runtimes]]
+    limit: Limit
+
+
+def _write_saved_model(job: Job, path: pathlib.Path) -> None:
+    saved_model.write(job.model, path, answering=job.answering, provenance=job.provenance)
+    warmup.write(path, job.name, job.model.architecture.image_shape)
+
+
+def _tflite(quantization: str) -> Callable[[Job, pathlib.Path], None]:
+    def write(job, path):
+        calibration = job.calibration() if job.calibration and quantization == "full_int8" else None
+        tflite.convert(
+            job.model,
+            path,
+            answering=job.answering,
+            provenance=job.provenance,
+            quantization=quantization,
+            batch=job.tflite_batch,
+            calibration=calibration,
+        )
+
+    return write
+
+
+def _write_onnx(job: Job, path: pathlib.Path) -> None:
+    onnx.convert(job.model, path, answering=job.answering, provenance=job.provenance)
+
+
+# Logits of float formats differ by rounding; half precision and whole numbers by what they leave out.
+EXACT, HALF, WHOLE = Limit(1e-3, 0.98, 0.005), Limit(0.1, 0.95, 0.005), Limit(1.0, 0.9, 0.01)
+
+FORMATS = {
+    "saved_model": Format("", _write_saved_model, runtimes.of_saved_model, EXACT),
+    "tflite": Format("model.tflite", _tflite("dynamic"), runtimes.of_file, WHOLE),
+    "tflite_float32": Format("model_float32.tflite", _tflite("float32"), runtimes.of_file, EXACT),
+    "tflite_float16": Format("model_float16.tflite", _tflite("float16"), runtimes.of_file, HALF),
+    "tflite_full_int8": Format("model_full_int8.tflite", _tflite("full_int8"), runtimes.of_file, WHOLE),
+    "onnx": Format("model.onnx", _write_onnx, runtimes.of_file, EXACT),
+}

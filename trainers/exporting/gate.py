@@ -1,0 +1,106 @@
+"""Whether an artefact says what its model says, on the same encoded images."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from keras_vit.export.answering import Answering
+
+# Logits are told from probabilities, of which no one tells those below this apart.
+FLOOR = 1e-6
+ROUNDING = 1e-9  # of shares that are subtracted
+
+
+class Limit(NamedTuple):
+    """How far an artefact may lie from its model.
+
+    Args:
+        difference: Of logits, or of features where there is no head, at most.
+        agreement: Share of images with the same best class, at least.
+        accuracy: That it may lose, in shares, where there are labels.
+    """
+
+    difference: float
+    agreement: float
+    accuracy: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """How an artefact compares.
+
+    Args:
+        difference: The largest of any logit, or feature.
+        agreement: Share of images with the same best class; None without a head.
+        accuracy: Of the artefact; None without labels.
+        model_accuracy: Of the model on the same images.
+    """
+
+    difference: float
+    agreement: float | None = None
+    accuracy: float | None = None
+    model_accuracy: float | None = None
+
+    def faults(self, limit: Limit) -> list[str]:
+        """What goes beyond a limit, in words with both numbers; nothing if it passes."""
+        found = []
+        if not self.difference <= limit.difference:  # so that NaN fails too
+            found.append(f"differs by {self.difference:.3g}, more than the {limit.difference:g} allowed")
+        if self.agreement is not None and self.agreement < limit.agreement:
+            found.append(
+                f"has the same best class for {100 * self.agreement:.1f} % of the images, fewer than the "
+                f"{100 * limit.agreement:g} % asked for"
+            )
+        if self.accuracy is not None and self.model_accuracy is not None:
+            lost = self.model_accuracy - self.accuracy
+            if lost > limit.accuracy + ROUNDING:
+                found.append(
+                    f"loses {100 * lost:.2f} points of accuracy, more than the {100 * limit.accuracy:g} allowed"
+                )
+        return found
+
+
+def compare(ours: np.ndarray, theirs: np.ndarray, labels: np.ndarray | None, answering: Answering | None) -> Finding:
+    """How an artefact's answers compare with the model's.
+
+    Args:
+        ours: (N, Y) probabilities of the model, or features (N, D).
+        theirs: Those of the artefact.
+        labels: (N,), -1 for none, or None.
+        answering: How logits became probabilities; None for features.
+    """
+    if ours.shape != theirs.shape:
+        return Finding(float("inf"))
+    if answering is None:
+        return Finding(_largest(ours - theirs))
+    agreement = float(np.mean(ours.argmax(axis=1) == theirs.argmax(axis=1)))
+    difference = _largest(logits_of(ours, answering) - logits_of(theirs, answering))
+    known = labels is not None and labels >= 0
+    if labels is None or not np.any(known):
+        return Finding(difference, agreement)
+    accuracies = [float(np.mean(part[known].argmax(axis=1) == labels[known])) for part in (theirs, ours)]
+    return Finding(difference, agreement, *accuracies)
+
+
+def logits_of(probabilities: np.ndarray, answering: Answering) -> np.ndarray:
+    """Logits from probabilities (N, Y): of a softmax up to a constant per image, here so that they sum to one."""
+    kept = np.clip(np.asarray(probabilities, "float64"), FLOOR, 1.0)
+    if answering.probabilities == "sigmoid":
+        kept = np.minimum(kept, 1 - FLOOR)
+        return answering.temperature * (np.log(kept) - np.log1p(-kept))
+    return answering.temperature * np.log(kept)
+
+
+def plain(finding: Finding) -> dict[str, Any]:
+    """JSON values; what is not finite as text."""
+    values = dataclasses.asdict(finding)
+    return {
+        name: str(value) if isinstance(value, float) and not np.isfinite(value) else value
+        for name, value in values.items()
+    }
+
+
+def _largest(difference: np.ndarray) -> float:
+    """The largest absolute value; NaN where there is one."""
+    return float(np.max(np.abs(difference), initial=0.0))
