@@ -13,6 +13,7 @@ SHARED = {
     "reference": TESTS / "reference.py",
     "processes": TESTS / "processes.py",
     "oracle": TESTS / "keras_vit" / "oracle.py",
+    "stub_server": TESTS / "serving" / "stub_server.py",
 }
 
 
