@@ -1,0 +1,112 @@
+"""From a model to another format by somebody's converter, which runs in a process of its own.
+
+Converters keep the memory that they took, fill the terminal, and end their process over some mistakes.
+"""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_vit.classifier import ImageClassifier, in_float32
+from keras_vit.export import preprocessing
+from keras_vit.export.answering import Answering
+
+SIGNATURE = "serving_default"
+# The steps of an answer, each a signature: SIGNATURE is all of them.
+STEPS = ("preprocess", "compute", "answer")
+LAST_LINES = 4  # of what a converter says before it fails
+
+
+def write_saved_model(model: ImageClassifier, folder: pathlib.Path, answering: Answering, batch: int | None) -> None:
+    """Writes what is to be converted: a SavedModel from `images` uint8 to an answer, in whole and in steps.
+
+    Args:
+        model: As `keras_vit.build` returns it; it is written in float32.
+        folder: Made here.
+        answering: How logits become an answer, `probabilities`; a model without a head answers `features`.
+        batch: Images at a time; None leaves it open.
+    """
+    whole = in_float32(model)
+    archive = keras.export.ExportArchive()  # what tf.saved_model.save writes of a Keras 3 model may answer NaN
+    archive.track(whole)
+    for name, (method, spec) in _signatures(whole, answering, batch).items():
+        archive.add_endpoint(name, method, input_signature=[spec])
+    archive.write_out(os.fspath(folder), verbose=False)
+
+
+def answer_name(model: ImageClassifier) -> str:
+    """What the output is called."""
+    return "probabilities" if model.architecture.num_classes else "features"
+
+
+def _signatures(model, answering, batch) -> dict[str, tuple[Callable, tf.TensorSpec]]:
+    """Name -> function and the specification of its input."""
+    shape, name = model.architecture.image_shape, answer_name(model)
+
+    def preprocess(images):
+        return {"pixels": preprocessing.transform(images, model.preprocessing)}
+
+    def compute(pixels):
+        return {"logits": tf.cast(model(pixels, training=False), tf.float32)}
+
+    def answer(logits):
+        return {name: answering.probabilities_of(logits) if model.architecture.num_classes else logits}
+
+    def whole(images):
+        return answer(**compute(**preprocess(images)))
+
+    images = tf.TensorSpec((batch, None, None, shape[-1]), tf.uint8, name="images")
+    return {
+        SIGNATURE: (whole, images),
+        "preprocess": (preprocess, images),
+        "compute": (compute, tf.TensorSpec((batch, *shape), tf.float32, name="pixels")),
+        "answer": (answer, tf.TensorSpec((batch, model.output_shape[-1]), tf.float32, name="logits")),
+    }
+
+
+def run(what: str, module: str, arguments: Sequence[Any]) -> None:
+    """Runs a module of Python in a process of its own, without accelerators, and hides what it says.
+
+    Raises:
+        ValueError: with the last lines of that, if it fails.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},
+        text=True,
+        errors="replace",
+    )
+    if done.returncode:
+        lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+        raise ValueError(f"{what} failed ({_ending(done.returncode)}): {' | '.join(lines[-LAST_LINES:])[-1000:]}")
+
+
+def _ending(code: int) -> str:
+    return f"exit code {code}" if code > 0 else f"ended by {signal.Signals(-code).name}"
+
+
+def replace(path: str | os.PathLike, write: Callable[[pathlib.Path], object]) -> None:
+    """Lets `write` write to a temporary name in the same folder, and renames that when it is whole.
+
+    Raises:
+        ValueError: if the folder cannot be written.
+    """
+    place = pathlib.Path(path)
+    temporary = place.with_name(f".{os.getpid()}.{place.name}")
+    try:
+        write(temporary)
+        os.replace(temporary, place)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
