@@ -14,26 +14,34 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         total_steps: Updates in all, warm-up included.
         warmup_steps: Updates until the peak.
         end_learning_rate: Value at `total_steps` for a decaying kind.
+        decay_at: Updates after which the rate of a `staircase` falls to a tenth: step s + 1 is the first to have it,
+            as in BiT's code.
 
     Raises:
-        ValueError: if the kind is unknown, or warm-up is not shorter than the whole.
+        ValueError: if the kind is unknown, warm-up is not shorter than the whole, or a staircase has nowhere to fall.
     """
 
-    def __init__(self, kind, learning_rate, total_steps, warmup_steps=0, end_learning_rate=0.0):
+    def __init__(self, kind, learning_rate, total_steps, warmup_steps=0, end_learning_rate=0.0, decay_at=()):
         if kind not in SCHEDULES:
             raise ValueError(f"Unknown schedule {kind!r}; choose one of {', '.join(SCHEDULES)}.")
         if warmup_steps >= total_steps:
             raise ValueError(f"A warm-up of {warmup_steps} steps must be shorter than training, {total_steps} steps.")
+        if (kind == "staircase") != bool(decay_at):
+            raise ValueError(
+                f"decay_at has the updates after which a staircase falls; got {list(decay_at)} for {kind!r}."
+            )
         self.kind = kind
         self.learning_rate = learning_rate
         self.total_steps = total_steps
         self.warmup_steps = warmup_steps
         self.end_learning_rate = end_learning_rate
+        self.decay_at = tuple(decay_at)
 
     def __call__(self, step):
         step = ops.cast(step, "float32")
         progress = ops.clip((step - self.warmup_steps) / (self.total_steps - self.warmup_steps), 0.0, 1.0)
-        share = SCHEDULES[self.kind](progress)
+        falls = sum((ops.cast(step > place, "float32") for place in self.decay_at), start=0.0)
+        share = SCHEDULES[self.kind](progress, falls)
         rate = self.end_learning_rate + (self.learning_rate - self.end_learning_rate) * share
         return rate * ops.minimum(1.0, step / self.warmup_steps) if self.warmup_steps else rate
 
@@ -44,6 +52,7 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
             "total_steps": self.total_steps,
             "warmup_steps": self.warmup_steps,
             "end_learning_rate": self.end_learning_rate,
+            "decay_at": list(self.decay_at),
         }
 
 
@@ -213,11 +222,13 @@ def optimizer(name, variables, *, learning_rate, weight_decay=0.0, multipliers=N
     return made
 
 
-# Shares of the peak's height above the end, for a progress from 0 to 1 after warm-up (paper, Table 3).
+# Shares of the peak's height above the end, from a progress of 0 to 1 after warm-up (paper, Table 3) or from the number
+# of falls so far (BiT, arXiv 1912.11370, section 3.3).
 SCHEDULES = {
-    "constant": ops.ones_like,
-    "linear": lambda progress: 1.0 - progress,
-    "cosine": lambda progress: 0.5 * (1.0 + ops.cos(progress * 3.141592653589793)),
+    "constant": lambda progress, falls: ops.ones_like(progress),
+    "linear": lambda progress, falls: 1.0 - progress,
+    "cosine": lambda progress, falls: 0.5 * (1.0 + ops.cos(progress * 3.141592653589793)),
+    "staircase": lambda progress, falls: ops.power(0.1, falls),
 }
 
 OPTIMIZERS = {"adam": AdamW, "adamw": AdamW, "sgd": Momentum, "lamb": Lamb, "lion": Lion}

@@ -110,6 +110,7 @@ USUAL = {
 }
 ADAM = USUAL | {"optimizer": "adamw", "warmup_steps": 10_000}
 SGD = USUAL | {"optimizer": "sgd", "schedule": "cosine"}
+BIT = SGD | {"schedule": "staircase", "warmup_steps": 5000, "clip_norm": 0.0}
 AUGREG = ADAM | {"schedule": "cosine", "clip_norm": 1.0, "position": None, "test_crop": 0.875}
 LINEAR = ADAM | SIGMOID | {"schedule": "linear", "end_learning_rate": 1e-5, "clip_norm": 0.0, "pool": None}
 
@@ -131,9 +132,9 @@ FAMILIES = {
         "momentum_dtype": "bfloat16",
         "test_crop": 0.875,
     },
-    "bit/in1k": SGD | {"warmup_steps": 5000, "clip_norm": 0.0, "objective": "softmax"},
-    "bit/in21k": SGD | BIG_VISIONS_21K | {"warmup_steps": 5000, "clip_norm": 0.0},
-    "bit/jft": SGD | SIGMOID | {"warmup_steps": 5000, "clip_norm": 0.0},
+    "bit/in1k": BIT | {"objective": "softmax"},
+    "bit/in21k": BIT | BIG_VISIONS_21K,
+    "bit/jft": BIT | SIGMOID,
 }
 
 # Families whose head has a hidden layer as wide as the model, where the model is a ViT.
@@ -148,6 +149,17 @@ STEPS = {
     "paper/in1k_b32": 92_897,
     "bigvision/s16_150ep": 185_794,
     "bigvision/s16_300ep": 371_588,
+}
+
+# Updates after which BiT's rate falls: epochs 30, 60 and 80 of 90 (1,268,355 and 14,145,922 images / 4096 to each), or
+# 10, 23, 30 and 37 of 40 (303,000,000 / 4096); the HyperRule's are printed in its authors' code.
+FALLS = {
+    "bit/in1k": (9_290, 18_579, 24_773),
+    "bit/in21k": (103_608, 207_216, 276_287),
+    "bit/jft": (739_746, 1_701_416, 2_219_238, 2_737_061),
+    "bit/finetune_small": (200, 300, 400),
+    "bit/finetune_medium": (3_000, 6_000, 9_000),
+    "bit/finetune_large": (6_000, 12_000, 18_000),
 }
 
 PAPER_FINETUNING = {
@@ -167,6 +179,7 @@ PAPER_FINETUNING = {
 IMAGENET = PAPER_FINETUNING | {"source": "tfds:imagenet2012", "steps": 20_000, "held_out": 0.01}
 FEW_RATES = "0.003,0.01,0.03"
 HYPER_RULE = PAPER_FINETUNING | {
+    "schedule": "staircase",
     "learning_rate": 0.003,
     "learning_rates": "",
     "clip_norm": 0.0,
@@ -260,7 +273,15 @@ def test_a_pretraining_plans_and_has_the_published_numbers(name, no_weights_are_
     plan = capsys.readouterr().out
     if name in STEPS:
         assert int(re.search(r"([\d,]+) steps =", plan)[1].replace(",", "")) == pytest.approx(STEPS[name], abs=1)
+    assert_falls(name, plan)
     assert f"{recipe.variant}, " in plan and not list(tmp_path.iterdir())
+
+
+def assert_falls(name, plan):
+    """The plan names the updates after which the learning rate falls, where it does."""
+    told = re.search(r"a tenth after each of steps (.*?), decay", plan)
+    places = [int(place.replace(",", "")) for place in told[1].split(", ")] if told else []
+    assert places == pytest.approx([*FALLS.get(name, ())], abs=1)  # the number of updates is rounded up
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +305,9 @@ def test_a_finetuning_plans_and_has_the_published_numbers(name, weights, tmp_pat
     expected = FINETUNING[name]
     assert {field: getattr(settings, field) for field in expected} == expected
     finetune.run(settings)
-    assert f"{expected['steps']:,} steps" in capsys.readouterr().out and not list(tmp_path.iterdir())
+    plan = capsys.readouterr().out
+    assert_falls(name, plan)
+    assert f"{expected['steps']:,} steps" in plan and not list(tmp_path.iterdir())
 
 
 def test_no_two_pretrainings_share_a_folder():

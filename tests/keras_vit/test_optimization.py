@@ -36,10 +36,39 @@ def test_published_points_of_schedules(kind, base, end, total, warmup, points):
         assert float(schedule(step)) == pytest.approx(rate, rel=2e-5, abs=1e-9)
 
 
+def hyper_rule(step, supports, base):
+    """The learning rate of BiT's code, bit_hyperrule.py: warm-up to the first support, falls after those in between."""
+    if step < supports[0]:
+        return base * step / supports[0]
+    return base / 10 ** sum(place < step for place in supports[1:-1])
+
+
+@pytest.mark.parametrize(
+    "supports",
+    [(100, 200, 300, 400, 500), (500, 3000, 6000, 9000, 10_000), (500, 6000, 12_000, 18_000, 20_000)],
+)
+def test_staircase_is_the_hyper_rule(supports):
+    warmup, *places, total = supports
+    schedule = optimization.WarmupSchedule("staircase", 0.003, total, warmup, decay_at=places)
+    steps = [*range(0, total, total // 100), *(place + 1 for place in places), total - 1]
+    assert [float(schedule(step)) for step in steps] == pytest.approx([hyper_rule(s, supports, 0.003) for s in steps])
+
+
+@pytest.mark.parametrize(("kind", "places"), [("staircase", ()), ("cosine", (3,))])
+def test_a_staircase_and_nothing_else_has_places_to_fall_at(kind, places):
+    with pytest.raises(ValueError, match=f"decay_at .* for '{kind}'"):
+        optimization.WarmupSchedule(kind, 0.1, 10, decay_at=places)
+
+
 def test_schedules_round_trip_and_refuse_nonsense():
     schedule = optimization.WarmupSchedule("linear", 0.1, 10, 2, 0.01)
     assert type(schedule).from_config(schedule.get_config())(7) == schedule(7)
-    with pytest.raises(ValueError, match="constant, linear, cosine"):
+    staircase = optimization.WarmupSchedule("staircase", 0.1, 10, decay_at=[3, 6])
+    again = keras.saving.deserialize_keras_object(
+        json.loads(json.dumps(keras.saving.serialize_keras_object(staircase)))
+    )
+    assert [float(again(step)) for step in (3, 4, 7)] == pytest.approx([0.1, 0.01, 0.001])
+    with pytest.raises(ValueError, match="constant, linear, cosine, staircase"):
         optimization.WarmupSchedule("step", 0.1, 10)
     with pytest.raises(ValueError, match="10 steps must be shorter than training, 10 steps"):
         optimization.WarmupSchedule("linear", 0.1, 10, 10)

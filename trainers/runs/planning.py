@@ -16,7 +16,7 @@ from trainers.engine.loop import Plan
 from trainers.engine.runtime import Runtime
 from trainers.engine.workers import Workers
 from trainers.runs import folder, resumption
-from trainers.settings import flags, splits
+from trainers.settings import flags, groups, splits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,6 +161,11 @@ def plan_for(settings, examples: int) -> Plan:
         )
     evaluate_every = min(settings.evaluate_every or math.ceil(per_epoch), total)
     return Plan(total, evaluate_every, settings.log_every, settings.steps_per_call, settings.checkpoint_every)
+
+
+def decay_updates(settings, total: int) -> list[int]:
+    """The updates after which a staircase's learning rate falls, of so many in all; none for other schedules."""
+    return [round(share * total) for share in groups.decay_shares(settings.decay_at)] if settings.decay_at else []
 
 
 def workers_of(settings, source, where) -> Workers:

@@ -5,7 +5,7 @@ from typing import Any
 from keras_vit import variants
 from keras_vit.objectives.distillation import DISTILLATIONS
 from trainers.data import cache, pipeline
-from trainers.runs import folder, memory, memory_limit
+from trainers.runs import folder, memory, memory_limit, planning
 from trainers.runs.learner import Monitor, monitor_of
 from trainers.runs.planning import Planned
 from trainers.settings.pretraining_group import MASKED_PATCHES
@@ -50,8 +50,7 @@ def plan(planned: Planned) -> str:
             f"evaluation every {plan.evaluate_every:,} steps",
             "loss": f"{_objective(settings)}, in {where.precision} ({where.precision_reason})",
             "trains": planned.trained,
-            "update": f"{settings.optimizer}, {settings.schedule} {settings.learning_rate:g} to "
-            f"{settings.end_learning_rate:g} after {settings.warmup_steps:,} warm-up steps, decay "
+            "update": f"{settings.optimizer}, {_rates(settings, plan.total_steps)}, decay "
             f"{settings.weight_decay:g}, clip {settings.clip_norm or 'off'}, averages {settings.ema or 'off'}",
             **_memory_row(planned),
             "start": f"goes on from step {planned.start:,}" if planned.start else "from step 0",
@@ -60,6 +59,14 @@ def plan(planned: Planned) -> str:
             "files": f"{settings.run_dir}/: {files}",
         }
     )
+
+
+def _rates(settings, total: int) -> str:
+    """How the learning rate goes, and where it falls."""
+    places = ", ".join(f"{place:,}" for place in planning.decay_updates(settings, total))
+    end = "" if places else f" to {settings.end_learning_rate:g}"
+    falls = f", a tenth after each of steps {places}" if places else ""
+    return f"{settings.schedule} {settings.learning_rate:g}{end} after {settings.warmup_steps:,} warm-up steps{falls}"
 
 
 def _objective(settings) -> str:

@@ -84,6 +84,7 @@ def steps_for(planned: Planned, element_spec, learner: Learner) -> Steps:
             planned.plan.total_steps,
             settings.warmup_steps,
             settings.end_learning_rate,
+            planning.decay_updates(settings, planned.plan.total_steps),
         )
         optimizer = optimization.optimizer(
             settings.optimizer,

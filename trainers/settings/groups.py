@@ -1,6 +1,7 @@
 """The groups of settings that commands share. A command's `Settings` inherits the groups it needs, and only fields."""
 
 import dataclasses
+import fractions
 
 from trainers.settings.fields import setting, table_keys
 from trainers.settings.flags import UsageError
@@ -110,6 +111,12 @@ class OptimizationSettings:
     )
     schedule: str = setting(
         "cosine", "Decay of the learning rate after warm-up.", choices=SCHEDULES, affects_result=True
+    )
+    decay_at: str = setting(
+        "",
+        "Where --schedule=staircase divides the learning rate by ten: shares of all updates, warm-up included, such as "
+        "0.3,0.6,0.9 or, by epochs, 30/90,60/90,80/90.",
+        affects_result=True,
     )
     warmup_steps: int = setting(0, "Updates over which the learning rate rises linearly from 0.", affects_result=True)
     weight_decay: float = setting(0.0, "Decoupled decay of kernels, times the learning rate.", affects_result=True)
@@ -267,6 +274,7 @@ def check_optimization(settings: OptimizationSettings) -> None:
         raise UsageError(
             f"--end_learning_rate={settings.end_learning_rate} lies above --learning_rate={settings.learning_rate}."
         )
+    check_staircase(settings)
     if settings.momentum_dtype != "float32" and settings.optimizer != "sgd":
         raise UsageError(
             f"--momentum_dtype={settings.momentum_dtype} is for --optimizer=sgd, not {settings.optimizer}."
@@ -276,6 +284,39 @@ def check_optimization(settings: OptimizationSettings) -> None:
             f"--optimizer=adam does not decay weights, but --weight_decay={settings.weight_decay}; use "
             "--optimizer=adamw."
         )
+
+
+def check_staircase(settings: OptimizationSettings) -> None:
+    """Raises UsageError unless a staircase, and only a staircase, has places to fall at."""
+    if settings.schedule != "staircase":
+        if settings.decay_at:
+            raise UsageError(f"--decay_at={settings.decay_at} is for --schedule=staircase, not {settings.schedule}.")
+        return
+    if not settings.decay_at:
+        raise UsageError("--schedule=staircase needs --decay_at, shares of training such as 0.3,0.6,0.9.")
+    if settings.end_learning_rate:
+        raise UsageError(
+            f"--end_learning_rate={settings.end_learning_rate} is for --schedule=linear or cosine, not staircase."
+        )
+    decay_shares(settings.decay_at)
+
+
+def decay_shares(text: str) -> list[fractions.Fraction]:
+    """Shares of training from a flag's value such as 0.3,0.6,0.9 or 30/90,60/90.
+
+    Raises:
+        UsageError: unless they are numbers between 0 and 1 that rise.
+    """
+    try:
+        shares = [fractions.Fraction(share.strip()) for share in text.split(",")]
+    except (ValueError, ZeroDivisionError):
+        shares = []
+    if not shares or sorted({*shares}) != shares or not 0 < shares[0] <= shares[-1] < 1:
+        raise UsageError(
+            f"--decay_at has rising shares of training between 0 and 1, such as 0.3,0.6,0.9 or 30/90,60/90; got "
+            f"{text!r}."
+        )
+    return shares
 
 
 def check_run(settings: RunSettings) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from trainers import benchmark, convert, doctor, evaluate, export, finetune, predict, prepare, pretrain
@@ -40,6 +41,7 @@ def test_nested_flag_files(tmp_path):
     assert (settings.steps, settings.seed) == (3, 4)
 
 
+@hypothesis_settings(deadline=None)
 @given(
     steps=st.integers(1, 10**9),
     learning_rate=st.floats(1e-9, 10, allow_nan=False),
@@ -80,6 +82,15 @@ def test_settings_survive_the_flag_file(tmp_path_factory, **values):
         (["--steps=1", "--learning_rate=nan"], ["--learning_rate", "finite"]),
         (["--steps=1", "--shuffle=maybe"], ["shuffle", "maybe", "true or false"]),
         (["--steps=1", "--clip_norm=-1"], ["--clip_norm", "negative"]),
+        (["--steps=9", "--decay_at=0.5"], ["--decay_at=0.5", "staircase", "not cosine"]),
+        (["--steps=9", "--schedule=staircase"], ["--decay_at", "0.3,0.6,0.9"]),
+        (["--steps=9", "--schedule=staircase", "--decay_at=0.6,0.3"], ["rising", "'0.6,0.3'"]),
+        (["--steps=9", "--schedule=staircase", "--decay_at=1/0"], ["--decay_at", "'1/0'"]),
+        (["--steps=9", "--schedule=staircase", "--decay_at=0.3,1"], ["between 0 and 1", "'0.3,1'"]),
+        (
+            ["--steps=9", "--schedule=staircase", "--decay_at=0.3", "--end_learning_rate=1e-5"],
+            ["--end_learning_rate=1e-05", "staircase"],
+        ),
         (["--steps=1", "--units=3,four"], ["--units", "3,4,6,3", "'3,four'"]),
         (["--steps=1", "--stem=3,0"], ["--stem", "3,4,6,3", "'3,0'"]),
     ],
