@@ -46,6 +46,7 @@ ALLOWED = {
     "keras_vit/export/card_words.py": set(),
     "keras_vit/export/markup.py": set(),
     "keras_vit/export/serving.py": set(),
+    "keras_vit/export/onnx.py": {"onnx", "keras_vit.classifier", "keras_vit.export"},
     "keras_vit/export/tflite.py": {"numpy", "keras_vit.classifier", "keras_vit.export"},
     "keras_vit/export/tflite_conversion.py": {"numpy", "tensorflow", "keras_vit.export"},
     "keras_vit/export/tflite_metadata.py": {"flatbuffers", "tensorflow", "keras_vit.classifier", "keras_vit.export"},
@@ -105,12 +106,13 @@ ALLOWED = {
         "trainers.settings",
     },
     "trainers/benchmarks": {
-        *("keras", "numpy", "skimage", "tensorflow", "tqdm"),
+        *("ai_edge_litert", "keras", "keras_hub", "numpy", "skimage", "tensorflow", "tqdm"),
         *(
             "keras_vit",
             "trainers.benchmarks",
             "trainers.data",
             "trainers.engine",
+            "trainers.exporting",
             "trainers.pretrain",
             "trainers.runs.memory",
             "trainers.settings",

@@ -3,8 +3,8 @@
 Rows come from --benchmarks: `engine` sets this engine beside Keras's `fit` on one device, on the same model and
 batches; `checkpoint` measures what a checkpoint costs training; `input` sets the input pipeline beside plain decoding
 of the source's images, or of JPEGs made from photographs where the source holds pixels; `weights` measures time and
-memory of loading each format; `memory` sets the plan of memory beside what updates
-take. All times are medians over --rounds.
+memory of loading each format; `memory` sets the plan of memory beside what updates take; `exported` measures exported
+files, beside KerasHub's where that is installed. All times are medians over --rounds.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ class Settings(data_groups.BatchSettings, data_groups.SourceSettings, groups.Mod
 
     benchmarks: str = setting(
         "engine,checkpoint",
-        "What to measure, separated by commas: engine, checkpoint, input, weights, memory.",
+        "What to measure, separated by commas: engine, checkpoint, input, weights, memory, exported.",
         affects_result=True,
     )
     updates: int = setting(30, "Updates per measurement of engine and checkpoint.", affects_result=True)
@@ -88,12 +88,19 @@ def memory(settings: Settings, where) -> dict[str, float]:
     return memory.measure(settings, where)
 
 
+def exported(settings: Settings, where) -> dict[str, float]:
+    from trainers.benchmarks import exported
+
+    return exported.measure(settings, where)
+
+
 BENCHMARKS = {
     "engine": engine,
     "checkpoint": checkpoint,
     "input": input_pipeline,
     "weights": weight_files,
     "memory": memory,
+    "exported": exported,
 }
 
 

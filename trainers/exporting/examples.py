@@ -76,12 +76,13 @@ def generated(shape: Sequence[int], count: int) -> Examples:
     encoded = []
     for number in range(count):
         down, across = SIZES[number % len(SIZES)]
-        pixels = _picture(number, round(height * down) or 1, round(width * across) or 1, channels)
+        pixels = picture(number, round(height * down) or 1, round(width * across) or 1, channels)
         encoded.append((tf.io.encode_jpeg if number // 2 % 2 else tf.io.encode_png)(pixels).numpy())
     return Examples(encoded, None, f"{count:,} generated pictures")
 
 
-def _picture(number: int, height: int, width: int, channels: int) -> np.ndarray:
+def picture(number: int, height: int, width: int, channels: int) -> np.ndarray:
+    """Waves and boxes, uint8 (height, width, channels); the same for the same number."""
     random = np.random.default_rng(number)
     rows, columns = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     picture = np.zeros((height, width, channels))

@@ -77,8 +77,9 @@ def _write_onnx(job: Job, path: pathlib.Path) -> None:
     onnx.convert(job.model, path, answering=job.answering, provenance=job.provenance)
 
 
-# Logits of float formats differ by rounding; half precision and whole numbers by what they leave out.
-EXACT, HALF, WHOLE = Limit(1e-3, 0.98, 0.005), Limit(0.1, 0.95, 0.005), Limit(1.0, 0.9, 0.01)
+# Logits of float formats differ by rounding; half precision and whole numbers by what they leave out. Best classes may
+# change where two are as good as equal.
+EXACT, HALF, WHOLE = Limit(1e-3, 0.95, 0.005), Limit(0.1, 0.9, 0.005), Limit(1.0, 0.8, 0.01)
 
 FORMATS = {
     "saved_model": Format("", _write_saved_model, runtimes.of_saved_model, EXACT),
