@@ -44,6 +44,6 @@ def _runtime():
         import onnxruntime
     except ModuleNotFoundError:
         raise ModuleNotFoundError(
-            "onnxruntime, which runs .onnx files, is not installed; pip install onnxruntime."
+            "onnxruntime, which runs .onnx files, is not installed; from a clone, pip install -e '.[onnx]'."
         ) from None
     return onnxruntime
