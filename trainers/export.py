@@ -8,8 +8,6 @@ From Python: `export.run(export.Settings(...))`.
 """
 
 import dataclasses
-import os
-import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainers.exporting.exporting import Exported
 
+from trainers.exporting import publishing
 from trainers.settings import command_line, data_groups, flags, groups, splits
 from trainers.settings.fields import setting, table_keys, with_default
 
@@ -40,7 +39,9 @@ class Settings(data_groups.SourceSettings):
         affects_result=True,
     )
     output: str = setting(
-        "", "Folder of the versions; export/ in the run's folder, or beside the file, if left out.", affects_result=True
+        "",
+        "Folder of the versions; export/ in the run's folder, or saved_models/NAME/export, if left out.",
+        affects_result=True,
     )
     source: str = with_default(data_groups.SourceSettings, "source", "")
     split: str = setting("test", "Split of --source on which files are held against the model.", affects_result=True)
@@ -90,20 +91,12 @@ class Settings(data_groups.SourceSettings):
         if self.fit_temperature and self.temperature != 1:
             raise flags.UsageError(f"--fit_temperature finds what --temperature={self.temperature} gives; give one.")
         if not self.output:
-            object.__setattr__(self, "output", usual_output(self.model))
+            object.__setattr__(self, "output", publishing.usual_folder(self.model))
 
     @property
     def asked(self) -> list[str]:
         """The formats, each once, in the order asked for."""
         return list(dict.fromkeys(self.formats.split(",")))
-
-
-def usual_output(model: str) -> str:
-    """Folder for the exports of a model that names none: in its run, or below saved_models."""
-    if os.path.isdir(model):
-        return os.path.join(model, "export")
-    name = re.sub(r"[/:+]+", "_", os.path.splitext(os.path.basename(model) or model)[0])
-    return os.path.join("saved_models", name, "export")
 
 
 def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Exported":

@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import re
 import statistics
 import time
 from typing import Any, NamedTuple
@@ -64,7 +63,7 @@ def export(settings: Any) -> Exported:
     known = cards.read(settings.model) or card.card_of_model(asked.model, settings.model)
     job = Job(
         model=asked.model,
-        name=name_of(settings.model),
+        name=publishing.name_of(settings.model),
         answering=answering,
         provenance=card.provenance(known),
         tflite_batch=settings.tflite_batch if settings.tflite_batch == "dynamic" else int(settings.tflite_batch),
@@ -121,12 +120,6 @@ def answering_for(settings, asked: source_model.SourceModel, source, where) -> A
     return Answering(probabilities=kind, temperature=degree, top=settings.top)
 
 
-def name_of(model: str) -> str:
-    """What a server calls a model: the name of its run or file, of the characters that a server takes."""
-    path = model.rstrip("/").removesuffix(f"/{folder.MODEL}")
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", os.path.splitext(os.path.basename(path) or path)[0]) or "model"
-
-
 def calibration(settings, model, source):
     """Decoded images of the calibration split, one after the other."""
     found = examples.from_source(source, settings.calibration_split, settings.calibration_images)
@@ -137,12 +130,12 @@ def written(job: Job, asked: list[str], staging: pathlib.Path, shown: Examples) 
     """Writes every format into a folder, and compares it there; the model's own row comes first."""
     own = runtimes.of_keras(job.model, job.answering)
     with tqdm(total=len(asked) + 1, unit="file", leave=False, delay=2) as bar:
-        bar.set_description("answers of the model")
+        bar.set_description("answers of the model", refresh=False)
         ours = runtimes.all_answers(own, shown.encoded)
         rows = [model_row(job, ours, shown, own)]
         for name in asked:
             bar.update()
-            bar.set_description(name)
+            bar.set_description(name, refresh=False)
             row = FORMATS[name]
             path = staging / row.file
             row.write(job, path)

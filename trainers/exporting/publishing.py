@@ -3,9 +3,22 @@
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+
+
+def name_of(model: str) -> str:
+    """What a server calls a model: its run's or file's name, or that of published weights, in a server's characters."""
+    path = model.rstrip("/").removesuffix("/model.keras")
+    name = path if ":" in path else os.path.splitext(os.path.basename(path))[0]
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name) or "model"
+
+
+def usual_folder(model: str) -> str:
+    """Folder for the versions of a model that names none: in its run, or below saved_models."""
+    return os.path.join(model if os.path.isdir(model) else f"saved_models/{name_of(model)}", "export")
 
 
 def versions(output: pathlib.Path) -> list[int]:

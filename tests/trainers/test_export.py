@@ -1,0 +1,183 @@
+"""The command that exports: what it writes, what it refuses, and what is left when it refuses."""
+
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_vit
+from keras_vit.export import saved_model
+from trainers import export
+from trainers.exporting import formats, publishing
+from trainers.settings import command_line
+
+NAMES = [str(number) for number in range(10)]
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory):
+    """A tiny model of the digits' shape whose answers differ from picture to picture."""
+    keras.utils.set_random_seed(0)
+    model = keras_vit.build("mu/4", image_size=8, channels=1, num_classes=10, class_names=NAMES)
+    for weight in model.trainable_variables:
+        weight.assign_add(keras.random.normal(weight.shape, stddev=0.3))
+    path = tmp_path_factory.mktemp("model") / "tiny digits.keras"
+    model.save(path)
+    return path
+
+
+def command(*arguments):
+    return command_line.main(export.Settings, export.run, "export", [str(each) for each in arguments])
+
+
+@pytest.fixture(scope="module")
+def exported(model_file, tmp_path_factory):
+    """One export on the digits, of what the demo exports."""
+    output = tmp_path_factory.mktemp("export")
+    settings = export.Settings(
+        model=str(model_file), output=str(output), source="digits", check_images=60, fit_temperature=True
+    )
+    return export.run(settings), output
+
+
+def test_everything_lies_in_the_folder_of_a_version(exported):
+    result, output = exported
+    assert result.path == str(output / "1")
+    assert {path.name for path in output.iterdir()} == {"1", "models.config", "batching.config"}
+    names = {path.name for path in (output / "1").iterdir()}
+    assert names >= {"saved_model.pb", "variables", "model.tflite", "report.json", "card.md", "card.json"}
+    extra = {path.name for path in (output / "1" / "assets.extra").iterdir()}
+    assert extra == {"labels.txt", "keras_vit.json", "tf_serving_warmup_requests"}
+    assert '"tiny_digits"' in (output / "models.config").read_text(), "a name that a server takes"
+
+
+def test_the_report_tells_how_each_compares(exported):
+    result, output = exported
+    report = json.loads((output / "1" / "report.json").read_text())
+    assert report["images"] == "60 images of digits, test" and report["temperature"] != 1
+    rows = report["formats"]
+    assert set(rows) >= {"model (Keras)", "saved_model (TensorFlow session)", "tflite (LiteRT)"}
+    for name, row in rows.items():
+        assert 0 <= row["finding"]["accuracy"] <= 1 and not row["faults"], name
+    assert rows["saved_model (TensorFlow session, pixels)"]["finding"]["difference"] < 1e-4
+    assert 0 < rows["tflite (LiteRT)"]["finding"]["difference"] < 1
+    assert [row.format for row in result.rows][:2] == ["model", "saved_model"]
+
+
+def test_the_card_tells_of_the_files(exported):
+    _, output = exported
+    card = json.loads((output / "1" / "card.json").read_text())
+    assert "tflite (LiteRT)" in card["export"]["formats"]
+    assert "tflite (LiteRT)" in (output / "1" / "card.md").read_text()
+
+
+def test_the_fitted_temperature_is_inside(exported, model_file):
+    result, output = exported
+    told = json.loads((output / "1" / "assets.extra" / "keras_vit.json").read_text())
+    degree = told["answering"]["temperature"]
+    model = keras.models.load_model(model_file)
+    pixels = np.random.default_rng(0).uniform(-1, 1, (2, 8, 8, 1)).astype("float32")
+    signature = tf.saved_model.load(result.path).signatures["pixels"]
+    expected = keras.ops.softmax(model(pixels) / degree)
+    np.testing.assert_allclose(signature(pixels=tf.constant(pixels))["probabilities"], expected, atol=1e-5)
+
+
+def broken(job, path):
+    """Writes the SavedModel of another model: its head's rows in reverse order."""
+    copy = type(job.model).from_config(job.model.get_config())
+    copy.set_weights(job.model.get_weights())
+    head = copy.get_layer("head")
+    head.kernel.assign(head.kernel[:, ::-1])
+    saved_model.write(copy, path, answering=job.answering, provenance=job.provenance)
+
+
+def write_text(job, path):
+    pathlib.Path(path).write_text("whole")
+
+
+def with_writer(monkeypatch, name, write, **changes):
+    row = formats.FORMATS[name]._replace(write=write, **changes)
+    monkeypatch.setitem(formats.FORMATS, name, row)
+
+
+def test_a_broken_file_is_refused_and_nothing_is_published(model_file, tmp_path, monkeypatch, capsys):
+    with_writer(monkeypatch, "saved_model", broken)
+    code = command(f"--model={model_file}", "--formats=saved_model", f"--output={tmp_path}/export", "--check_images=8")
+    told = capsys.readouterr()
+    assert code == 1
+    line = told.err.splitlines()[-1]
+    assert line.startswith("error: nothing was published: saved_model (TensorFlow session) differs by ")
+    assert "REFUSED" in told.out and not (tmp_path / "export").exists()
+
+
+def test_what_passes_is_published_beside_what_does_not(model_file, tmp_path, monkeypatch, capsys):
+    import contextlib
+
+    @contextlib.contextmanager
+    def opened(path, model):
+        assert path.read_text() == "whole"
+        shape = (1, model.architecture.num_classes)
+        yield {"runtime": lambda encoded: np.repeat(np.full(shape, 0.1, "float32"), len(encoded), axis=0)}
+
+    with_writer(monkeypatch, "onnx", write_text, opened=opened)
+    with_writer(
+        monkeypatch, "tflite", write_text, opened=lambda path, model: contextlib.nullcontext({"same": own(model)})
+    )
+    code = command(f"--model={model_file}", "--formats=tflite,onnx", f"--output={tmp_path}/export", "--check_images=8")
+    assert code == 1 and "onnx not published" in capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "export" / "1").iterdir()} == {
+        *("model.tflite", "report.json", "card.md", "card.json")
+    }
+    report = json.loads((tmp_path / "export" / "1" / "report.json").read_text())
+    assert list(report["refused"]) == ["onnx"]
+
+
+def own(model):
+    from keras_vit.export.answering import Answering
+    from trainers.exporting import runtimes
+
+    return runtimes.of_keras(model, Answering())
+
+
+def test_an_export_that_breaks_off_leaves_earlier_versions_alone(model_file, tmp_path, monkeypatch):
+    (tmp_path / "1").mkdir()
+    with_writer(monkeypatch, "tflite", lambda job, path: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        export.run(export.Settings(model=str(model_file), formats="tflite", output=str(tmp_path), check_images=4))
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["--model is needed"]),
+        (["--model=nowhere"], ["nowhere"]),
+        (["--model={model}", "--formats=savedmodel"], ["savedmodel", "saved_model, tflite"]),
+        (["--model={model}", "--formats=tflite_full_int8"], ["needs examples", "--source"]),
+        (["--model={model}", "--fit_temperature"], ["needs examples", "--source"]),
+        (["--model={model}", "--temperature=0"], ["--temperature", "positive"]),
+        (["--model={model}", "--check_images=0"], ["--check_images", "positive"]),
+        (["--model={model}", "--tflite_batch=4"], ["tflite_batch", "dynamic"]),
+        (["--model={model}", "--output=gs://bucket/x"], ["local folder"]),
+        (["--model={model}", "--source=synthetic"], ["1 channels"]),
+        (["--model={model}", "--source=digits", "--split=tset"], ["tset", "test"]),
+    ],
+)
+def test_mistakes_are_told_in_one_line(model_file, tmp_path, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    code = command(*(argument.format(model=model_file) for argument in arguments))
+    told = capsys.readouterr().err
+    assert code == 2 and told.startswith("error: ") and told.count("\n") == 1
+    assert all(word in told for word in words), told
+    assert not list(tmp_path.iterdir())
+
+
+def test_usual_folder_and_names(tmp_path):
+    assert publishing.usual_folder(str(tmp_path)) == str(tmp_path / "export")
+    assert publishing.usual_folder("weights/b16.npz") == "saved_models/b16/export"
+    assert publishing.usual_folder("augreg:B/16") == "saved_models/augreg_B_16/export"
+    assert publishing.name_of("saved_models/vit digits/model.keras") == "vit_digits"
+    assert publishing.name_of("saved_models/vit_digits/") == "vit_digits"
