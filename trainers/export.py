@@ -40,7 +40,7 @@ class Settings(data_groups.SourceSettings):
     )
     output: str = setting(
         "",
-        "Folder of the versions; export/ in the run's folder, or saved_models/NAME/export, if left out.",
+        "Folder of the versions; export/ of the run, or saved_models/NAME/export, if left out.",
         affects_result=True,
     )
     source: str = with_default(data_groups.SourceSettings, "source", "")
