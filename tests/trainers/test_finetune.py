@@ -15,7 +15,7 @@ import tensorflow as tf
 import keras_vit
 from trainers import finetune, pretrain
 from trainers.engine.preemption import Preempted
-from trainers.runs import folder
+from trainers.runs import cards, folder
 from trainers.settings import flags
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -56,6 +56,16 @@ def test_the_run_folder_has_curves_and_classes_besides(result):
         "test_macro_f1",
         "val_accuracy",
     } <= set(results)
+
+
+def test_the_card_names_where_it_began_and_its_own_source(result, start):
+    card, page = cards.read(result.run_dir), (pathlib.Path(result.run_dir) / "card.md").read_text(encoding="utf-8")
+    assert card["training"]["command"] == "finetune"
+    assert card["training"]["weights"] == {"name": start, "source": "digits", "licence": None}
+    assert card["data"]["source"] == "synthetic" and "model.keras, trained on digits |" in page
+    assert card["metrics"]["baseline_test_accuracy"] == result.metrics["baseline_test_accuracy"]
+    worst = [row["value"] for row in card["worst_classes"]]
+    assert len(worst) == 5 and worst == sorted(worst) and "The classes that it does worst on" in page
 
 
 def test_the_model_has_the_classes_and_resolution_of_the_source(result):
@@ -171,6 +181,16 @@ class TestProtocol:
         tested = [run["test_accuracy"] for run in chosen.metrics["runs"].values()]
         assert chosen.metrics["test_accuracy"] == pytest.approx(np.mean(tested))
         assert chosen.metrics["test_accuracy_spread"] == pytest.approx(np.std(tested, ddof=1))
+
+    def test_each_part_has_a_card_and_the_whole_one_of_all(self, chosen):
+        whole = cards.read(chosen.run_dir)
+        assert whole["name"] == "run" and whole["seeds"] == 2
+        assert whole["metrics"]["test_accuracy_spread"] == chosen.metrics["test_accuracy_spread"]
+        assert "--seeds=0,1\n" in whole["training"]["flags"] and "the mean over 2 seeds" in " ".join(whole["limits"])
+        for part in ("rate_0.1", "rate_1e-05", "seed_0", "seed_1"):
+            card = cards.read(f"{chosen.run_dir}/{part}")
+            assert card["name"] == f"run/{part}" and card["seeds"] == 1
+            assert "--seeds" not in card["training"]["flags"]
 
     def test_nothing_of_the_test_split_takes_part_in_the_choice(self, chosen):
         for rate in ("0.1", "1e-05"):

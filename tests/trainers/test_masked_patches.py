@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import keras_vit
 from trainers import evaluate, finetune, pretrain
-from trainers.runs import folder
+from trainers.runs import cards, folder
 from trainers.runs.masked_pictures import BORDER, sheet
 from trainers.settings import flags
 
@@ -56,7 +56,11 @@ def values(model):
 def test_the_run_folder_is_complete(result):
     run_dir = pathlib.Path(result.run_dir)
     names = {path.name for path in run_dir.iterdir()}
-    assert names == {"flags.cfg", "model.keras", "metrics.csv", "results.json", "checkpoint", "logs", "pictures"}
+    files = {"flags.cfg", "model.keras", "metrics.csv", "results.json", "card.md", "card.json"}
+    assert names == files | {"checkpoint", "logs", "pictures"}
+    card = cards.read(result.run_dir)
+    assert card["training"]["objective"] == "masked_patches" and card["classes"] == {"number": 0, "names": None}
+    assert "whose labels it never saw" in card["limits"][0]
     results = json.loads((run_dir / "results.json").read_text())
     assert results == result.metrics
     assert {"val_masked_accuracy", "val_loss", "best_val_masked_accuracy", "best_step", "test_masked_accuracy"} <= {

@@ -13,7 +13,7 @@ import pytest
 import keras_vit
 from trainers import evaluate, pretrain
 from trainers.data import sources
-from trainers.runs import folder, planning
+from trainers.runs import cards, folder, made_with, planning
 from trainers.settings import flags
 
 SMALL = {
@@ -31,7 +31,7 @@ SMALL = {
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
     run_dir = str(tmp_path_factory.mktemp("runs") / "small")
-    return pretrain.run(pretrain.Settings(**SMALL, run_dir=run_dir, ema=0.9, dropout=0.1, xla=True))
+    return pretrain.run(pretrain.Settings(**SMALL, run_dir=run_dir, ema=0.9, dropout=0.1, xla=True, licence="CC0-1.0"))
 
 
 def test_the_run_folder_is_complete(result):
@@ -44,6 +44,31 @@ def test_the_run_folder_is_complete(result):
     assert {"val_accuracy", "val_loss", "best_val_accuracy", "best_step", "step", "examples", "seconds"} <= set(results)
     assert {"images_per_second", "seed", "versions", "test_accuracy", "test_loss"} <= set(results)
     assert (results["step"], results["examples"], results["best_step"] % 3) == (6, 96, 0)
+
+
+def test_the_card_tells_of_the_run(result):
+    run_dir = pathlib.Path(result.run_dir)
+    card, page = cards.read(result.run_dir), (run_dir / folder.CARD).read_text(encoding="utf-8")
+    assert (card["name"], card["licence"]) == ("small", "CC0-1.0") and page.startswith("---\nlicense: cc0-1.0\n")
+    assert card["data"] == {
+        "source": "synthetic",
+        "fingerprint": None,
+        "splits": {
+            "train": {"split": "train", "examples": 1000},
+            "validation": {"split": "validation", "examples": 100},
+            "test": {"split": "test", "examples": 100},
+        },
+    }
+    training = card["training"]
+    assert training["flags"] == (run_dir / folder.FLAGS).read_text() and training["flags"] in page
+    assert (training["command"], training["weights"], training["steps"]) == ("pretrain", None, 6)
+    assert training["git_revision"] == made_with.revision() and "CPU" in training["hardware"]
+    for name in ("versions", "seconds", "seed", "precision", "examples"):
+        assert training[name] == result.metrics[name]
+    measures = {"val_accuracy", "val_loss", "best_val_accuracy", "test_accuracy", "test_loss"}
+    assert card["metrics"] == {name: result.metrics[name] for name in measures}
+    assert f"| test accuracy | {100 * result.metrics['test_accuracy']:.2f} % |" in page
+    assert (card["classes"]["names"][3], card["worst_classes"], card["export"]) == ("colour 3", [], None)
 
 
 @pytest.mark.slow

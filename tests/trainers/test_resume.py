@@ -258,7 +258,8 @@ def test_the_run_folder_may_be_any_file_system(whole):
     result = pretrain.run(settings(folder))
     assert_same(result, whole)
     names = {name.rstrip("/") for name in tf.io.gfile.listdir(folder)}
-    assert names == {"flags.cfg", "model.keras", "metrics.csv", "results.json", "logs", "checkpoint"}
+    files = {"flags.cfg", "model.keras", "metrics.csv", "results.json", "card.md", "card.json"}
+    assert names == files | {"logs", "checkpoint"}
     with pytest.raises(ValueError, match="finished run"):
         pretrain.run(settings(folder))
 

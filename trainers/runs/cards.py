@@ -160,7 +160,7 @@ def worst_classes(run_dir: str) -> list[dict[str, Any]]:
         return []
     with tf.io.gfile.GFile(path, "r") as file:
         rows = list(csv.DictReader(io.StringIO(file.read())))
-    measure = next(name for name in DECISIVE if name in rows[0])
+    measure = next(name for name in DECISIVE if not rows or name in rows[0])
     known = sorted((row for row in rows if row[measure]), key=lambda row: float(row[measure]))
     return [
         {"class": row["class"], "measure": measure, "value": float(row[measure]), "support": int(row["support"])}
