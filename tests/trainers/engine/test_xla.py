@@ -9,31 +9,44 @@ import pytest
 import tensorflow as tf
 
 from keras_vit import build, parse
+from keras_vit.layers.corruption import Corruption
+from keras_vit.masking import masked_model
 from keras_vit.objectives.classification import OBJECTIVES
+from keras_vit.objectives.masked_patches import MaskedPatches
 from keras_vit.variants import CHOICES
 from trainers.engine.steps import Steps
 
 SMALLEST = {"image_size": 32}
 DEEP = {"image_size": 32, "depth": 24, "width": 32, "heads": 2, "mlp_width": 64}
+# The ResNets of every family, as narrow as group normalisation allows.
+HYBRID = {"image_size": 32, "patch_size": 16, "stem": (1, 1), "root_width": 32}
+BIT = {"variant": "BiT-R26x1", "image_size": 32, "root_width": 32}
 # Relative to each array's largest entry; half precision is rounded elsewhere in compiled code.
 TOLERANCES = {"float32": 1e-5, "mixed_float16": 2e-2, "mixed_bfloat16": 1e-1}
+# Standardisation divides by what may be small.
+RESNETS = 1e-4
 CLASSES, BATCH, SCALE = 5, 4, tf.constant(1.0)
 
 
-def made(precision="float32", **fields):
+def made(precision="float32", variant="mu/16", **fields):
     keras.utils.set_random_seed(0)
-    model = build(parse("mu/16", num_classes=CLASSES, **fields), dtype=precision)
-    # Behind a head or a class token of zeros, as new ones are, some gradients are zero.
+    return stirred(build(parse(variant, num_classes=CLASSES, **fields), dtype=precision))
+
+
+def stirred(model):
+    """Behind a head, a class token or norms of zeros, as new ones are, some gradients are zero."""
     for weight in model.trainable_variables:
         weight.assign_add(keras.random.normal(weight.shape, stddev=0.1))
     return model
 
 
 def batch_of(model):
+    images = model.input["images"] if isinstance(model.input, dict) else model.input
     return {
-        "images": tf.random.stateless_uniform((BATCH, *model.architecture.image_shape), (1, 2), -1, 1),
+        "images": tf.random.stateless_uniform((BATCH, *images.shape[1:]), (1, 2), -1, 1),
         "labels": tf.constant([0, 1, 2, 3]),
         "weights": tf.constant([1.0, 1.0, 1.0, 0.0]),
+        "ids": tf.range(BATCH, dtype=tf.int64),
     }
 
 
@@ -43,7 +56,8 @@ def gradient_function(model, batch, xla, objective="softmax"):
     optimizer.build(model.trainable_variables)
     spec = {name: tf.TensorSpec(rows.shape, rows.dtype) for name, rows in batch.items()}
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
-    steps = Steps(model, OBJECTIVES[objective](CLASSES), optimizer, strategy, spec, batch_size=BATCH, xla=xla)
+    made = MaskedPatches() if objective == "masked_patches" else OBJECTIVES[objective](CLASSES)
+    steps = Steps(model, made, optimizer, strategy, spec, batch_size=BATCH, xla=xla)
     return steps._compiled_gradients
 
 
@@ -101,6 +115,39 @@ def test_smallest_vit_in_half_precision(precision):
 def test_deep_narrow_vit():
     # Depth adds up rounding: uncompiled, a graph and eager execution already differ by 3e-6.
     assert_compiles_exactly(made(**DEEP), 2 * TOLERANCES["float32"])
+
+
+@pytest.mark.parametrize("fields", [HYBRID | {"patch_size": 8}, BIT | {"units": (1, 1)}], ids=["hybrid", "bit"])
+def test_smallest_hybrid_and_resnet(fields):
+    assert_compiles_exactly(made(**fields), RESNETS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "fields",
+    [HYBRID | DEEP | {"stem": (6, 6, 6)}, BIT | {"units": (6, 6, 6)}],
+    ids=["hybrid", "bit"],
+)
+def test_deep_narrow_hybrid_and_resnet(fields):
+    assert_compiles_exactly(made(**fields), 5 * RESNETS)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        SMALLEST | {"patch_size": 8},
+        pytest.param(HYBRID | {"patch_size": 8}, marks=pytest.mark.slow),
+        pytest.param(DEEP | {"patch_size": 8}, marks=pytest.mark.slow),
+    ],
+    ids=["vit", "hybrid", "deep vit"],
+)
+def test_masked_patch_prediction(fields, monkeypatch):
+    """Corrupted as outside training, because compiled random numbers are others than uncompiled ones."""
+    noise = Corruption._noise
+    monkeypatch.setattr(Corruption, "_noise", lambda layer, rows, ids, training: noise(layer, rows, ids, False))
+    keras.utils.set_random_seed(0)
+    model = stirred(masked_model(build(parse("mu/16", num_classes=0, **fields))))
+    assert_compiles_exactly(model, RESNETS if "stem" in fields else 2 * TOLERANCES["float32"], "masked_patches")
 
 
 def assert_compiles_with_masks(model, objective):
