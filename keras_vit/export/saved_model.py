@@ -45,8 +45,9 @@ def write(
     """
     whole = with_features(in_float32(model))
     signatures = Signatures(model, whole, answering)
-    archive = keras.export.ExportArchive()  # what tf.saved_model.save writes of a Keras 3 model, the C loader refuses
-    archive.track(whole)
+    # What tf.saved_model.save writes of a Keras 3 model, the C loader refuses. The archive finds the variables that its
+    # functions use; a model that it is told to track would be stored a second time.
+    archive = keras.export.ExportArchive()
     for name, (method, spec) in signatures.all().items():
         archive.add_endpoint(name, method, input_signature=[spec])
     archive.write_out(os.fspath(path), verbose=False)

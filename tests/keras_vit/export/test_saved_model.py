@@ -121,9 +121,7 @@ def test_it_says_what_it_is(exported):
     "model",
     [
         pytest.param(lambda: made("Ti/4", stem=(1,), root_width=32, depth=1, width=32, heads=2), id="hybrid"),
-        pytest.param(
-            lambda: made(BitArchitecture(units=(1, 1), root_width=32)), id="bit", marks=pytest.mark.slow
-        ),
+        pytest.param(lambda: made(BitArchitecture(units=(1, 1), root_width=32)), id="bit", marks=pytest.mark.slow),
         pytest.param(
             lambda: made(pool="map", channels=1, position="sincos2d", image_size=(32, 48)), id="map, grey, oblong"
         ),
@@ -173,3 +171,9 @@ def test_the_written_model_leaves_the_given_one_as_it_was(tmp_path):
     for now, then in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(now, then)
     assert model.dtype_policy.name == "float32" and model.built
+
+
+def test_weights_are_stored_once(exported):
+    model, path, _ = exported
+    (data,) = (path / "variables").glob("variables.data*")
+    assert data.stat().st_size < 1.1 * 4 * model.count_params()
