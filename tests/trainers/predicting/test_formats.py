@@ -11,7 +11,7 @@ import pytest
 from trainers.predicting import formats
 from trainers.predicting.formats import Guess, Prediction
 
-LONG = "photos/of the whole summer/in the mountains/number {}.jpg"
+LONG = "photos/of the whole summer/in the mountains/and of the autumn by the sea/number {}.jpg"
 SOME = [
     Prediction("a.jpg", (Guess("tabby", 1, 0.75), Guess("日本", 0, 0.25))),
     Prediction('odd "name",\n.png', (Guess("crane, a bird", 2, 1.0), Guess("tabby", 1, 0.0))),
@@ -22,11 +22,11 @@ FEATURES = [Prediction("a.jpg", features=np.array([0.5, -2], "float32")), Predic
 
 def test_the_table():
     assert formats.as_table(SOME, None).splitlines() == [
-        "file                class               %",
-        "a.jpg               tabby           75.00",
-        "                    日本            25.00",
-        'odd "name",\\n.png   crane, a bird  100.00',
-        "                    tabby            0.00",
+        "file               class               %",
+        "a.jpg              tabby           75.00",
+        "                   日本            25.00",
+        'odd "name",\\n.png  crane, a bird  100.00',
+        "                   tabby            0.00",
     ]
     assert formats.as_table(SOME[2:], 80) == ""
 
