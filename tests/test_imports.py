@@ -102,8 +102,8 @@ ALLOWED = {
         *("trainers.data.batching", "trainers.engine.checkpoint", "trainers.runs"),
     },
     "trainers/predicting": {
-        *("numpy", "tensorflow", "trainers.artefacts", "trainers.data.files", "trainers.engine.checkpoint"),
-        "trainers.settings",
+        *("numpy", "tensorflow", "tqdm", "trainers.artefacts", "trainers.data.files", "trainers.engine.checkpoint"),
+        *("trainers.predicting", "trainers.settings"),
     },
     "trainers/benchmarks": {
         *("ai_edge_litert", "keras", "keras_hub", "numpy", "skimage", "tensorflow", "tqdm"),

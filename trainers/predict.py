@@ -8,7 +8,7 @@ import dataclasses
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from trainers.settings import command_line, flags, groups
@@ -73,7 +73,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> list[Any]:
         A `trainers.predicting.formats.Prediction` for each file, in order.
     """
     from trainers.artefacts import opening, server
-    from trainers.predicting import files, formats
+    from trainers.predicting import answers, files, formats
 
     named = files.named(settings.paths)
     if settings.server:
@@ -87,55 +87,11 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> list[Any]:
         )
     for note in artefact.notes:
         print(note, file=sys.stderr)
-    predictions = list(answered(artefact, named, settings))
+    predictions = list(answers.of_files(artefact, named, settings.top, settings.batch_size))
     text = formats.FORMATS[settings.format](predictions, None if settings.output else terminal_width())
     write(text, settings.output)
     report_failures(predictions)
     return predictions
-
-
-def answered(artefact, named: Mapping[str, Any], settings: Settings) -> Iterator[Any]:
-    """A `Prediction` for each file, in order, computed in batches; a bar shows on a terminal if it takes long.
-
-    Args:
-        artefact: An opened model.
-        named: As of `files.named`.
-        settings: Of the command.
-    """
-    import tensorflow as tf
-    from tqdm import tqdm
-
-    from trainers.predicting import files
-
-    size = min(settings.batch_size, artefact.batch)
-    with tqdm(desc="predicting", total=len(named), unit="image", delay=2, leave=False, disable=None) as bar:
-        for first in range(0, len(named), size):
-            paths = list(named)[first : first + size]
-            contents = [named[path] or files.read(path) for path in paths]
-            good = [content for content in contents if isinstance(content, bytes)]
-            try:
-                answers = iter(artefact.answer(good))
-            except tf.errors.ResourceExhaustedError as error:
-                raise ValueError(f"Out of memory with {size} images at a time; lower --batch_size.") from error
-            for path, content in zip(paths, contents, strict=True):
-                yield prediction(path, next(answers) if isinstance(content, bytes) else content, artefact, settings.top)
-            bar.update(len(paths))
-
-
-def prediction(path: str, answer, artefact, top: int) -> Any:
-    """The `Prediction` that an artefact's answer, or `Unreadable`, stands for."""
-    import numpy as np
-
-    from trainers.predicting.formats import Guess, Prediction
-
-    if not isinstance(answer, np.ndarray):
-        return Prediction(path, error=answer.reason)
-    if not np.isfinite(answer).all():
-        return Prediction(path, error="the model's answer is not finite")
-    if not artefact.labels:
-        return Prediction(path, features=answer)
-    best = np.argsort(-answer, kind="stable")[:top]
-    return Prediction(path, tuple(Guess(artefact.labels[i], int(i), float(answer[i])) for i in best))
 
 
 def terminal_width() -> int | None:
