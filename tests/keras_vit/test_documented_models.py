@@ -12,7 +12,7 @@ def gigaflops(architecture, image_size):
     try:
         return f"{flops(architecture.replace(image_size=image_size)) / 1e9:,.2f}"
     except ValueError:
-        return "–"
+        return "-"
 
 
 def test_parameters_and_operations_of_every_variant():
