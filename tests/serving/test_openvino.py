@@ -1,4 +1,4 @@
-"""The exported files in OpenVINO, which reads their graphs by code of its own."""
+"""The exported graph in OpenVINO, which reads it by code of its own."""
 
 import importlib.util
 import pathlib
@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vit.export import preprocessing, tflite
-from keras_vit.export.answering import Answering
+from keras_vit.export import preprocessing
 
 pytestmark = pytest.mark.slow
 openvino = pytest.importorskip("openvino", reason="needs OpenVINO: pip install openvino -c constraints/cpu.txt")
@@ -28,11 +27,3 @@ def test_pixels_of_the_saved_model(exported, model, picture, probabilities_of, t
     fed = preprocessing.transform(tf.constant(picture), model.preprocessing).numpy()
     found = compiled(tmp_path / "pixels")(np.stack([fed, fed]))
     np.testing.assert_allclose(found["probabilities"], [probabilities_of(picture)] * 2, atol=1e-6)
-
-
-def test_a_tflite(model, picture, probabilities_of, tmp_path):
-    path = tmp_path / "model.tflite"
-    tflite.convert(model, path, answering=Answering(), provenance={}, quantization="float32")
-    found = compiled(path)(picture[None])[0]
-    np.testing.assert_allclose(found, [probabilities_of(picture)], atol=1e-6)
-    print(f"largest difference {np.abs(found - probabilities_of(picture)).max():.1e}")
