@@ -32,7 +32,7 @@ def add(model: Any, rank: int, alpha: float | None = None, seed: int = 0) -> lis
     if not layers:
         raise ValueError("The model has no Transformer blocks whose kernels could have adapters.")
     for variable in model.trainable_variables:
-        variable.trainable = variable.path.startswith("head/")
+        variable.trainable = variable.path.startswith(("head/", "head_distillation/"))
     for layer in layers:
         layer.enable_lora(rank, lora_alpha=alpha)
         shape = layer.lora_kernel_a.shape

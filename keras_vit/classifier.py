@@ -75,7 +75,7 @@ def in_float32(model: ImageClassifier) -> ImageClassifier:
     return copy
 
 
-def head(architecture, features):
+def head(architecture, features, name="head"):
     """Logits of features, where the architecture has classes; the features themselves where it has none.
 
     Zero-initialised, so that training starts from log Y; in float32, so that losses are too.
@@ -87,7 +87,7 @@ def head(architecture, features):
         kernel_initializer="zeros",
         bias_initializer=keras.initializers.Constant(architecture.head_bias),
         dtype="float32",
-        name="head",
+        name=name,
     )(features)
 
 

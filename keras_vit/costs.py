@@ -26,10 +26,9 @@ def count_params(architecture: Any) -> int:
     pool = {"token": 0, "gap": 0, "map": width + 2 * width + 4 * (width**2 + width) + mlp}[a.pool]
     features = a.representation or width
     pre_logits = width * features + features if a.representation else 0
-    head = features * a.num_classes + a.num_classes if a.num_classes else 0
-    class_token = width if a.class_token else 0
-    encoder = class_token + _position_params(a) + a.depth * block + 2 * width
-    return _stem_params(a) + patches + encoder + pool + pre_logits + head
+    heads = (1 + a.distillation_token) * (features * a.num_classes + a.num_classes) if a.num_classes else 0
+    encoder = a.prefix_tokens * width + _position_params(a) + a.depth * block + 2 * width
+    return _stem_params(a) + patches + encoder + pool + pre_logits + heads
 
 
 def flops(architecture: Any) -> int:
@@ -50,17 +49,19 @@ def flops(architecture: Any) -> int:
     pool = tokens * 2 * width**2 + 2 * tokens * width + 2 * width**2 + mlp if a.pool == "map" else 0
     features = a.representation or width
     pre_logits = width * features if a.representation else 0
-    encoder = a.depth * block + pool + pre_logits + features * a.num_classes
+    encoder = a.depth * block + pool + pre_logits + (1 + a.distillation_token) * features * a.num_classes
     return 2 * (_stem_multiplications(a) + patches + encoder)
 
 
 def _position_params(a: "Architecture") -> int:
     rows, columns = a.grid
-    patches, class_token = rows * columns, bool(a.class_token)
     if a.position == "relative":
-        return a.depth * (2 * patches - 1 + 2 * class_token) * a.head_size
+        return a.depth * (2 * rows * columns - 1 + 2 * a.prefix_tokens) * a.head_size
     tables = a.depth if a.position_site == "blocks" else 1
-    table = {"learned_1d": a.tokens * a.width, "learned_2d": (rows + columns) * a.width // 2 + class_token * a.width}
+    table = {
+        "learned_1d": a.tokens * a.width,
+        "learned_2d": (rows + columns) * a.width // 2 + a.prefix_tokens * a.width,
+    }
     return tables * table.get(a.position, 0)
 
 

@@ -9,6 +9,22 @@ from keras import ops
 from keras_vit.preprocessing import Preprocessing
 
 
+def student(model: keras.Model) -> keras.Model:
+    """The model that learns from a teacher: a classifier itself, or, with a distillation token, one composed of its
+    layers that returns the logits of both heads, {"labels": (B, Y), "teacher": (B, Y)}.
+
+    Args:
+        model: As `keras_vit.build` returns it; training the student trains it, and it is what is worth saving.
+    """
+    if not getattr(model.architecture, "distillation_token", False):
+        return model
+    heads = {"labels": "head", "teacher": "head_distillation"}
+    outputs = {name: model.get_layer(layer).output for name, layer in heads.items()}
+    composed = keras.Model(model.input, outputs, name="student")
+    composed.dtype_policy = model.dtype_policy
+    return composed
+
+
 @dataclasses.dataclass(frozen=True)
 class Teacher:
     """What a trained classifier answers to images that were made for another model.

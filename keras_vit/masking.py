@@ -35,7 +35,7 @@ def masked_model(supervised: keras.Model, target: str = "mean_color") -> keras.M
     ids = keras.Input((), dtype="int32", name="ids")
     embeddings, corrupted = Corruption(dtype=policy, name="corruption")(encoder.projection(patches), ids)
     tokens = _Assembly(encoder, dtype=policy, name="assembly")(embeddings)
-    tokens = _encoded(supervised, tokens)[:, int(encoder.class_token) :]
+    tokens = _encoded(supervised, tokens)[:, encoder.prefix_tokens :]
     # Zeros, so that training starts from log 512; in float32, so that losses are too.
     head = keras.layers.Dense(
         TARGETS[target].units(side, channels), kernel_initializer="zeros", dtype="float32", name="masked_head"

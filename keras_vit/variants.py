@@ -58,6 +58,9 @@ class Architecture:
             3.1, "Hybrid architecture"); () is a ResNet's root alone. None cuts the image itself.
         root_width: Channels of the stem's root convolution, a multiple of 32. Units of stage s = 1, 2, ... have
             root_width * 2^(s-1) channels inside, and four times as many outside.
+        distillation_token: Whether a second token, with a head of its own, is there to learn from a teacher; the
+            answer is the mean of both heads' logits (DeiT, arXiv 2012.12877, section 3). Features are those of the
+            class token.
 
     Raises:
         ValueError: for values that do not fit together; the message names them.
@@ -89,6 +92,7 @@ class Architecture:
     head_bias: float = 0.0
     stem: tuple[int, ...] | None = None
     root_width: int = 64
+    distillation_token: bool = False
 
     def __post_init__(self):
         object.__setattr__(self, "image_size", fields.image_size(self.image_size))
@@ -116,9 +120,14 @@ class Architecture:
 
     @property
     def tokens(self) -> int:
-        """Length T of the encoder's sequence, class token included."""
+        """Length T of the encoder's sequence, the tokens before the patches included."""
         rows, columns = self.grid
-        return rows * columns + bool(self.class_token)
+        return rows * columns + self.prefix_tokens
+
+    @property
+    def prefix_tokens(self) -> int:
+        """How many tokens come before the patches: class and distillation token."""
+        return int(bool(self.class_token)) + int(self.distillation_token)
 
     @property
     def head_size(self) -> int:
@@ -220,7 +229,7 @@ def _check_ranges(a: Architecture) -> None:
     fields.check_root_width(a.root_width)
     if a.representation is not None and (not fields.is_int(a.representation) or a.representation < 1):
         raise ValueError(f"representation is the width of the tanh layer, or None for none; got {a.representation!r}.")
-    for name in ("class_token", "attention_bias"):
+    for name in ("class_token", "attention_bias", "distillation_token"):
         if not isinstance(getattr(a, name), bool):
             raise ValueError(f"{name} is True or False; got {getattr(a, name)!r}.")
     if not fields.is_number(a.epsilon) or not a.epsilon > 0:
@@ -230,6 +239,19 @@ def _check_ranges(a: Architecture) -> None:
 def _check_combinations(a: Architecture) -> None:
     if a.pool == "token" and not a.class_token:
         raise ValueError("pool='token' reads the class token, but class_token=False; use pool='gap' or 'map'.")
+    if a.distillation_token:
+        fitting = {"pool": "token", "norm_site": "tokens", "representation": None}
+        for name, value in fitting.items():
+            if getattr(a, name) != value:
+                raise ValueError(
+                    f"distillation_token=True has a head of its own on its token, beside {name}={value!r}; "
+                    f"{name}={getattr(a, name)!r} needs distillation_token=False."
+                )
+        if a.position == "relative":
+            raise ValueError(
+                "distillation_token=True has a position of its own, but position='relative' knows none beside the "
+                "class token's; use another position."
+            )
     if a.position in ("none", "relative") and a.position_site != "stem":
         raise ValueError(
             f"position={a.position!r} adds nothing to the tokens, so position_site={a.position_site!r} has no meaning; "

@@ -8,7 +8,7 @@ import keras
 from keras_vit.bit import BitResNet, stem_map
 from keras_vit.classifier import ImageClassifier, head
 from keras_vit.layers.patches import PatchEncoder, Patches
-from keras_vit.layers.pooling import pooling
+from keras_vit.layers.pooling import ClassTokenPooling, pooling
 from keras_vit.layers.position import added_position
 from keras_vit.layers.residual import ResidualUnit
 from keras_vit.layers.transformer_block import TransformerBlock
@@ -78,7 +78,14 @@ def forward(a: Architecture, images, policy):
 
     In a hybrid, patches are cut from the stem's feature map in place of the images (paper, section 3.1).
     """
-    position = functools.partial(added_position, a.position, class_token=a.class_token, grid=a.grid, dtype=policy)
+    position = functools.partial(
+        added_position,
+        a.position,
+        class_token=a.class_token,
+        grid=a.grid,
+        distillation_token=a.distillation_token,
+        dtype=policy,
+    )
     shared_position = position(name="position") if a.position_site == "shared" else None
 
     feature_map = images if a.stem is None else stem_map(a, images, policy)
@@ -89,6 +96,7 @@ def forward(a: Architecture, images, policy):
         class_token=a.class_token,
         dropout=a.dropout,
         grid=a.grid,
+        distillation_token=a.distillation_token,
         dtype=policy,
         name="patch_encoder",
     )(tokens)
@@ -113,8 +121,19 @@ def forward(a: Architecture, images, policy):
         )(tokens)
     norm = keras.layers.LayerNormalization(epsilon=a.epsilon, dtype=policy, name="norm")
     pool = pooling(a, dtype=policy, name="pool")
-    features = pool(norm(tokens)) if a.norm_site == "tokens" else norm(pool(tokens))  # equation 4
-    return head(a, _pre_logits(a, policy)(features))
+    if a.norm_site == "pooled":
+        return head(a, _pre_logits(a, policy)(norm(pool(tokens))))
+    encoded = norm(tokens)
+    logits = head(a, _pre_logits(a, policy)(pool(encoded)))  # equation 4
+    return _with_distilled(a, logits, encoded, policy) if a.distillation_token and a.num_classes else logits
+
+
+def _with_distilled(a, logits, encoded, policy):
+    """The mean of the class head's logits and the distillation head's (DeiT, arXiv 2012.12877, section 3,
+    "Classification with our approach")."""
+    feature = ClassTokenPooling(1, dtype=policy, name="pool_distillation")(encoded)
+    distilled = head(a, feature, name="head_distillation")
+    return keras.layers.Average(dtype="float32", name="mean_logits")([logits, distilled])
 
 
 def _pre_logits(a, policy):
@@ -135,8 +154,8 @@ class VisionTransformer(ImageClassifier):
     """A Vision Transformer that carries its architecture, class names and preprocessing; see `build`.
 
     Layers are named `patches`, `patch_encoder`, `block_0` ..., `norm`, `pool`, `pre_logits`, `head`, a hybrid's first
-    ones `root`, `stage_0_unit_0` ..., so that `keras.Model(model.input, model.get_layer("block_3").output)` gives any
-    intermediate.
+    ones `root`, `stage_0_unit_0` ..., those of a distillation token `pool_distillation`, `head_distillation`, so that
+    `keras.Model(model.input, model.get_layer("block_3").output)` gives any intermediate.
     """
 
     architecture_type = Architecture

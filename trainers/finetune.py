@@ -150,8 +150,8 @@ def starting_point(settings: Settings, source) -> tuple[Any, Any]:
         model, report = weights.load(
             loaded, return_report=True, **{name: value for name, value in changes.items() if name in known}
         )
-    head = model.get_layer("head")
-    head.set_weights([0.0 * head.get_weights()[0], 0.0 * head.get_weights()[1] + settings.head_bias])
+    for head in (layer for layer in model.layers if layer.name in ("head", "head_distillation")):
+        head.set_weights([0.0 * head.get_weights()[0], 0.0 * head.get_weights()[1] + settings.head_bias])
     return model, report
 
 

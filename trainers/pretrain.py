@@ -53,6 +53,8 @@ class Settings(
         groups.check_run(self)
         pretraining_group.check_pretraining(self)
         distillation_group.check_distillation(self)
+        if self.distillation_token and not self.teacher:
+            raise flags.UsageError("--distillation_token learns from a --teacher; name one, or leave it out.")
         if self.early_stopping and self.validation_split == "none":
             raise flags.UsageError(
                 f"--early_stopping={self.early_stopping} needs evaluations, but --validation_split=none."

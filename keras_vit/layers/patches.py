@@ -57,41 +57,64 @@ class Patches(keras.layers.Layer):
 class PatchEncoder(keras.layers.Layer):
     """Projects patches, prepends the class token and adds positions (paper, equation 1).
 
+    A distillation token follows the class token, where there is one (DeiT, arXiv 2012.12877, section 3).
+
     Args:
         width: Model dimension D.
         position: Key of `keras_vit.layers.position.POSITIONS`.
         class_token: Whether a learned token, initialised to zero, is put before the patches.
         dropout: Rate applied to the result, positions included (paper, appendix B.1).
         grid: (h, w) of the patches; may be left out when they form a square.
+        distillation_token: Whether a second learned token, initialised to zero, follows the class token.
 
     Call arguments:
         patches: (B, N, P*P*C), flattened patches.
         mask: Optional (B, N) boolean, True where a patch is real.
 
     Returns:
-        (B, T, D) with T = N, or N + 1 with a class token in front.
+        (B, T, D) with T = N, or N + 1 with a class token in front, or N + 2 with both.
     """
 
-    def __init__(self, width, position="learned_1d", class_token=True, dropout=0.0, grid=None, **kwargs):
+    def __init__(
+        self,
+        width,
+        position="learned_1d",
+        class_token=True,
+        dropout=0.0,
+        grid=None,
+        distillation_token=False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.supports_masking = True
         self.width = width
         self.position = position
         self.class_token = class_token
         self.dropout = dropout
+        self.distillation_token = distillation_token
         self.grid = None if grid is None else tuple(grid)
         self.projection = keras.layers.Dense(
             width, kernel_initializer="lecun_normal", dtype=self.dtype_policy, name="projection"
         )
         self.added = added_position(
-            position, class_token=class_token, grid=self.grid, dtype=self.dtype_policy, name="position"
+            position,
+            class_token=class_token,
+            grid=self.grid,
+            distillation_token=distillation_token,
+            dtype=self.dtype_policy,
+            name="position",
         )
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
 
+    @property
+    def prefix_tokens(self):
+        """How many tokens come before the patches."""
+        return int(self.class_token) + int(self.distillation_token)
+
     def build(self, patches_shape):
         self.projection.build(patches_shape)
-        if self.class_token:
-            self.class_embedding = self.add_weight(shape=(1, 1, self.width), initializer="zeros", name="class_token")
+        names = ["class_token"] * bool(self.class_token) + ["distillation_token"] * bool(self.distillation_token)
+        self.embeddings = [self.add_weight(shape=(1, 1, self.width), initializer="zeros", name=name) for name in names]
         if self.added is not None:
             self.added.build(self.compute_output_shape(patches_shape))
 
@@ -101,18 +124,18 @@ class PatchEncoder(keras.layers.Layer):
     def assembled(self, embeddings, training=False):
         """The tokens (B, T, D) that patch embeddings (B, N, D) become: what `call` does after projecting."""
         tokens_BTD = embeddings
-        if self.class_token:
-            batch = ops.shape(tokens_BTD)[0]
-            class_B1D = ops.broadcast_to(ops.cast(self.class_embedding, tokens_BTD.dtype), (batch, 1, self.width))
-            tokens_BTD = ops.concatenate([class_B1D, tokens_BTD], axis=1)
+        if self.embeddings:
+            batch, dtype = ops.shape(tokens_BTD)[0], tokens_BTD.dtype
+            prefix = [ops.broadcast_to(ops.cast(one, dtype), (batch, 1, self.width)) for one in self.embeddings]
+            tokens_BTD = ops.concatenate([*prefix, tokens_BTD], axis=1)
         if self.added is not None:
             tokens_BTD = self.added(tokens_BTD)
         return self.drop(tokens_BTD, training=training)
 
     def compute_mask(self, patches, mask=None):
-        if mask is None or not self.class_token:
+        if mask is None or not self.prefix_tokens:
             return mask
-        return ops.pad(mask, ((0, 0), (1, 0)), constant_values=True)
+        return ops.pad(mask, ((0, 0), (self.prefix_tokens, 0)), constant_values=True)
 
     def compute_output_shape(self, patches_shape):
-        return patches_shape[0], patches_shape[1] + bool(self.class_token), self.width
+        return patches_shape[0], patches_shape[1] + self.prefix_tokens, self.width

@@ -14,14 +14,15 @@ from keras_vit.layers.mlp import MLP
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class ClassTokenPooling(keras.layers.Layer):
-    """The class token: token 0."""
+    """The class token: token 0. Token 1 is the distillation token, where there is one."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, index=0, **kwargs):
         super().__init__(**kwargs)
         self.supports_masking = True
+        self.index = index
 
     def call(self, tokens):
-        return tokens[:, 0]
+        return tokens[:, self.index]
 
     def compute_mask(self, tokens, mask=None):
         return None

@@ -1,8 +1,9 @@
 """Position embeddings: every kind of the paper's ablation (appendix D.4), and the fixed ones of later work.
 
-An additive kind is a layer `Kind(class_token=..., grid=...)` that takes tokens (B, T, D) and returns them with its
-vectors added. A kind that acts inside attention is a layer `Kind(class_token=...)` that takes scaled queries
-(B, T, A, K) and returns a bias (B, A, T, T) for the attention logits. `POSITIONS` at the bottom names them all.
+An additive kind is a layer `Kind(class_token=..., grid=..., distillation_token=...)` that takes tokens (B, T, D) and
+returns them with its vectors added. A kind that acts inside attention is a layer `Kind(class_token=...)` that takes
+scaled queries (B, T, A, K) and returns a bias (B, A, T, T) for the attention logits. `POSITIONS` at the bottom names
+them all.
 """
 
 import math
@@ -16,15 +17,31 @@ from keras import ops
 INITIALIZER_STDDEV = 0.02
 
 
-@keras.saving.register_keras_serializable(package="keras_vit")
-class Learned1D(keras.layers.Layer):
-    """One learned vector per token, class token included: the paper's default."""
+class AddedPosition(keras.layers.Layer):
+    """What additive kinds have in common.
 
-    def __init__(self, class_token=True, grid=None, **kwargs):
+    Args:
+        class_token: Whether a class token comes before the patches.
+        grid: (h, w) of the patches; may be left out when they form a square.
+        distillation_token: Whether a distillation token follows the class token.
+    """
+
+    def __init__(self, class_token=True, grid=None, distillation_token=False, **kwargs):
         super().__init__(**kwargs)
         self.supports_masking = True
         self.class_token = class_token
         self.grid = grid
+        self.distillation_token = distillation_token
+
+    @property
+    def prefix_tokens(self):
+        """How many tokens come before the patches."""
+        return int(self.class_token) + int(self.distillation_token)
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class Learned1D(AddedPosition):
+    """One learned vector per token, class token included: the paper's default."""
 
     def build(self, tokens_shape):
         _, tokens, width = tokens_shape
@@ -35,70 +52,53 @@ class Learned1D(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class Learned2D(keras.layers.Layer):
+class Learned2D(AddedPosition):
     """Two learned tables of half the width: position (i, j) gets column j's vector, then row i's.
 
-    The paper leaves the class token open; it gets a learned vector of its own.
+    The paper leaves the class token open; tokens before the patches get learned vectors of their own.
     """
 
-    def __init__(self, class_token=True, grid=None, **kwargs):
-        super().__init__(**kwargs)
-        self.supports_masking = True
-        self.class_token = class_token
-        self.grid = grid
-
     def build(self, tokens_shape):
-        rows, columns = checked_grid(self.grid, tokens_shape, self.class_token)
+        rows, columns = checked_grid(self.grid, tokens_shape, self.prefix_tokens)
         width = tokens_shape[-1]
         if width % 2:
             raise ValueError(f"learned_2d needs a width divisible by 2; got {width}.")
         self.columns = self.add_weight(shape=(columns, width // 2), initializer=_normal(), name="columns")
         self.rows = self.add_weight(shape=(rows, width // 2), initializer=_normal(), name="rows")
-        if self.class_token:
-            self.class_position = self.add_weight(shape=(1, width), initializer=_normal(), name="class_position")
+        if self.prefix_tokens:
+            self.class_position = self.add_weight(
+                shape=(self.prefix_tokens, width), initializer=_normal(), name="class_position"
+            )
 
     def call(self, tokens):
         rows, columns, half = self.rows.shape[0], self.columns.shape[0], self.rows.shape[1]
         x = ops.broadcast_to(ops.expand_dims(self.columns, 0), (rows, columns, half))
         y = ops.broadcast_to(ops.expand_dims(self.rows, 1), (rows, columns, half))
         table_ND = ops.reshape(ops.concatenate([x, y], axis=-1), (rows * columns, 2 * half))
-        if self.class_token:
+        if self.prefix_tokens:
             table_ND = ops.concatenate([self.class_position, table_ND], axis=0)
         return tokens + ops.cast(table_ND, tokens.dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class Sincos1D(keras.layers.Layer):
-    """Fixed sines and cosines of the raster index; the class token gets none."""
-
-    def __init__(self, class_token=True, grid=None, **kwargs):
-        super().__init__(**kwargs)
-        self.supports_masking = True
-        self.class_token = class_token
-        self.grid = grid
+class Sincos1D(AddedPosition):
+    """Fixed sines and cosines of the raster index; tokens before the patches get none."""
 
     def build(self, tokens_shape):
-        self.table_TD = _after_class_token(
-            sincos_1d(tokens_shape[1] - self.class_token, tokens_shape[2]), self.class_token
-        )
+        prefix = self.prefix_tokens
+        self.table_TD = _after_zeros(sincos_1d(tokens_shape[1] - prefix, tokens_shape[2]), prefix)
 
     def call(self, tokens):
         return tokens + ops.convert_to_tensor(self.table_TD, dtype=tokens.dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class Sincos2D(keras.layers.Layer):
-    """Fixed sines and cosines of column and row (arXiv 2205.01580); the class token gets none."""
-
-    def __init__(self, class_token=True, grid=None, **kwargs):
-        super().__init__(**kwargs)
-        self.supports_masking = True
-        self.class_token = class_token
-        self.grid = grid
+class Sincos2D(AddedPosition):
+    """Fixed sines and cosines of column and row (arXiv 2205.01580); tokens before the patches get none."""
 
     def build(self, tokens_shape):
-        grid = checked_grid(self.grid, tokens_shape, self.class_token)
-        self.table_TD = _after_class_token(sincos_2d(grid, tokens_shape[2]), self.class_token)
+        grid = checked_grid(self.grid, tokens_shape, self.prefix_tokens)
+        self.table_TD = _after_zeros(sincos_2d(grid, tokens_shape[2]), self.prefix_tokens)
 
     def call(self, tokens):
         return tokens + ops.convert_to_tensor(self.table_TD, dtype=tokens.dtype)
@@ -136,14 +136,16 @@ class RelativePosition(keras.layers.Layer):
         return ops.einsum("btak,tsk->bats", queries, offsets_TSK)
 
 
-def added_position(kind, *, class_token, grid, **kwargs):
+def added_position(kind, *, class_token, grid, distillation_token=False, **kwargs):
     """The layer that adds `kind` to tokens, or None if that kind adds nothing.
 
     Raises:
         ValueError: if `kind` is not in `POSITIONS`.
     """
     layer = _row(kind).added
-    return None if layer is None else layer(class_token=class_token, grid=grid, **kwargs)
+    if layer is None:
+        return None
+    return layer(class_token=class_token, grid=grid, distillation_token=distillation_token, **kwargs)
 
 
 def attention_position(kind, *, class_token, **kwargs):
@@ -195,13 +197,13 @@ def relative_index(patches, class_token):
     return np.concatenate([[[same] + [from_class] * patches], index], axis=0)
 
 
-def checked_grid(grid, tokens_shape, class_token):
-    """(h, w) of the patches behind tokens of shape (B, T, D); a square one where none was given.
+def checked_grid(grid, tokens_shape, prefix_tokens):
+    """(h, w) of the patches among tokens of shape (B, T, D), the last ones; a square one where none was given.
 
     Raises:
         ValueError: if no square fits, or the given grid does not.
     """
-    patches = tokens_shape[1] - bool(class_token)
+    patches = tokens_shape[1] - prefix_tokens
     if grid is None:
         side = math.isqrt(patches)
         grid = (side, side)
@@ -224,8 +226,8 @@ def _frequencies(count):
     return 10000.0 ** (-np.arange(count) / max(count - 1, 1))
 
 
-def _after_class_token(table_ND, class_token):
-    return np.concatenate([np.zeros((1, table_ND.shape[1]), table_ND.dtype), table_ND]) if class_token else table_ND
+def _after_zeros(table_ND, count):
+    return np.concatenate([np.zeros((count, table_ND.shape[1]), table_ND.dtype), table_ND])
 
 
 class Position(NamedTuple):

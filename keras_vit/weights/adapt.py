@@ -114,12 +114,12 @@ def changes(source: AnyArchitecture, target: AnyArchitecture) -> dict[str, Chang
     if source.representation != target.representation:
         found |= dict.fromkeys(("pre_logits/kernel", "pre_logits/bias"))
     if source.num_classes != target.num_classes or features[0] != features[1]:
-        found |= dict.fromkeys(("head/kernel", "head/bias"))
+        found |= dict.fromkeys(("head/kernel", "head/bias", "head_distillation/kernel", "head_distillation/bias"))
     return found
 
 
 def _positions(source: Architecture, target: Architecture) -> dict[str, Change]:
-    if source.grid == target.grid and source.class_token == target.class_token:
+    if source.grid == target.grid and _prefix(source) == _prefix(target):
         return {}
     site = {"stem": ["patch_encoder/position"], "shared": ["position"], "blocks": []}[source.position_site]
     layers = site or [f"position_{i}" for i in range(source.depth)]
@@ -127,25 +127,38 @@ def _positions(source: Architecture, target: Architecture) -> dict[str, Change]:
         return {f"{layer}/table": functools.partial(_table, source, target) for layer in layers}
     if source.position == "learned_2d":
         axes = {"rows": 0, "columns": 1}
-        return {
+        found: dict[str, Change] = {
             f"{layer}/{name}": functools.partial(_resample_axis, new=target.grid[axis])
             for layer in layers
             for name, axis in axes.items()
         }
+        both = _prefix(source) and _prefix(target) and _prefix(source) != _prefix(target)
+        of_prefix = functools.partial(_prefix_rows, source, target)
+        return found | ({f"{layer}/class_position": of_prefix for layer in layers} if both else {})
     if source.position == "relative":
         return {f"block_{i}/attention/position/table": None for i in range(source.depth)}
     return {}
 
 
 def _table(source: Architecture, target: Architecture, table_1TD: np.ndarray) -> np.ndarray:
-    """The paper's table for another grid, with or without an entry for the class token."""
-    width = table_1TD.shape[-1]
-    first = int(bool(source.class_token))
+    """The paper's table for another grid, and for the tokens before the patches that the target has."""
+    width, first = table_1TD.shape[-1], source.prefix_tokens
     grid_hwD = table_1TD[0, first:].reshape(*source.grid, width)
     if source.grid != target.grid:
         grid_hwD = resample_grid(grid_hwD, target.grid)
-    of_class = table_1TD[0, :1] if first else np.zeros((1, width), "float32")
-    return np.concatenate([of_class[: bool(target.class_token)], grid_hwD.reshape(-1, width)])[None]
+    return np.concatenate([_prefix_rows(source, target, table_1TD[0, :first]), grid_hwD.reshape(-1, width)])[None]
+
+
+def _prefix_rows(source: Architecture, target: Architecture, rows_ND: np.ndarray) -> np.ndarray:
+    """Entries of the tokens before the patches: those that the source has as well, zeros for others."""
+    held = dict(zip(_prefix(source), rows_ND, strict=True))
+    zeros = np.zeros(rows_ND.shape[-1], "float32")
+    return np.reshape([held.get(name, zeros) for name in _prefix(target)], (-1, rows_ND.shape[-1])).astype("float32")
+
+
+def _prefix(a: Architecture) -> list[str]:
+    """The tokens before the patches, in their order."""
+    return [name for name in ("class_token", "distillation_token") if getattr(a, name)]
 
 
 def _resample_axis(table_ND: np.ndarray, new: int) -> np.ndarray:

@@ -63,6 +63,8 @@ def cannot_hold(a: Architecture) -> str | None:
     """Why the format has no place for an architecture; None where it has."""
     if a.position not in ("learned_1d", "sincos2d") or a.position_site != "stem":
         return f"it has learned_1d and sincos2d positions at the stem only, not {a.position!r} at {a.position_site!r}"
+    if a.distillation_token:
+        return "it has no second token and head (distillation_token)"
     if a.class_token != (a.pool == "token"):
         return f"it has no pool={a.pool!r} with class_token={a.class_token}"
     return google.plain_encoder(a)

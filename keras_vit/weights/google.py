@@ -172,6 +172,8 @@ def cannot_hold(a: Architecture) -> str | None:
     """Why the format has no place for an architecture; None where it has."""
     if a.position != "learned_1d" or a.position_site != "stem":
         return f"it has learned positions at the stem only, not position={a.position!r} at {a.position_site!r}"
+    if a.distillation_token:
+        return "it has no second token and head (distillation_token)"
     if a.pool == "map" or a.class_token != (a.pool == "token"):
         return f"it has no pool={a.pool!r} with class_token={a.class_token}"
     return plain_encoder(a)

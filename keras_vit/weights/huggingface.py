@@ -118,6 +118,8 @@ def cannot_hold(a: Architecture) -> str | None:
     """Why the format has no place for an architecture; None where it has."""
     if a.position != "learned_1d" or a.position_site != "stem":
         return f"it has learned positions at the stem only, not position={a.position!r} at {a.position_site!r}"
+    if a.distillation_token:
+        return "it has no second token and head (distillation_token)"
     if a.pool != "token":
         return f"it pools by the class token, not by {a.pool!r}"
     if a.representation and a.num_classes:

@@ -144,7 +144,7 @@ def head_is_zero(model: Any) -> bool:
     """Whether a model has a head of zeros, as files have that were published for fine-tuning."""
     if not model.architecture.num_classes:
         return False
-    return not any(np.any(_array(variable)) for variable in model.get_layer("head").weights)
+    return not any(np.any(_array(variable)) for variable in model.weights if variable.path.startswith("head"))
 
 
 def _write_keras(model, path):

@@ -1,6 +1,7 @@
 """timm's Vision Transformers: `.safetensors`, PyTorch's layouts, queries, keys and values in one array.
 
-Mean pooling comes in two forms: with `norm` before it, or with `fc_norm` after it.
+Mean pooling comes in two forms: with `norm` before it, or with `fc_norm` after it. DeiT's distilled models have a
+second token and head.
 """
 
 import re
@@ -11,6 +12,7 @@ from keras_vit.weights.rows import Row, heads_fused, heads_out, linear, norm, pa
 from keras_vit.weights.stored import Stored
 
 PATCHES = "patch_embed.proj"
+DISTILLATION = "dist_token"
 
 
 def recognises(stored: Stored) -> bool:
@@ -41,6 +43,7 @@ def architecture(stored: Stored) -> dict[str, Any]:
         "depth": 1 + max(blocks),
         "mlp_width": shapes["blocks.0.mlp.fc1.bias"][0],
         "class_token": "cls_token" in shapes,
+        "distillation_token": DISTILLATION in shapes,
         "pool": {"avg": "gap"}.get(pool, pool),
         "norm_site": "pooled" if after else "tokens",
         "num_classes": shapes["head.bias"][0] if "head.bias" in shapes else 0,
@@ -54,7 +57,7 @@ def architecture(stored: Stored) -> dict[str, Any]:
 
 def positions(stored: Stored) -> int | None:
     """Patches behind the table of positions."""
-    return stored.shapes["pos_embed"][1] - ("cls_token" in stored.shapes)
+    return stored.shapes["pos_embed"][1] - ("cls_token" in stored.shapes) - (DISTILLATION in stored.shapes)
 
 
 def preprocessing(stored: Stored) -> dict[str, Any]:
@@ -86,6 +89,8 @@ def table(a: Architecture) -> list[Row]:
     ]
     if a.class_token:
         rows.append(same("cls_token", "patch_encoder/class_token"))
+    if a.distillation_token:
+        rows.append(same(DISTILLATION, "patch_encoder/distillation_token"))
     for i in range(a.depth):
         theirs, own = f"blocks.{i}", f"block_{i}"
         rows += norm(f"{theirs}.norm1", f"{own}/norm_0")
@@ -96,6 +101,7 @@ def table(a: Architecture) -> list[Row]:
         rows += linear(f"{theirs}.mlp.fc2", f"{own}/mlp/dense_1")
     rows += norm("norm" if a.norm_site == "tokens" else "fc_norm", "norm")
     rows += linear("head", "head") if a.num_classes else ()
+    rows += linear("head_dist", "head_distillation") if a.num_classes and a.distillation_token else ()
     return rows
 
 

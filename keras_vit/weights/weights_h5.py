@@ -68,6 +68,7 @@ def architecture(stored: Stored) -> dict[str, Any]:
         "mlp_width": shapes["block_0/mlp/dense_0/0"][1],
         "attention_bias": f"{QUERY}/1" in shapes,
         "class_token": "patch_encoder/0" in shapes,
+        "distillation_token": "patch_encoder/1" in shapes,
         "pool": POOLS.get(_group(stored, "pool") or "", "token"),
         "representation": shapes["pre_logits/1"][0] if "pre_logits/1" in shapes else None,
         "num_classes": shapes["head/1"][0] if "head/1" in shapes else 0,
@@ -77,7 +78,7 @@ def architecture(stored: Stored) -> dict[str, Any]:
 
 def positions(stored: Stored) -> int | None:
     """Patches behind the table of positions; None without one."""
-    first = int("patch_encoder/0" in stored.shapes)
+    first = sum(f"patch_encoder/{number}" in stored.shapes for number in range(2))
     for layer in SITES:
         if f"{layer}/0" in stored.shapes:
             return stored.shapes[f"{layer}/0"][1] - first
@@ -118,6 +119,9 @@ def _variables(a: AnyArchitecture) -> list[str]:
         paths = [path for path in paths if not re.fullmatch(r"block_\d+/attention/\w+/bias", path)]
     if a.class_token:
         paths.append("patch_encoder/class_token")
+    if a.distillation_token:
+        heads = ["head_distillation/kernel", "head_distillation/bias"] if a.num_classes else []
+        paths += ["patch_encoder/distillation_token", *heads]
     if a.position == "relative":
         return paths + [f"block_{i}/attention/relative_position/table" for i in range(a.depth)]
     kinds = {"learned_1d": ["table"], "learned_2d": ["columns", "rows", *["class_position"] * bool(a.class_token)]}

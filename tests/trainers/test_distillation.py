@@ -85,7 +85,7 @@ def test_what_is_left_behind_is_the_student_alone(result, teacher):
     state = Checkpoints(str(run_dir / "checkpoint")).newest()["steps"]
     assert {path for path in state["weights"] if "seed_generator" not in path} == {*shapes}
     assert {*state["averages"]} == {*shapes}
-    assert len(state["optimizer"]) == 2 + 2 * len(shapes)
+    assert len(state["optimizer"]) == 1 + 2 * len(shapes)
 
 
 def test_it_tells_how_often_they_agree_and_evaluates_by_the_labels(result):
@@ -146,6 +146,26 @@ def test_fine_tuning_has_teachers_too(result, teacher, tmp_path):
     )
     assert "agreement" in rows(tuned.run_dir)[0]
     assert values(tuned.model).keys() == values(keras.models.load_model(f"{result.run_dir}/model.keras")).keys()
+
+
+def test_a_distillation_token_learns_from_the_teacher_by_a_head_of_its_own(teacher, tmp_path, capsys):
+    asked = {"teacher": str(teacher), "distillation_token": True, "ema": 0.9, "steps": 2, "evaluate_every": 1}
+    run = pretrain.run(settings(tmp_path / "run", **asked))
+    assert "2x2 patches and a class token and a distillation token" in capsys.readouterr().out
+    for name in ("model.keras", "checkpoint/best.keras"):
+        model = keras.models.load_model(pathlib.Path(run.run_dir) / name)
+        assert model.architecture.distillation_token and model.output_shape == (None, 10)
+    heads = [np.asarray(run.model.get_layer(name).kernel) for name in ("head", "head_distillation")]
+    assert all(np.any(head) for head in heads) and np.any(heads[0] != heads[1])
+    tuned = {"source": "synthetic", "batch_size": 20, "steps": 1, "learning_rate": 0.0, "baseline": False}
+    tuned |= {"validation_split": "none", "test_split": "none", "weights": run.run_dir, "train": "head"}
+    again = finetune.run(finetune.Settings(**tuned, run_dir=str(tmp_path / "tuned"))).model
+    assert again.architecture.distillation_token and not np.any(again.get_layer("head_distillation").kernel)
+
+
+def test_a_distillation_token_without_a_teacher_is_refused():
+    with pytest.raises(flags.UsageError, match="--distillation_token learns from a --teacher"):
+        pretrain.Settings(source="synthetic", steps=1, distillation_token=True)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,9 @@ def model(planned: Planned, start, head: Head | None) -> Any:
     )
     made.set_weights(start.get_weights())
     if head is not None:
-        made.get_layer("head").set_weights(list(head))
+        # A distillation token's head too: their mean is the answer.
+        for layer in (layer for layer in made.layers if layer.name in ("head", "head_distillation")):
+            layer.set_weights(list(head))
     if settings.lora_rank:
         adapters.add(made, settings.lora_rank, seed=settings.seed)
     if settings.remat:

@@ -2,7 +2,8 @@
 
 import re
 
-TAIL = "(norm|pool|pre_logits|head)/.*"  # what comes after the blocks
+HEADS = "head(_distillation)?/.*"
+TAIL = "(norm|pool|pre_logits|head(_distillation)?)/.*"  # what comes after the blocks
 
 
 def multipliers(architecture, train: str = "all", layer_decay: float = 1.0) -> str:
@@ -18,12 +19,12 @@ def multipliers(architecture, train: str = "all", layer_decay: float = 1.0) -> s
         ValueError: if the model has no blocks, or fewer, to choose from.
     """
     if train == "head":
-        return "head/.*=1;.*=0"
+        return f"{HEADS}=1;.*=0"
     if train == "all" and layer_decay == 1:
         return ""
     last = re.fullmatch(r"last:(\d+)", train)
     if train != "all" and last is None:
-        return f"head/.*=1;{train}=1;.*=0"
+        return f"{HEADS}=1;{train}=1;.*=0"
     depth = getattr(architecture, "depth", 0)
     trained = int(last[1]) if last else depth
     if not depth or trained > depth:

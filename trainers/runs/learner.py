@@ -1,7 +1,7 @@
 """What a run trains, what it leaves behind, and how that is measured.
 
-For classification the model that is trained is the one that is saved, with a teacher too, which is no part of it.
-Masked patch prediction trains another model, composed of the saved one's layers.
+For classification the model that is trained is the one that is saved. Masked patch prediction trains another model,
+composed of the saved one's layers, and so does a distillation token. A teacher is part of neither.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_vit import masking
+from keras_vit import distilling, masking
 from keras_vit.objectives.classification import OBJECTIVES
 from keras_vit.objectives.distillation import Distillation
 from keras_vit.objectives.masked_patches import MaskedPatches
@@ -50,6 +50,7 @@ class Learner:
         objective: Of training.
         evaluated_by: Objective of evaluation.
         monitor: What chooses between evaluations.
+        measured: Model that is evaluated: one of those two.
     """
 
     trained: keras.Model
@@ -57,6 +58,7 @@ class Learner:
     objective: Any
     evaluated_by: Any
     monitor: Monitor
+    measured: keras.Model
 
 
 def learner_of(planned: Planned, make_model: Callable[[], keras.Model]) -> Learner:
@@ -76,12 +78,14 @@ def learner_of(planned: Planned, make_model: Callable[[], keras.Model]) -> Learn
             objective: Any = OBJECTIVES[settings.objective](planned.source.num_classes, settings.label_smoothing)
             # Evaluation is about the labels themselves.
             evaluated_by = dataclasses.replace(objective, label_smoothing=0.0)
-            if planned.teacher is not None:
-                objective = distillation_objective(planned)
-            return Learner(saved, saved, objective, evaluated_by, monitor_of(settings))
+            if planned.teacher is None:
+                return Learner(saved, saved, objective, evaluated_by, monitor_of(settings), saved)
+            trained = distilling.student(saved)
+            objective = distillation_objective(planned)
+            return Learner(trained, saved, objective, evaluated_by, monitor_of(settings), saved)
         objective = masked_objective(planned)
         trained = masking.masked_model(saved, objective.target)
-        return Learner(trained, saved, objective, objective, monitor_of(settings))
+        return Learner(trained, saved, objective, objective, monitor_of(settings), trained)
 
 
 def monitor_of(settings) -> Monitor:

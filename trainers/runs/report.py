@@ -113,7 +113,8 @@ def _map_row(architecture) -> dict[str, str]:
         return {"feature map": f"{rows}x{columns} positions of {architecture.features:,} channels"}
     stem = f", cut from the map of a ResNet {architecture.stem}" if architecture.stem is not None else ""
     class_token = " and a class token" * architecture.class_token
-    return {"tokens": f"{architecture.tokens}: {rows}x{columns} patches{class_token}{stem}"}
+    distillation_token = " and a distillation token" * architecture.distillation_token
+    return {"tokens": f"{architecture.tokens}: {rows}x{columns} patches{class_token}{distillation_token}{stem}"}
 
 
 def results(settings, plan, steps, seconds: float, history, monitor: Monitor) -> dict[str, Any]:

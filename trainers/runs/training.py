@@ -112,12 +112,12 @@ def steps_for(planned: Planned, element_spec, learner: Learner) -> Steps:
 
 
 def evaluation_of(planned: Planned, learner: Learner, split: str | None, keep: str = "none") -> Evaluation | None:
-    """Evaluation of what is trained on a split; None without a split."""
+    """Evaluation on a split; None without a split."""
     if split is None:
         return None
     batch_size = planned.settings.batch_size
     data = EvaluationData(planned.source, split, batch_size, planned.preprocessing, keep)
-    return Evaluation(learner.trained, learner.evaluated_by, data.batches, planned.where.strategy, batch_size)
+    return Evaluation(learner.measured, learner.evaluated_by, data.batches, planned.where.strategy, batch_size)
 
 
 def train(

@@ -82,6 +82,12 @@ class ModelSettings:
     head_bias: float | None = setting(
         None, "Initial bias of the head; -10 suits sigmoid training on ImageNet-21k.", affects_result=True
     )
+    distillation_token: bool | None = setting(
+        None,
+        "With --teacher, whether a second token with a head of its own learns from it, beside the class token; the "
+        "answer is the mean of both.",
+        affects_result=True,
+    )
     weights: str | None = setting(
         None, "Weights to start from, head included: a file of any format, or a published name.", affects_result=True
     )
