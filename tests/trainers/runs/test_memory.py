@@ -197,3 +197,13 @@ def test_the_plan_of_a_small_model_agrees_with_its_peak():
     plan = memory.plan(configuration.demand())
     planned = plan.total - plan.weights - plan.optimizer
     assert 0.75 < planned / benchmark._in_process(configuration)["peak"] < 1.25
+
+
+def test_a_teacher_s_weights_and_forward_pass_are_counted():
+    small = variants.parse("Ti/16", image_size=64)
+    alone, taught = (memory.plan(demand(small, 8, teacher=teacher)) for teacher in (None, B16))
+    assert taught.weights - alone.weights == memory.WEIGHT_BYTES * variants.count_params(B16)
+    images = 8 * 224 * 224 * 3 * memory.WEIGHT_BYTES
+    assert taught.total - taught.weights > alone.total - alone.weights + images
+    assert (taught.optimizer, taught.gradients) == (alone.optimizer, alone.gradients)
+    assert memory.plan(demand(small, 8, teacher=variants.parse("BiT-R50x1"))) is None
