@@ -70,6 +70,13 @@ class Settings(data_groups.SourceSettings):
         affects_result=True,
     )
 
+    tflite_image_size: int | tuple[int, int] | None = setting(
+        None,
+        "Size of the images that a .tflite takes, 224 or 224x160 for height x width, for browsers and other runtimes "
+        "that want it fixed; files are then compared on images of that size. Any if left out.",
+        affects_result=True,
+    )
+
     def __post_init__(self):
         flags.check_values(self)
         data_groups.check_source(self)

@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say, and the one number that mends most of it: temperature (arXiv 1706.04599)."""
+"""Whether probabilities mean what they say, and the one number that mends most of it (arXiv 1706.04599)."""
 
 import math
 

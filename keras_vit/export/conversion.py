@@ -5,6 +5,7 @@ Converters keep the memory that they took, fill the terminal, and end their proc
 
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -21,10 +22,16 @@ from keras_vit.export.answering import Answering
 SIGNATURE = "serving_default"
 # The steps of an answer, each a signature: SIGNATURE is all of them.
 STEPS = ("preprocess", "compute", "answer")
-LAST_LINES = 4  # of what a converter says before it fails
+LAST_LINES, LONGEST = 4, 400  # of what a converter says before it fails
 
 
-def write_saved_model(model: ImageClassifier, folder: pathlib.Path, answering: Answering, batch: int | None) -> None:
+def write_saved_model(
+    model: ImageClassifier,
+    folder: pathlib.Path,
+    answering: Answering,
+    batch: int | None,
+    sides: tuple[int | None, int | None] = (None, None),
+) -> None:
     """Writes what is to be converted: a SavedModel from `images` uint8 to an answer, in whole and in steps.
 
     Args:
@@ -32,11 +39,11 @@ def write_saved_model(model: ImageClassifier, folder: pathlib.Path, answering: A
         folder: Made here.
         answering: How logits become an answer, `probabilities`; a model without a head answers `features`.
         batch: Images at a time; None leaves it open.
+        sides: Height and width of the images; None leaves one open.
     """
     whole = in_float32(model)
     archive = keras.export.ExportArchive()  # what tf.saved_model.save writes of a Keras 3 model may answer NaN
-    archive.track(whole)
-    for name, (method, spec) in _signatures(whole, answering, batch).items():
+    for name, (method, spec) in _signatures(whole, answering, batch, sides).items():
         archive.add_endpoint(name, method, input_signature=[spec])
     archive.write_out(os.fspath(folder), verbose=False)
 
@@ -46,7 +53,7 @@ def answer_name(model: ImageClassifier) -> str:
     return "probabilities" if model.architecture.num_classes else "features"
 
 
-def _signatures(model, answering, batch) -> dict[str, tuple[Callable, tf.TensorSpec]]:
+def _signatures(model, answering, batch, sides) -> dict[str, tuple[Callable, tf.TensorSpec]]:
     """Name -> function and the specification of its input."""
     shape, name = model.architecture.image_shape, answer_name(model)
 
@@ -62,7 +69,7 @@ def _signatures(model, answering, batch) -> dict[str, tuple[Callable, tf.TensorS
     def whole(images):
         return answer(**compute(**preprocess(images)))
 
-    images = tf.TensorSpec((batch, None, None, shape[-1]), tf.uint8, name="images")
+    images = tf.TensorSpec((batch, *sides, shape[-1]), tf.uint8, name="images")
     return {
         SIGNATURE: (whole, images),
         "preprocess": (preprocess, images),
@@ -87,8 +94,14 @@ def run(what: str, module: str, arguments: Sequence[Any]) -> None:
         errors="replace",
     )
     if done.returncode:
-        lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-        raise ValueError(f"{what} failed ({_ending(done.returncode)}): {' | '.join(lines[-LAST_LINES:])[-1000:]}")
+        raise ValueError(f"{what} failed ({_ending(done.returncode)}): {_reason(done.stdout)}")
+
+
+def _reason(said: str) -> str:
+    """The last lines, of those that speak of errors if there are any: a converter may print the whole graph at its end."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    telling = [line for line in lines if re.search(r"[Ee]rror\b.*:", line)] or lines
+    return " | ".join(line[:LONGEST] for line in telling[-LAST_LINES:])
 
 
 def _ending(code: int) -> str:

@@ -1,7 +1,7 @@
 """A model as a LiteRT file (`.tflite`), for phones, browsers and small computers: preprocessing and labels inside.
 
-Signature `serving_default`: `images`, uint8 (B, H, W, C), any H and W, to `probabilities` (B, Y) or, of a model without
-a head, `features` (B, D), float32. It is made of LiteRT's built-in operations only.
+Signature `serving_default`: `images`, uint8 (B, H, W, C), any H and W unless a size was asked for, to `probabilities`
+(B, Y) or, of a model without a head, `features` (B, D), float32. It is made of LiteRT's built-in operations only.
 """
 
 import os
@@ -32,6 +32,7 @@ def convert(
     provenance: dict[str, Any],
     quantization: str = "dynamic",
     batch: int | str = 1,
+    size: tuple[int, int] | None = None,
     calibration: Iterable[np.ndarray] | None = None,
 ) -> None:
     """Writes a LiteRT file, whole or not at all.
@@ -44,6 +45,8 @@ def convert(
         quantization: Key of `QUANTIZATIONS`: `float32`; `float16` weights; `dynamic`, weights of 8 bits; `full_int8`,
             activations of 8 bits too. Preprocessing and the answer are float32 in all of them.
         batch: Images at a time: 1, or `dynamic` for any number, which not every runtime takes.
+        size: Height and width of the images that it takes, for runtimes that want them fixed, as in browsers; any if
+            left out.
         calibration: For full_int8 and only there: images uint8 (H, W, C) such as the model will see, about 100, by
             which activations are scaled.
 
@@ -57,7 +60,7 @@ def convert(
         if calibration is not None:
             np.save(place / "calibration.npy", _pixels(calibration, model))
             arguments.append(place / "calibration.npy")
-        conversion.write_saved_model(model, place / "saved_model", answering, BATCHES[batch])
+        conversion.write_saved_model(model, place / "saved_model", answering, BATCHES[batch], size or (None, None))
         conversion.run("Conversion to LiteRT", "keras_vit.export.tflite_conversion", arguments)
         converted = (place / "converted").read_bytes()
     files = files_of(model, answering, provenance)

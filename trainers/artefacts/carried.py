@@ -49,7 +49,7 @@ def artefact(
             return preprocessing.transform(image, wanted)
         if height is None or width is None:
             return image
-        resized = preprocessing.resize(image, dataclasses.replace(wanted, size=(height, width)))
+        resized = preprocessing.resize(image, dataclasses.replace(wanted, size=(height, width), crop=None))
         return tf.cast(tf.round(tf.clip_by_value(resized, 0.0, 255.0)), tf.uint8)
 
     read = pixels.reader(prepared)

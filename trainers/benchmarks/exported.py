@@ -53,7 +53,7 @@ def measure(settings, where) -> dict[str, float]:
         work = {name: functools.partial(_requests, row.request) for name, row in rows.items()}
         seconds = in_turns(work, settings.rounds)
     print(f"\nOne image of {settings.variant}, {settings.image_size} px: milliseconds, megabytes")
-    values = {}
+    values: dict[str, float] = {}
     for name, took in seconds.items():
         milliseconds, megabytes = 1000 * took / REQUESTS, rows[name].size / 1e6
         print(f"  {milliseconds:8.1f} ms  {megabytes:8.1f} MB  {name}")

@@ -2,10 +2,10 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 
-def in_turns(rows: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+def in_turns(rows: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
     """Median seconds of each row. What else the machine does then falls on all rows alike.
 
     Args:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_vit.export import decoding
+from keras_vit.export import decoding, preprocessing
 
 SIZES = ((1.0, 1.0), (0.6, 0.9), (1.7, 1.3), (2.4, 3.1))  # of generated pictures, in shares of the model's
 
@@ -51,6 +51,18 @@ def from_source(source: Any, expression: str, count: int) -> Examples:
         raise ValueError(f"None of the images of {expression} of {source.name} can be read.")
     single = None if source.several_labels or np.ndim(labels[0]) else np.array(labels, "int64")
     return Examples(encoded, single, f"{len(encoded):,} images of {source.name}, {expression}")
+
+
+def resized(shown: Examples, size: tuple[int, int], channels: int) -> Examples:
+    """The same images, all of one height and width."""
+
+    def one(encoded):
+        image = preprocessing.resize_to(decoded(encoded, channels), size, antialias=True)
+        return as_bytes(tf.ensure_shape(image, (*size, channels)))
+
+    return shown._replace(
+        encoded=[one(encoded) for encoded in shown.encoded], words=f"{shown.words}, {size[0]}x{size[1]}"
+    )
 
 
 def decoded(encoded: bytes, channels: int) -> np.ndarray:

@@ -60,6 +60,7 @@ def export(settings: Any) -> Exported:
     answering = answering_for(settings, asked, source, where)
     for note in asked.notes:
         print(note)
+    size = settings.tflite_image_size
     known = cards.read(settings.model) or card.card_of_model(asked.model, settings.model)
     job = Job(
         model=asked.model,
@@ -67,13 +68,10 @@ def export(settings: Any) -> Exported:
         answering=answering,
         provenance=card.provenance(known),
         tflite_batch=settings.tflite_batch if settings.tflite_batch == "dynamic" else int(settings.tflite_batch),
+        tflite_size=size if isinstance(size, tuple) else (size, size) if size else None,
         calibration=None if source is None else lambda: calibration(settings, asked.model, source),
     )
-    shown = (
-        examples.generated(asked.model.architecture.image_shape, settings.check_images)
-        if source is None
-        else examples.from_source(source, settings.split, settings.check_images)
-    )
+    shown = examples_for(settings, asked.model, source, job.tflite_size)
     with publishing.staged(output) as staging:
         rows = written(job, settings.asked, staging, shown)
         print(report.table(rows, f"{settings.model} on {shown.words}"))
@@ -109,6 +107,16 @@ def check(settings, model, source) -> None:
             f"{source.num_classes}."
         )
     source.ready()
+
+
+def examples_for(settings, model, source, size: tuple[int, int] | None) -> Examples:
+    """The images to compare on: of the source, or generated where there is none; of one size where a file wants one."""
+    shape = model.architecture.image_shape
+    if source is None:
+        shown = examples.generated(shape, settings.check_images)
+    else:
+        shown = examples.from_source(source, settings.split, settings.check_images)
+    return shown if size is None else examples.resized(shown, size, shape[-1])
 
 
 def answering_for(settings, asked: source_model.SourceModel, source, where) -> Answering:

@@ -25,6 +25,7 @@ class Job:
         answering: How its logits become an answer.
         provenance: Where it comes from, as plain JSON values.
         tflite_batch: Images that a .tflite takes at a time: 1, or `dynamic`.
+        tflite_size: Height and width that it wants them in; None for any.
         calibration: Images uint8 (H, W, C) by which a .tflite of whole numbers is scaled.
     """
 
@@ -33,6 +34,7 @@ class Job:
     answering: Answering
     provenance: dict[str, Any]
     tflite_batch: int | str = 1
+    tflite_size: tuple[int, int] | None = None
     calibration: Callable[[], Iterable[np.ndarray]] | None = None
 
 
@@ -67,6 +69,7 @@ def _tflite(quantization: str) -> Callable[[Job, pathlib.Path], None]:
             provenance=job.provenance,
             quantization=quantization,
             batch=job.tflite_batch,
+            size=job.tflite_size,
             calibration=calibration,
         )
 

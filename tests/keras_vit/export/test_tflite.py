@@ -96,6 +96,16 @@ def test_images_of_any_size_are_answered_as_by_keras(written, size):
     assert np.abs(answer - expected(model, images, Answering(temperature=2.0))).max() < 1e-5
 
 
+@pytest.mark.slow
+def test_a_size_may_be_fixed_for_runtimes_that_want_it(tmp_path):
+    model, path = model_of(), tmp_path / "fixed.tflite"
+    tflite.convert(model, path, answering=Answering(), provenance={}, quantization="float32", size=(40, 57))
+    run = runner(path)
+    images = images_of((40, 57))
+    assert run.get_input_details()["images"]["shape_signature"].tolist() == [1, 40, 57, 3]
+    assert np.abs(run(images=images)["probabilities"] - expected(model, images, Answering())).max() < 1e-5
+
+
 def test_only_operations_that_every_runtime_has(written):
     codes, custom = operators(written[0])
     assert custom not in codes

@@ -18,6 +18,12 @@ def test_generated_pictures_are_always_the_same_and_all_can_be_read():
     assert {one[:2] for one in first.encoded} == {b"\x89P", b"\xff\xd8"}, "both PNG and JPEG"
 
 
+def test_images_of_one_size():
+    found = examples.resized(examples.generated((32, 48, 3), 4), (20, 30), 3)
+    assert {examples.decoded(one, 3).shape for one in found.encoded} == {(20, 30, 3)}
+    assert found.words.endswith("20x30")
+
+
 @pytest.mark.parametrize("shape", [(8, 8, 1), (1, 1, 3)])
 def test_small_and_grey_ones(shape):
     assert len(examples.generated(shape, 4).encoded) == 4
