@@ -98,9 +98,11 @@ def run(what: str, module: str, arguments: Sequence[Any]) -> None:
 
 
 def _reason(said: str) -> str:
-    """The last lines, of those that speak of errors if there are any: a converter may print the whole graph at its end."""
+    """The last lines that speak of errors, if any do: a converter may print the whole graph at its end."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    telling = [line for line in lines if re.search(r"[Ee]rror\b.*:", line)] or lines
+    # Of TensorFlow's log, whose lines begin like E0000, errors are that there is no GPU.
+    telling = [line for line in lines if re.search(r"[Ee]rror\b.*:", line) and not re.match(r"[IWE]\d{4} ", line)]
+    telling = telling or lines
     return " | ".join(line[:LONGEST] for line in telling[-LAST_LINES:])
 
 

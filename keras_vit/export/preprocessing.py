@@ -91,7 +91,7 @@ def resize_matrix(source, target, kernel, antialias, first, count):
     Pixel centres lie at half-integers; weights that fall outside the image are shared out among those inside.
     """
     step = tf.cast(source, tf.float32) / tf.cast(target, tf.float32)
-    centres = (tf.cast(tf.range(first, first + count), tf.float32) + 0.5) * step
+    centres = (tf.cast(first + tf.range(count), tf.float32) + 0.5) * step
     offsets = tf.range(tf.cast(source, tf.float32))[None, :] + 0.5 - centres[:, None]
     weights = KERNELS[kernel](offsets, step, tf.maximum(step, 1.0) if antialias else 1.0)
     return weights / tf.reduce_sum(weights, axis=1, keepdims=True)

@@ -78,9 +78,10 @@ def check(model, path, *, answering=None, quantization="float32", batch=1, sizes
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """A file of a model with names of classes, and the model."""
+    """A file of a model with names of classes whose images are cropped, and the model."""
     path = tmp_path_factory.mktemp("tflite") / "model.tflite"
     model = model_of(gelu="erf")
+    model.preprocessing = dataclasses.replace(model.preprocessing, crop=0.875)
     model.class_names = ["ant", "bee", "mantis religiosa", "élytre", "蝶"]
     tflite.convert(
         model, path, answering=Answering(temperature=2.0), provenance={"source": "insects"}, quantization="float32"
@@ -243,6 +244,9 @@ def test_what_does_not_fit_is_refused_at_once(asked, message, tmp_path):
 def test_a_converter_that_fails_is_one_error_with_its_last_lines():
     with pytest.raises(ValueError, match=r"^Conversion failed \(exit code 1\): .*RuntimeError: no such operation$"):
         conversion.run("Conversion", "timeit", ["-n1", "raise RuntimeError('no such operation')"])
+    two_lines = "raise RuntimeError('error: no such operation\\nfunc.return')"  # the last being of a graph
+    with pytest.raises(ValueError, match="error: no such operation$"):
+        conversion.run("Conversion", "timeit", ["-n1", two_lines])
     with pytest.raises(ValueError, match="ended by SIGKILL"):
         conversion.run("Conversion", "timeit", ["-n1", "import os; os.kill(os.getpid(), 9)"])
 
