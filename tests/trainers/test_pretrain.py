@@ -172,7 +172,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path, capsys):
 
 PLANNED = (
     *("vit_digits", "vit_b16", "vit_b16_in1k", "vit_b16_in21k", "vit_s16_in1k", "vit_fashion_mnist"),
-    *("masked_patches_b16", "masked_patches_fashion_mnist"),
+    *("masked_patches_b16", "masked_patches_fashion_mnist", "distill_digits"),
 )
 
 
