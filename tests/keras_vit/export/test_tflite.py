@@ -245,7 +245,7 @@ def test_a_converter_that_fails_is_one_error_with_its_last_lines():
     with pytest.raises(ValueError, match=r"^Conversion failed \(exit code 1\): .*RuntimeError: no such operation$"):
         conversion.run("Conversion", "timeit", ["-n1", "raise RuntimeError('no such operation')"])
     two_lines = "raise RuntimeError('error: no such operation\\nfunc.return')"  # the last being of a graph
-    with pytest.raises(ValueError, match="error: no such operation$"):
+    with pytest.raises(ValueError, match=r"error: no such operation$"):
         conversion.run("Conversion", "timeit", ["-n1", two_lines])
     with pytest.raises(ValueError, match="ended by SIGKILL"):
         conversion.run("Conversion", "timeit", ["-n1", "import os; os.kill(os.getpid(), 9)"])
