@@ -47,7 +47,7 @@ def test_rates_fall_towards_the_stem(model):
 
 
 def test_a_regular_expression_trains_the_head_too(model):
-    assert trained_part.multipliers(model.architecture, "block_0/.*") == "head/.*=1;block_0/.*=1;.*=0"
+    assert trained_part.multipliers(model.architecture, "block_0/.*") == "head(_distillation)?/.*=1;block_0/.*=1;.*=0"
 
 
 def test_more_blocks_than_there_are(model):
