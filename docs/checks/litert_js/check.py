@@ -1,8 +1,8 @@
 """Runs a .tflite of batch 1 by LiteRT.js in headless Chromium, and compares its answers with its Keras model's.
 
-python docs/checks/litert_js/check.py EXPORT/model_float32.tflite RUN/model.keras node_modules [--size=HxW]
+python docs/checks/litert_js/check.py EXPORT/model_float32.tflite RUN/model.keras node_modules
 
-LiteRT.js takes no free sizes: the file's is fixed at --size first. Prints the largest difference of a probability. See
+LiteRT.js takes no free sizes: export with --tflite_image_size. Prints the largest difference of a probability. See
 README.md beside it for what to install.
 """
 
@@ -20,7 +20,7 @@ import threading
 import keras
 import numpy as np
 import tensorflow as tf
-from fixed_size import fix
+from ai_edge_litert.interpreter import Interpreter
 
 import keras_vit  # noqa: F401, for keras.models.load_model
 from keras_vit.export import preprocessing
@@ -35,15 +35,17 @@ def main(arguments: list[str]) -> int:
     flags.add_argument("tflite", type=pathlib.Path)
     flags.add_argument("keras", type=pathlib.Path)
     flags.add_argument("node_modules", type=pathlib.Path)
-    flags.add_argument("--size", default="45x70", help="height and width of the images sent")
     flags.add_argument("--browser", default=shutil.which("chromium") or shutil.which("google-chrome"))
     given = flags.parse_args(arguments)
     if given.browser is None:
         flags.error("needs Chromium: apt-get install chromium, or --browser=")
     model = keras.models.load_model(given.keras)
-    channels = model.architecture.channels
-    size = [int(side) for side in given.size.split("x")]
-    images = np.random.default_rng(0).integers(0, 256, (IMAGES, 1, *size, channels), "uint8")
+    (details,) = Interpreter(str(given.tflite)).get_input_details()
+    if min(details["shape_signature"]) < 1:
+        flags.error(
+            f"{given.tflite} takes images of any size; LiteRT.js does not. Export with --tflite_image_size=HxW."
+        )
+    images = np.random.default_rng(0).integers(0, 256, (IMAGES, *details["shape"]), "uint8")
     told = asked(given, images)
     if "error" in told:
         print(f"LiteRT.js: {told['error']}")
@@ -59,7 +61,7 @@ def asked(given: argparse.Namespace, images: np.ndarray) -> dict:
     sent = [{"pixels": image.ravel().tolist(), "shape": image.shape} for image in images]
     files = {
         "/page.html": PAGE.read_bytes(),
-        "/model.tflite": fixed(given.tflite, images.shape[2:4]),
+        "/model.tflite": given.tflite.read_bytes(),
         "/images.json": json.dumps(sent).encode(),
     }
     told: dict = {}
@@ -75,13 +77,6 @@ def asked(given: argparse.Namespace, images: np.ndarray) -> dict:
             browser.terminate()
         server.shutdown()
     return told
-
-
-def fixed(path: pathlib.Path, size: tuple[int, int]) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        copy = pathlib.Path(folder, path.name)
-        fix(path, copy, size)
-        return copy.read_bytes()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
