@@ -52,11 +52,11 @@ demo: demo-plan $(DEMO_INSTALLED)
 	@echo; echo "3 of 5: fine-tuning at a higher resolution"
 	@$(PY) -m trainers.finetune --flagfile=configs/finetune_digits.cfg --weights=$(DEMO_RUN) --run_dir=$(TUNED_RUN) --overwrite
 	@echo; echo "4 of 5: export, each file held against the model"
-	@$(PY) -m trainers.export --model=$(TUNED_RUN) --source=digits --formats=saved_model,tflite
+	@$(PY) -m trainers.export --model=$(DEMO_RUN) --source=digits --check_images=360 --formats=saved_model,tflite
 	@echo; echo "5 of 5: what the .tflite says of picture files"
-	@$(PY) -m trainers.predict --model=$(TUNED_RUN)/export/1/model.tflite --top=3 docs/images/digits
+	@$(PY) -m trainers.predict --model=$(DEMO_RUN)/export/1/model.tflite --top=3 docs/images/digits
 	@echo; echo "Models, curves and cards lie in $(DEMO_RUN)/ and $(TUNED_RUN)/, what a server or a phone takes in"
-	@echo "$(TUNED_RUN)/export/1/. Curves: $(VENV)/bin/tensorboard --logdir=saved_models. Your own pictures: docs/finetuning.md."
+	@echo "$(DEMO_RUN)/export/1/. Curves: $(VENV)/bin/tensorboard --logdir=saved_models. Your own pictures: docs/finetuning.md."
 
 demo-plan:
 	@echo "Demo: a small Vision Transformer on scikit-learn's 8x8 handwritten digits, on the CPU: pre-training, classical"
