@@ -104,6 +104,8 @@ def test_averages_add_up_in_float32(precision, mask):
 @pytest.mark.parametrize("return_weights", [False, True], ids=["fast", "explicit"])
 def test_attention_probabilities_add_up_in_float32(precision, return_weights):
     # Of 1025 equal logits each probability is 1/1025; added up in half precision they would not make 1.
+    if precision == "mixed_bfloat16" and not return_weights:
+        oracle.needs_exact_sums()
     layer = Attention(1, dtype=precision)
     layer.build((None, 1025, 4))
     square = np.eye(4)

@@ -181,7 +181,8 @@ def test_every_config_plans(config, capsys, request):
     path = request.config.rootpath / "configs" / f"{config}.cfg"
     lines = path.read_text().splitlines()
     assert any(line.startswith("# Command:") for line in lines) and any("Expected:" in line for line in lines)
-    pretrain.run(flags.read([f"--flagfile={path}", "--dry_run"], pretrain.Settings))
+    # A user may have run it here before.
+    pretrain.run(flags.read([f"--flagfile={path}", "--dry_run", "--overwrite", "--resume=never"], pretrain.Settings))
     assert "parameters" in capsys.readouterr().out
 
 
