@@ -80,6 +80,8 @@ INPUTS = {
     "one size": ((1, 8, 12, 3), "uint8"),
     "scaled": ((1, 8, 12, 3), "float32"),
 }
+# Of pixels halfway between two bytes a graph and numpy may choose different ones.
+TOLERANCES = {"any size": 1e-5, "one size": 2e-3, "scaled": 1e-5}
 PREPROCESSING = Preprocessing(size=(8, 12), crop=0.9, mean=(0.4,), std=(0.2,))
 
 
@@ -126,7 +128,7 @@ def test_tflite_files_of_any_input(form, tmp_path, encoded):
     answers = artefact.answer(encoded)
     check_bad(answers)
     for number in GOOD:
-        np.testing.assert_allclose(answers[number], expected(encoded[number], form), atol=1e-5)
+        np.testing.assert_allclose(answers[number], expected(encoded[number], form), atol=TOLERANCES[form])
 
 
 @pytest.mark.parametrize("form", INPUTS)
@@ -139,7 +141,7 @@ def test_onnx_files_of_any_input(form, tmp_path, encoded):
     answers = artefact.answer(encoded)
     check_bad(answers)
     for number in GOOD:
-        np.testing.assert_allclose(answers[number], expected(encoded[number], form), atol=1e-5)
+        np.testing.assert_allclose(answers[number], expected(encoded[number], form), atol=TOLERANCES[form])
 
 
 def onnx_toy(onnx, form):
