@@ -51,6 +51,7 @@ def _loaded(path: Any, ignore: str, overrides: dict[str, Any]) -> tuple[ImageCla
     if isinstance(path, ImageClassifier):
         model, path = path, path.name
     else:
+        overrides = published.untold(path) | overrides
         path = published.located(path)
         if pathlib.Path(path).suffix != ".keras":
             with opened(path) as held:

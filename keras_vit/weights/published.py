@@ -1,7 +1,8 @@
 """Published weights by name: where they are, how large, and how good. Keras's downloader and its cache serve them.
 
-`google:`, `augreg:`, `sam:` and `bigvision:` names stand in the table; `hf:OWNER/NAME` and `timm:NAME` are repositories
-of the Hugging Face hub. Sizes and accuracies (ImageNet top-1 in %, the authors' own) are those of their publications.
+`google:`, `augreg:`, `sam:`, `bigvision:` and `bit:` names stand in the table; `hf:OWNER/NAME` and `timm:NAME` are
+repositories of the Hugging Face hub. Sizes and accuracies (ImageNet top-1 in %, the authors' own; BiT's by timm at the
+resolution that is listed) are those of their publications.
 """
 
 import os
@@ -60,6 +61,12 @@ def located(name: str | os.PathLike) -> str:
     return path
 
 
+def untold(name: object) -> dict[str, int]:
+    """Architecture fields behind a name that the arrays do not tell: the image size of a BiT."""
+    is_bit = isinstance(name, str) and name.startswith("bit:") and name in PUBLISHED
+    return {"image_size": PUBLISHED[name].resolution} if is_bit else {}
+
+
 def listing() -> str:
     """The table, for people."""
     lines = [f"{'name':<40}{'MiB':>8}{'px':>6}{'classes':>9}{'top-1 %':>9}"]
@@ -101,10 +108,11 @@ def _fetched(name: str, url: str, folder: str) -> str:
 
 
 CACHE = "keras_vit"
-SCHEMES = ("google", "augreg", "sam", "bigvision", "hf", "timm")
+SCHEMES = ("google", "augreg", "sam", "bigvision", "bit", "hf", "timm")
 
 _VIT = "https://storage.googleapis.com/vit_models"
 _BIG_VISION = "https://storage.googleapis.com/big_vision"
+_BIT = "https://storage.googleapis.com/bit_models"
 
 
 def _augreg(stem: str, size: float) -> Published:
@@ -122,7 +130,7 @@ _TI = "Ti_16-i21k-300ep-lr_0.001-aug_none-wd_0.03-do_0.0-sd_0.0"
 _B32 = "B_32-i21k-300ep-lr_0.001-aug_light1-wd_0.1-do_0.0-sd_0.0"
 _S32 = "S_32-i21k-300ep-lr_0.001-aug_none-wd_0.1-do_0.0-sd_0.0"
 
-# Where nobody lists a size (fine-tuned AugReg, big_vision), it is four bytes for each parameter.
+# Where nobody lists a size (fine-tuned AugReg, big_vision, BiT), it is four bytes for each parameter.
 PUBLISHED = {
     "google:ViT-B_16": Published(f"{_VIT}/imagenet21k/ViT-B_16.npz", 393.69, 224, 21843),
     "google:ViT-B_32": Published(f"{_VIT}/imagenet21k/ViT-B_32.npz", 400.01, 224, 21843),
@@ -161,4 +169,22 @@ PUBLISHED = {
     "bigvision:vit_s16_i1k_90ep": Published(f"{_BIG_VISION}/vit_s16_i1k_90ep.npz", 84.4, 224, 1000, 76.5),
     "bigvision:vit_s16_i1k_150ep": Published(f"{_BIG_VISION}/vit_s16_i1k_150ep.npz", 84.4, 224, 1000, 78.5),
     "bigvision:vit_s16_i1k_300ep": Published(f"{_BIG_VISION}/vit_s16_i1k_300ep.npz", 84.4, 224, 1000, 80.0),
+    "bit:S-R50x1": Published(f"{_BIT}/BiT-S-R50x1.npz", 97.5, 224, 1000),
+    "bit:S-R50x3": Published(f"{_BIT}/BiT-S-R50x3.npz", 829.0, 224, 1000),
+    "bit:S-R101x1": Published(f"{_BIT}/BiT-S-R101x1.npz", 169.9, 224, 1000),
+    "bit:S-R101x3": Published(f"{_BIT}/BiT-S-R101x3.npz", 1479.9, 224, 1000),
+    "bit:S-R152x2": Published(f"{_BIT}/BiT-S-R152x2.npz", 901.5, 224, 1000),
+    "bit:S-R152x4": Published(f"{_BIT}/BiT-S-R152x4.npz", 3572.6, 224, 1000),
+    "bit:M-R50x1": Published(f"{_BIT}/BiT-M-R50x1.npz", 260.4, 224, 21843),
+    "bit:M-R50x3": Published(f"{_BIT}/BiT-M-R50x3.npz", 1317.6, 224, 21843),
+    "bit:M-R101x1": Published(f"{_BIT}/BiT-M-R101x1.npz", 332.8, 224, 21843),
+    "bit:M-R101x3": Published(f"{_BIT}/BiT-M-R101x3.npz", 1968.4, 224, 21843),
+    "bit:M-R152x2": Published(f"{_BIT}/BiT-M-R152x2.npz", 1227.3, 224, 21843),
+    "bit:M-R152x4": Published(f"{_BIT}/BiT-M-R152x4.npz", 4224.0, 224, 21843),
+    "bit:M-R50x1+imagenet2012": Published(f"{_BIT}/BiT-M-R50x1-ILSVRC2012.npz", 97.5, 448, 1000, 80.39),
+    "bit:M-R50x3+imagenet2012": Published(f"{_BIT}/BiT-M-R50x3-ILSVRC2012.npz", 829.0, 448, 1000, 83.98),
+    "bit:M-R101x1+imagenet2012": Published(f"{_BIT}/BiT-M-R101x1-ILSVRC2012.npz", 169.9, 448, 1000, 82.33),
+    "bit:M-R101x3+imagenet2012": Published(f"{_BIT}/BiT-M-R101x3-ILSVRC2012.npz", 1479.9, 448, 1000, 84.43),
+    "bit:M-R152x2+imagenet2012": Published(f"{_BIT}/BiT-M-R152x2-ILSVRC2012.npz", 901.5, 448, 1000, 84.47),
+    "bit:M-R152x4+imagenet2012": Published(f"{_BIT}/BiT-M-R152x4-ILSVRC2012.npz", 3572.6, 480, 1000, 84.94),
 }

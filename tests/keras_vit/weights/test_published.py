@@ -26,7 +26,8 @@ def asked(monkeypatch, home):
         urls.append(url)
         place = pathlib.Path(cache_dir, cache_subdir, name)
         place.parent.mkdir(parents=True, exist_ok=True)
-        source = oracle.FIXTURES / ("vit_token.npz" if place.suffix == ".npz" else f"hf_vit/{name}")
+        npz = "bit_resnet.npz" if name.startswith("BiT-") else "vit_token.npz"
+        source = oracle.FIXTURES / (npz if place.suffix == ".npz" else f"hf_vit/{name}")
         place.write_bytes(source.read_bytes() if source.is_file() else b"{}")
         return str(place)
 
@@ -99,19 +100,30 @@ def test_sizes_are_those_of_the_models(name):
     variant = published_variant(row.url)
     if name.startswith("bigvision:"):
         extra = {"pool": "gap", "position": "sincos2d", "representation": 384}
+    elif name.startswith("google:") and row.classes == 21843:
+        extra = {"representation": parse(variant).width}
     else:
-        width = parse(variant).width
-        extra = {"representation": width} if name.startswith("google:") and row.classes == 21843 else {}
+        extra = {}
     expected = count_params(parse(variant, image_size=row.resolution, num_classes=row.classes, **extra)) * 4 / 2**20
     slots = 3 if name == "sam:ViT-S_16" else 1
     assert row.size == pytest.approx(slots * expected, rel=6e-3)
 
 
 def published_variant(url):
-    stem = url.rsplit("/", 1)[1].removesuffix(".npz").removeprefix("ViT-").split("-")[0]
+    stem = url.rsplit("/", 1)[1].removesuffix(".npz").removeprefix("ViT-")
+    if stem.startswith("BiT-"):
+        return f"BiT-{stem.split('-')[2]}"
+    stem = stem.split("-")[0]
     return {"vit_s16_i1k_90ep": "S/16", "vit_s16_i1k_150ep": "S/16", "vit_s16_i1k_300ep": "S/16"}.get(
         stem, stem.replace("_", "/")
     )
+
+
+def test_bit_models_have_the_size_of_images_that_their_accuracy_was_measured_with(asked, monkeypatch):
+    name = "bit:M-R50x1+imagenet2012"
+    monkeypatch.setitem(published.PUBLISHED, name, published.PUBLISHED[name]._replace(size=0.1))
+    assert weights.load(name).architecture.image_size == 448
+    assert weights.load(name, image_size=64).architecture.image_size == 64
 
 
 def test_the_listing_has_a_line_for_each():
