@@ -26,7 +26,7 @@ class Settings:
 
     input: str = setting(
         "",
-        "Weight file or folder (KerasHub's presets too), or the name of published weights; see --list.",
+        "A run's folder, weight file or folder (KerasHub's presets too), or the name of published weights; see --list.",
         affects_result=True,
     )
     output: str = setting(
@@ -93,11 +93,13 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> Any:
     from keras_vit import weights
     from keras_vit.weights import published
     from keras_vit.weights.saving import replace
+    from trainers.runs import models
 
     if settings.list:
         print(published.listing())
         return None
-    model, report = weights.load(settings.input, return_report=True, ignore=settings.ignore, **changes(settings.change))
+    wanted = changes(settings.change)
+    model, report = models.load(settings.input, "input", return_report=True, ignore=settings.ignore, **wanted)
     print(report)
     if weights.head_is_zero(model):
         print("The head is all zeros: the file was meant for fine-tuning, and its classes all get the same logit.")
