@@ -223,7 +223,7 @@ def read(name, command, *arguments):
     """Settings of a flag file, with a source if it names none."""
     path = CONFIGS / f"{name}.cfg"
     settings = flags.read([f"--flagfile={path}", *arguments], command.Settings)
-    if settings.source != "digits":
+    if settings.source:
         return settings
     source = STAND_INS.get(name, "synthetic")
     return flags.read([f"--flagfile={path}", f"--source={source}", *arguments], command.Settings)
@@ -322,3 +322,9 @@ def test_every_recipe_is_documented():
     page = (CONFIGS.parent / "docs" / "results.md").read_text()
     missing = [name for name in (*PRETRAINING, *FINETUNING) if f"`configs/{name}.cfg`" not in page]
     assert not missing
+
+
+def test_recipes_of_data_that_nobody_can_name_ask_for_it():
+    settings = flags.read([f"--flagfile={CONFIGS}/paper/jft_b16.cfg", "--dry_run"], pretrain.Settings)
+    with pytest.raises(ValueError, match="--source is needed"):
+        pretrain.run(settings)

@@ -17,6 +17,8 @@ def open_source(settings: SourceSettings) -> Source:
     Raises:
         ValueError: if its kind is unknown, or it cannot be opened.
     """
+    if not settings.source:
+        raise ValueError("--source is needed: the data is yours to name, e.g. --source=folder:PICTURES (docs/data.md).")
     kind, _, value = settings.source.partition(":")
     if kind not in SOURCES:
         raise ValueError(f"Unknown source {settings.source!r}; its kind must be one of {', '.join(SOURCES)}.")
