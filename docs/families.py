@@ -27,7 +27,7 @@ FAMILIES = {
 }
 RECIPE = {
     **{"source": "tfds:fashion_mnist", "train_split": "train[:55000]", "validation_split": "train[55000:]"},
-    **{"image_size": 28, "batch_size": 128, "epochs": 1.5, "evaluate_every": 1000, "augment": "none", "flip": True},
+    **{"image_size": 28, "batch_size": 128, "epochs": 1, "evaluate_every": 1000, "augment": "none", "flip": True},
     **{"learning_rate": 2e-3, "warmup_steps": 100, "weight_decay": 0.05, "label_smoothing": 0.1, "ema": 0.99},
     "xla": True,
 }

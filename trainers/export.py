@@ -88,6 +88,8 @@ class Settings(data_groups.SourceSettings):
         if unknown:
             raise flags.UsageError(f"Unknown --formats {unknown[0]!r}; choose among {', '.join(FORMATS)}.")
         groups.check_positive(self, "check_images", "calibration_images", "top", "temperature")
+        if isinstance(self.tflite_image_size, tuple) and min(self.tflite_image_size) < 1:
+            raise flags.UsageError(f"--tflite_image_size must be positive; got {self.tflite_image_size}.")
         splits.parse(self.split)
         splits.parse(self.calibration_split)
         for name, needs in (("fit_temperature", self.fit_temperature), ("formats", "tflite_full_int8" in self.asked)):
@@ -111,7 +113,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Exported":
 
     Raises:
         ValueError: for a model, source or folder that cannot be used, or a missing package; nothing is written then.
-        NotPublished: after what passed was published, if anything did not.
+        NotPublished: if anything did not pass; what did is published before, unless it was the SavedModel that failed.
     """
     from trainers.exporting import exporting
 

@@ -5,6 +5,8 @@ import math
 
 import tensorflow as tf
 
+SIGNATURE = "serving_default"  # that answers, of every exported file
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Answering:

@@ -17,9 +17,8 @@ import tensorflow as tf
 
 from keras_vit.classifier import ImageClassifier, in_float32
 from keras_vit.export import preprocessing
-from keras_vit.export.answering import Answering
+from keras_vit.export.answering import SIGNATURE, Answering
 
-SIGNATURE = "serving_default"
 # The steps of an answer, each a signature: SIGNATURE is all of them.
 STEPS = ("preprocess", "compute", "answer")
 LAST_LINES, LONGEST = 4, 400  # of what a converter says before it fails

@@ -15,6 +15,11 @@ def labels_of(model: ImageClassifier) -> list[str]:
     return model.class_names or [str(number) for number in range(model.architecture.num_classes)]
 
 
+def lines_of(model: ImageClassifier) -> list[str]:
+    """The labels as lines: a line break in one would move all after it."""
+    return [" ".join(label.split()) for label in labels_of(model)]
+
+
 def files_of(model: ImageClassifier, answering: Answering, provenance: dict[str, Any]) -> dict[str, bytes]:
     """Contents of the files by name.
 
@@ -28,8 +33,7 @@ def files_of(model: ImageClassifier, answering: Answering, provenance: dict[str,
         provenance.
     """
     told = description(model) | {"answering": dataclasses.asdict(answering), "provenance": provenance}
-    lines = [" ".join(label.split()) for label in labels_of(model)]  # a line break would move all labels after it
     return {
-        LABELS: "".join(f"{line}\n" for line in lines).encode(),
+        LABELS: "".join(f"{line}\n" for line in lines_of(model)).encode(),
         DESCRIPTION: (json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
     }

@@ -13,7 +13,7 @@ from typing import Any
 
 from keras_vit.classifier import ImageClassifier
 from keras_vit.export import conversion
-from keras_vit.export.answering import Answering
+from keras_vit.export.answering import SIGNATURE, Answering
 from keras_vit.export.description import DESCRIPTION, LABELS, files_of
 
 OPSET = 18  # the highest that tf2onnx 1.17 writes
@@ -52,7 +52,7 @@ def convert(
 
 def _arguments(saved_model, output):
     return [
-        *("--saved-model", saved_model, "--signature_def", conversion.SIGNATURE, "--tag", "serve"),
+        *("--saved-model", saved_model, "--signature_def", SIGNATURE, "--tag", "serve"),
         *("--opset", OPSET, "--output", output),
     ]
 

@@ -22,10 +22,11 @@ import tensorflow as tf
 
 from keras_vit.classifier import ImageClassifier, in_float32
 from keras_vit.export import decoding, description, preprocessing
-from keras_vit.export.answering import Answering
+from keras_vit.export.answering import SIGNATURE, Answering
 
 # Where TensorFlow's loaders do not look; TF Serving finds its warm-up requests there.
 EXTRA = "assets.extra"
+MAIN = ("probabilities", "features")  # output of a model with a head, and of one without
 
 
 def write(
@@ -94,7 +95,7 @@ class Signatures:
         channels = self._shape[-1]
         encoded = tf.TensorSpec((None,), tf.string, name="bytes")
         return {
-            "serving_default": (self.of_bytes, encoded),
+            SIGNATURE: (self.of_bytes, encoded),
             "images": (self.of_images, tf.TensorSpec((None, None, None, channels), tf.uint8, name="images")),
             "pixels": (self.of_pixels, tf.TensorSpec((None, *self._shape), tf.float32, name="pixels")),
             "features": (self.features_of, encoded),

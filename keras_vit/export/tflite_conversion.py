@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vit.export import tflite_parts
-from keras_vit.export.conversion import SIGNATURE, STEPS
+from keras_vit.export.answering import SIGNATURE
+from keras_vit.export.conversion import STEPS
 
 
 def converted(quantization: str, saved_model: str, calibration: str | None = None) -> bytes:

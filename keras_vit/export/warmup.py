@@ -9,6 +9,7 @@ import pathlib
 
 import tensorflow as tf
 
+from keras_vit.export.answering import SIGNATURE
 from keras_vit.export.saved_model import EXTRA
 
 FILE = "tf_serving_warmup_requests"
@@ -77,7 +78,7 @@ def _inputs(image_shape):
         return lambda batch: tf.make_tensor_proto(value, dtype, (batch, *shape))
 
     return {
-        "serving_default": ("bytes", encoded),
+        SIGNATURE: ("bytes", encoded),
         "images": ("images", grey(tf.uint8, (*IMAGE_SIZE, image_shape[-1]), 128)),
         "pixels": ("pixels", grey(tf.float32, image_shape, 0.0)),
         "features": ("bytes", encoded),

@@ -8,7 +8,7 @@ resolution that is listed) are those of their publications.
 import os
 import pathlib
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 
@@ -61,7 +61,7 @@ def located(name: str | os.PathLike) -> str:
     return path
 
 
-def untold(name: object) -> dict[str, int]:
+def untold(name: Any) -> dict[str, int]:
     """Architecture fields behind a name that the arrays do not tell: the image size of a BiT."""
     is_bit = isinstance(name, str) and name.startswith("bit:") and name in PUBLISHED
     return {"image_size": PUBLISHED[name].resolution} if is_bit else {}

@@ -1,5 +1,6 @@
 """The command that exports: what it writes, what it refuses, and what is left when it refuses."""
 
+import contextlib
 import json
 import pathlib
 
@@ -10,8 +11,9 @@ import tensorflow as tf
 
 import keras_vit
 from keras_vit.export import saved_model
+from keras_vit.export.answering import Answering
 from trainers import export
-from trainers.exporting import formats, publishing
+from trainers.exporting import formats, publishing, runtimes
 from trainers.settings import command_line
 
 NAMES = [str(number) for number in range(10)]
@@ -61,7 +63,7 @@ def test_the_report_tells_how_each_compares(exported):
     rows = report["formats"]
     assert set(rows) >= {"model (Keras)", "saved_model (TensorFlow session)", "tflite (LiteRT)"}
     for name, row in rows.items():
-        assert 0 <= row["finding"]["accuracy"] <= 1 and not row["faults"], name
+        assert not row["faults"] and (row["finding"]["accuracy"] is None) == ("features" in name), name
     assert rows["saved_model (TensorFlow session, pixels)"]["finding"]["difference"] < 1e-4
     assert 0 < rows["tflite (LiteRT)"]["finding"]["difference"] < 1
     assert [row.format for row in result.rows][:2] == ["model", "saved_model"]
@@ -114,17 +116,15 @@ def test_a_broken_file_is_refused_and_nothing_is_published(model_file, tmp_path,
 
 
 def test_what_passes_is_published_beside_what_does_not(model_file, tmp_path, monkeypatch, capsys):
-    import contextlib
-
     @contextlib.contextmanager
     def opened(path, model):
         assert path.read_text() == "whole"
         shape = (1, model.architecture.num_classes)
-        yield {"runtime": lambda encoded: np.repeat(np.full(shape, 0.1, "float32"), len(encoded), axis=0)}
+        yield [runtime(lambda encoded: np.repeat(np.full(shape, 0.1, "float32"), len(encoded), axis=0))]
 
     with_writer(monkeypatch, "onnx", write_text, opened=opened)
     with_writer(
-        monkeypatch, "tflite", write_text, opened=lambda path, model: contextlib.nullcontext({"same": own(model)})
+        monkeypatch, "tflite", write_text, opened=lambda path, model: contextlib.nullcontext([runtime(own(model))])
     )
     code = command(f"--model={model_file}", "--formats=tflite,onnx", f"--output={tmp_path}/export", "--check_images=8")
     assert code == 1 and "onnx not published" in capsys.readouterr().err
@@ -136,10 +136,66 @@ def test_what_passes_is_published_beside_what_does_not(model_file, tmp_path, mon
 
 
 def own(model):
-    from keras_vit.export.answering import Answering
-    from trainers.exporting import runtimes
+    answer = runtimes.of_keras(model, Answering())
+    return lambda encoded: answer(encoded)["probabilities"]
 
-    return runtimes.of_keras(model, Answering())
+
+def runtime(answer):
+    return runtimes.Runtime("runtime", "probabilities", answer)
+
+
+def test_a_file_that_nothing_can_open_is_refused(model_file, tmp_path, monkeypatch, capsys):
+    with_writer(monkeypatch, "tflite", write_text)
+    code = command(f"--model={model_file}", "--formats=tflite", f"--output={tmp_path}/export", "--check_images=4")
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert code == 1 and line.startswith("error: nothing was published: tflite (opened) cannot be used: "), line
+
+
+def test_other_labels_are_refused(model_file, tmp_path, monkeypatch, capsys):
+    def write(job, path):
+        formats._write_saved_model(job, path)
+        labels = path / "assets.extra" / "labels.txt"
+        labels.write_text("0\n1\n3\n2\n4\n5\n6\n7\n8\n9\n")
+
+    with_writer(monkeypatch, "saved_model", write)
+    code = command(f"--model={model_file}", "--formats=saved_model", f"--output={tmp_path}/export", "--check_images=4")
+    assert code == 1 and "its label of class 2 is '3', the model's '2'" in capsys.readouterr().err
+
+
+def test_best_classes_are_those_of_the_probabilities():
+    labels = np.array(["a", "b", "c"])
+    good = {
+        **{"probabilities": np.array([[0.2, 0.7, 0.1]]), "top_indices": np.array([[1, 0]])},
+        **{"top_probabilities": np.array([[0.7, 0.2]]), "top_labels": np.array([[b"b", b"a"]])},
+    }
+    runtimes.check_best(good, labels)
+    for name, wrong in {
+        "top_indices": np.array([[0, 1]]),
+        "top_probabilities": np.array([[0.7, 0.1]]),
+        "top_labels": np.array([[b"a", b"b"]]),
+    }.items():
+        with pytest.raises(ValueError, match="best classes"):
+            runtimes.check_best(good | {name: wrong}, labels)
+
+
+def test_files_for_a_server_that_somebody_changed_stay(model_file, tmp_path):
+    (tmp_path / "models.config").write_text("mine")
+    export.run(export.Settings(model=str(model_file), formats="saved_model", output=str(tmp_path), check_images=2))
+    assert (tmp_path / "models.config").read_text() == "mine" and (tmp_path / "batching.config").exists()
+
+
+def test_a_head_of_zeros_is_refused(tmp_path, capsys):
+    path = tmp_path / "zeros.keras"
+    keras_vit.build("mu/4", image_size=8, channels=1, num_classes=10).save(path)
+    assert command(f"--model={path}", f"--output={tmp_path}/export") == 2
+    assert "head of zeros" in capsys.readouterr().err and not (tmp_path / "export").exists()
+
+
+def test_missing_packages_are_told_at_once(model_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(formats.PACKAGES, "no_such_package", "onnx")
+    with_writer(monkeypatch, "onnx", None, needs=("no_such_package",))
+    assert command(f"--model={model_file}", "--formats=tflite,onnx", f"--output={tmp_path}/export") == 2
+    assert "--formats=onnx needs no_such_package" in capsys.readouterr().err
 
 
 def test_an_export_that_breaks_off_leaves_earlier_versions_alone(model_file, tmp_path, monkeypatch):
@@ -161,6 +217,7 @@ def test_an_export_that_breaks_off_leaves_earlier_versions_alone(model_file, tmp
         (["--model={model}", "--temperature=0"], ["--temperature", "positive"]),
         (["--model={model}", "--check_images=0"], ["--check_images", "positive"]),
         (["--model={model}", "--tflite_batch=4"], ["tflite_batch", "dynamic"]),
+        (["--model={model}", "--tflite_image_size=0x224"], ["--tflite_image_size", "positive"]),
         (["--model={model}", "--output=gs://bucket/x"], ["local folder"]),
         (["--model={model}", "--source=synthetic"], ["1 channels"]),
         (["--model={model}", "--source=digits", "--split=tset"], ["tset", "test"]),
@@ -181,3 +238,8 @@ def test_usual_folder_and_names(tmp_path):
     assert publishing.usual_folder("augreg:B/16") == "saved_models/augreg_B_16/export"
     assert publishing.name_of("saved_models/vit digits/model.keras") == "vit_digits"
     assert publishing.name_of("saved_models/vit_digits/") == "vit_digits"
+    assert publishing.name_of("saved_models/lr0.001/model.keras") == "lr0.001"
+    (tmp_path / "rate_0.03").mkdir()
+    assert publishing.name_of(f"{tmp_path}/rate_0.03") == "rate_0.03"
+    assert publishing.usual_folder(f"{tmp_path}/rate_0.03/model.keras") == f"{tmp_path}/rate_0.03/export"
+    assert publishing.name_of("hf:google/vit-base") == "hf_google_vit-base"

@@ -2,11 +2,10 @@
 
 import tensorflow as tf
 
+from keras_vit.export.onnx import METADATA
 from trainers.artefacts import carried
 from trainers.artefacts.artefact import Artefact
 from trainers.engine.checkpoint import reason
-
-METADATA = ("labels", "keras_vit")
 
 
 def opened(path: str, flag: str) -> Artefact:

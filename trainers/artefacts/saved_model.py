@@ -5,14 +5,14 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_vit.export.answering import SIGNATURE
 from keras_vit.export.description import LABELS
-from keras_vit.export.saved_model import EXTRA
+from keras_vit.export.saved_model import EXTRA, MAIN
 from trainers.artefacts.artefact import Answers, Artefact, apart
 from trainers.data.bad_images import plain
 from trainers.engine.checkpoint import reason
 
-FILE, SIGNATURE = "saved_model.pb", "serving_default"
-OUTPUTS = ("probabilities", "features")  # of a model with a head, and without
+FILE = "saved_model.pb"
 
 
 def recognises(path: str) -> bool:
@@ -33,7 +33,7 @@ def opened(path: str, flag: str) -> Artefact:
         raise ValueError(f"--{flag}={path}: TensorFlow cannot load {place}: {reason(error)}.") from error
     signature = loaded.signatures.get(SIGNATURE)
     outputs = signature.structured_outputs if signature is not None else {}
-    output = next((name for name in OUTPUTS if name in outputs), None)
+    output = next((name for name in MAIN if name in outputs), None)
     if output is None or set(signature.structured_input_signature[1]) != {"bytes"}:
         raise ValueError(
             f"--{flag}={path}: the SavedModel has no signature {SIGNATURE} from `bytes` to `probabilities` or "

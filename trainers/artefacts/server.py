@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from keras_vit.export.answering import SIGNATURE
+from keras_vit.export.saved_model import MAIN
 from trainers.artefacts.artefact import Answers, Artefact, apart, learn
 from trainers.data.bad_images import plain
 
-SIGNATURE = "serving_default"
-OUTPUTS = ("probabilities", "features")  # of a model with a head, and without
 TIMEOUT = 60.0  # seconds
 URL = re.compile(r"(https?://[^/?#]+(?:/[^?#]*)?/v1/models/[^/:?#]+(?:/(?:versions|labels)/[^/:?#]+)?)(?::predict)?/?")
 
@@ -83,7 +83,7 @@ def _answers(answer: Any, count: int, labels: list[str], base: str) -> Answers:
         rows: list[Mapping] = answer["predictions"]
         found: Answers = []
         for row in rows:
-            found.append(np.array(row[next(name for name in OUTPUTS if name in row)], "float32"))
+            found.append(np.array(row[next(name for name in MAIN if name in row)], "float32"))
             if labels:
                 learn(labels, row["top_indices"], row["top_labels"])
         if len(found) == count and all(one.ndim == 1 for one in found if isinstance(one, np.ndarray)):

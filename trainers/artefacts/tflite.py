@@ -5,13 +5,12 @@ import zipfile
 
 import tensorflow as tf
 
+from keras_vit.export.answering import SIGNATURE
 from keras_vit.export.description import DESCRIPTION, LABELS
 from trainers.artefacts import carried
 from trainers.artefacts.artefact import Artefact
 from trainers.data.batching import CPUS
 from trainers.engine.checkpoint import reason
-
-SIGNATURE = "serving_default"
 
 
 def opened(path: str, flag: str) -> Artefact:

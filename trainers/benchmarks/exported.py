@@ -15,13 +15,10 @@ import keras_vit
 from keras_vit.export.answering import Answering
 from trainers.benchmarks.timing import in_turns, seconds_of
 from trainers.data import batching
-from trainers.exporting import examples, exporting, runtimes, session
-from trainers.exporting.formats import FORMATS, Job
+from trainers.exporting import examples, exporting, formats, runtimes, session
 
 REQUESTS = 5  # of one image each, in a measurement
 IMAGE = (375, 500)  # ImageNet's median height and width
-# Beginning of a format's name -> modules that it needs beside TensorFlow.
-NEEDS = {"onnx": ("onnxruntime", "tf2onnx"), "tflite": ("ai_edge_litert",)}
 
 
 class Row(NamedTuple):
@@ -68,7 +65,7 @@ def _requests(request: Callable[[], object]) -> float:
 def ours(model, place: pathlib.Path, opened: contextlib.ExitStack) -> Rows:
     """The model in Keras, and in every format whose packages are installed."""
     request = [tf.io.encode_jpeg(examples.picture(0, *IMAGE, 3)).numpy()]
-    job = Job(
+    job = formats.Job(
         model=model,
         name="benchmark",
         answering=Answering(),
@@ -76,15 +73,15 @@ def ours(model, place: pathlib.Path, opened: contextlib.ExitStack) -> Rows:
         calibration=lambda: [examples.picture(number, *IMAGE, 3) for number in range(16)],
     )
     rows = {"keras": Row(functools.partial(runtimes.of_keras(model, job.answering), request), 4 * model.count_params())}
-    for name, format in FORMATS.items():
-        missing = [need for need in NEEDS.get(name.partition("_")[0], ()) if not importlib.util.find_spec(need)]
+    for name, format in formats.FORMATS.items():
+        missing = formats.missing(name)
         if missing:
             print(f"{name} is left out: {', '.join(missing)} is not installed")
             continue
         path = place / name / (format.file or "1")
         path.parent.mkdir()
         format.write(job, path)
-        answer = next(iter(opened.enter_context(format.opened(path, model)).values()))
+        answer = opened.enter_context(format.opened(path, model))[0].answer
         rows[name] = Row(functools.partial(answer, request), exporting.size_of(path))
     return rows
 

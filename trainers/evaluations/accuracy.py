@@ -83,9 +83,19 @@ def measured(
 
 def check(settings: Any, model, source) -> None:
     """Raises ValueError if model and source do not mean the same by outputs and labels, or the model has no head."""
-    architecture, ours, theirs = model.architecture, model.class_names, source.class_names
-    if not architecture.num_classes:
+    if not model.architecture.num_classes:
         raise ValueError(f"--model={settings.model} has no head to take the accuracy of; {_ADVICE}")
+    check_classes(settings, model, source)
+    if weights.head_is_zero(model):
+        raise ValueError(
+            f"--model={settings.model} has a head of zeros, as published for fine-tuning: it says the same of every "
+            f"image; {_ADVICE}"
+        )
+
+
+def check_classes(settings: Any, model, source) -> None:
+    """Raises ValueError if a model with a head and a source do not mean the same by images and classes."""
+    architecture, ours, theirs = model.architecture, model.class_names, source.class_names
     if (architecture.num_classes, architecture.channels) != (source.num_classes, source.channels):
         raise ValueError(
             f"--model={settings.model} is for {architecture.num_classes} classes and {architecture.channels} channels; "
@@ -97,11 +107,6 @@ def check(settings: Any, model, source) -> None:
         raise ValueError(
             f"--model={settings.model} calls class {number} {our!r}, --source={settings.source} calls it {their!r}: "
             "their labels do not mean the same."
-        )
-    if weights.head_is_zero(model):
-        raise ValueError(
-            f"--model={settings.model} has a head of zeros, as published for fine-tuning: it says the same of every "
-            f"image; {_ADVICE}"
         )
 
 

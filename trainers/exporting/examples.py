@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vit.export import decoding, preprocessing
+from trainers.data import bad_images, images
 
 SIZES = ((1.0, 1.0), (0.6, 0.9), (1.7, 1.3), (2.4, 3.1))  # of generated pictures, in shares of the model's
 
@@ -26,7 +27,7 @@ class Examples(NamedTuple):
 
 
 def from_source(source: Any, expression: str, count: int) -> Examples:
-    """Examples of a split, spread evenly over it; those that cannot be read are left out.
+    """Examples of a split, spread evenly over it; of those that cannot be read the source's policy decides.
 
     Args:
         source: Opened source.
@@ -34,6 +35,7 @@ def from_source(source: Any, expression: str, count: int) -> Examples:
         count: How many, at most.
 
     Raises:
+        BadImage: for an image that cannot be read, unless such are to be skipped.
         ValueError: if there is no such split, or none of them can be read.
     """
     split = source.split(expression)
@@ -43,7 +45,12 @@ def from_source(source: Any, expression: str, count: int) -> Examples:
     for index in indices:
         try:
             image, label = read(tf.constant(index))
+            if image.dtype == tf.string:
+                images.decode(image, source.channels)
         except tf.errors.OpError:
+            reason = bad_images.why(split, source.channels, int(index))
+            source.bad.merge({expression: {split.locate(int(index)): reason}})
+            source.bad.check()
             continue
         encoded.append(as_bytes(image))
         labels.append(label.numpy())
@@ -89,7 +96,8 @@ def generated(shape: Sequence[int], count: int) -> Examples:
     for number in range(count):
         down, across = SIZES[number % len(SIZES)]
         pixels = picture(number, round(height * down) or 1, round(width * across) or 1, channels)
-        encoded.append((tf.io.encode_jpeg if number // 2 % 2 else tf.io.encode_png)(pixels).numpy())
+        kind = (number + number // len(SIZES)) % 2  # so that pictures of each size are of both kinds
+        encoded.append((tf.io.encode_jpeg if kind else tf.io.encode_png)(pixels).numpy())
     return Examples(encoded, None, f"{count:,} generated pictures")
 
 

@@ -4,24 +4,26 @@ import os
 import pathlib
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
+from keras_vit import weights
 from keras_vit.export import card, serving
 from keras_vit.export.answering import Answering
 from trainers.artefacts import source_model
 from trainers.data import sources
-from trainers.engine import runtime
-from trainers.exporting import examples, gate, publishing, report, runtimes, temperature
+from trainers.engine import checkpoint, runtime
+from trainers.evaluations import accuracy
+from trainers.exporting import examples, formats, gate, publishing, report, runtimes, temperature
 from trainers.exporting.examples import Examples
-from trainers.exporting.formats import FORMATS, Job
 from trainers.exporting.report import Row
-from trainers.exporting.runtimes import Answer
 from trainers.runs import cards, folder
 
 REPORT = "report.json"
+Outputs = dict[str, np.ndarray]  # what the model answers, by output
 TIMED = 20  # requests of one image, of which the median is told
 
 
@@ -30,12 +32,16 @@ class NotPublished(RuntimeError):
 
     exit_code = 1
 
+    def __init__(self, message: str, exported: "Exported"):
+        super().__init__(message)
+        self.exported = exported
+
 
 class Exported(NamedTuple):
     """What an export did.
 
     Args:
-        path: Folder of the version; None where nothing was published.
+        path: Folder of the version; None where nothing was published, which only `NotPublished` tells of.
         rows: How each format compares in each runtime, the model itself first.
     """
 
@@ -49,12 +55,14 @@ def export(settings: Any) -> Exported:
     Raises:
         ValueError: for a model, source or folder that cannot be used; nothing is written then.
         ModuleNotFoundError: for a missing package, likewise.
-        NotPublished: after what passed was published, if anything did not.
+        NotPublished: if anything did not pass; what did is published before, unless it was the SavedModel that failed.
     """
+    check_packages(settings.asked)
     where = runtime.start("one_device", "float32", 0)
     output = publishing.check(settings.output)
     asked = source_model.load(settings.model)
     source = sources.open_source(settings) if settings.source else None
+    check_model(settings, asked.model)
     if source is not None:
         check(settings, asked.model, source)
     answering = answering_for(settings, asked, source, where)
@@ -62,7 +70,7 @@ def export(settings: Any) -> Exported:
         print(note)
     size = settings.tflite_image_size
     known = cards.read(settings.model) or card.card_of_model(asked.model, settings.model)
-    job = Job(
+    job = formats.Job(
         model=asked.model,
         name=publishing.name_of(settings.model),
         answering=answering,
@@ -82,29 +90,50 @@ def export(settings: Any) -> Exported:
             told = summary(settings, job, shown, rows)
             folder.write_json(os.path.join(staging, REPORT), told)
             cards.put(os.fspath(staging), card.with_export(known, told))
-            path = os.fspath(publishing.publish(staging, output))
             if "saved_model" in settings.asked:
                 configure(output, job.name)
+            path = os.fspath(publishing.publish(staging, output))
             print(f"published in {path}/: {', '.join(sorted(os.listdir(path)))}")
     if faulty:
-        faults = "; ".join(f"{row.format} ({row.runtime}) {fault}" for row in rows for fault in row.faults)
+        faults = "; ".join(f"{row.format} ({row.runtime or 'opened'}) {fault}" for row in rows for fault in row.faults)
         what = "nothing was published" if path is None else f"{', '.join(faulty)} not published"
-        raise NotPublished(f"{what}: {faults}.")
+        raise NotPublished(f"{what}: {faults}.", Exported(path, rows))
     return Exported(path, rows)
+
+
+def check_packages(asked: list[str]) -> None:
+    """Raises ModuleNotFoundError if what writes or runs a format is not installed."""
+    for name in asked:
+        missing = formats.missing(name)
+        if missing:
+            raise ModuleNotFoundError(
+                f"--formats={name} needs {', '.join(missing)}, not installed here; from a clone, "
+                f"pip install -e '.[{formats.PACKAGES[missing[0]]}]'.",
+                name=missing[0],
+            )
+
+
+def check_model(settings, model) -> None:
+    """Raises ValueError for a model whose answers would tell nothing, or that takes no pictures."""
+    if model.architecture.channels not in (1, 3):
+        raise ValueError(
+            f"--model={settings.model} takes images of {model.architecture.channels} channels; pictures have 1 or 3."
+        )
+    if model.architecture.num_classes and weights.head_is_zero(model):
+        raise ValueError(
+            f"--model={settings.model} has a head of zeros, as published for fine-tuning: it says the same of every "
+            "image. Fine-tune it by trainers.finetune, or export its features: trainers.convert --change=num_classes=0."
+        )
 
 
 def check(settings, model, source) -> None:
     """Raises ValueError if the source is not one of images and classes that the model knows."""
-    architecture = model.architecture
-    if architecture.channels != source.channels:
+    if model.architecture.num_classes:
+        accuracy.check_classes(settings, model, source)
+    elif model.architecture.channels != source.channels:
         raise ValueError(
-            f"--model={settings.model} takes images of {architecture.channels} channels; --source={settings.source} "
-            f"has {source.channels}."
-        )
-    if architecture.num_classes and architecture.num_classes != source.num_classes:
-        raise ValueError(
-            f"--model={settings.model} has {architecture.num_classes} classes; --source={settings.source} has "
-            f"{source.num_classes}."
+            f"--model={settings.model} takes images of {model.architecture.channels} channels; "
+            f"--source={settings.source} has {source.channels}."
         )
     source.ready()
 
@@ -134,54 +163,49 @@ def calibration(settings, model, source):
     return (examples.decoded(encoded, model.architecture.channels) for encoded in found.encoded)
 
 
-def written(job: Job, asked: list[str], staging: pathlib.Path, shown: Examples) -> list[Row]:
+def written(job: formats.Job, asked: list[str], staging: pathlib.Path, shown: Examples) -> list[Row]:
     """Writes every format into a folder, and compares it there; the model's own row comes first."""
     own = runtimes.of_keras(job.model, job.answering)
     with tqdm(total=len(asked) + 1, unit="file", leave=False, delay=2) as bar:
         bar.set_description("answers of the model", refresh=False)
-        ours = runtimes.all_answers(own, shown.encoded)
+        ours = runtimes.all_outputs(own, shown.encoded)
         rows = [model_row(job, ours, shown, own)]
         for name in asked:
             bar.update()
             bar.set_description(name, refresh=False)
-            row = FORMATS[name]
-            path = staging / row.file
-            row.write(job, path)
-            with row.opened(path, job.model) as opened:
-                rows += [
-                    compared(job, name, path, runtime, answer, ours, shown, timed=number == 0)
-                    for number, (runtime, answer) in enumerate(opened.items())
-                ]
+            formats.FORMATS[name].write(job, staging / formats.FORMATS[name].file)
+            rows += compared(job, name, staging / formats.FORMATS[name].file, ours, shown)
         bar.update()
     return rows
 
 
-def model_row(job: Job, ours: np.ndarray, shown: Examples, own: Answer) -> Row:
+def model_row(job: formats.Job, ours: Outputs, shown: Examples, own: Callable) -> Row:
     """The model itself beside what is made of it."""
-    found = gate.compare(ours, ours, shown.labels, job.answering if job.model.architecture.num_classes else None)
+    answers = ours[runtimes.main_output(job.model)]
+    found = gate.compare(answers, answers, shown.labels, job.answering if job.model.architecture.num_classes else None)
     size = 4 * sum(int(np.prod(variable.shape)) for variable in job.model.weights)
     return Row("model", "Keras", "", size, milliseconds(own, shown), found)
 
 
-def compared(
-    job: Job,
-    name: str,
-    path: pathlib.Path,
-    runtime: str,
-    answer: Answer,
-    ours: np.ndarray,
-    shown: Examples,
-    timed: bool,
-) -> Row:
-    """A format in one runtime; only a first one is timed."""
-    theirs = runtimes.all_answers(answer, shown.encoded)
-    found = gate.compare(ours, theirs, shown.labels, job.answering if job.model.architecture.num_classes else None)
-    faults = found.faults(FORMATS[name].limit)
-    took = milliseconds(answer, shown) if timed else None
-    return Row(name, runtime, FORMATS[name].file, size_of(path) if timed else None, took, found, tuple(faults))
+def compared(job: formats.Job, name: str, path: pathlib.Path, ours: Outputs, shown: Examples) -> list[Row]:
+    """A format in each of its runtimes, of which the first is timed."""
+    file, limit, size = formats.FORMATS[name].file, formats.FORMATS[name].limit, size_of(path)
+    rows: list[Row] = []
+    try:
+        with formats.FORMATS[name].opened(path, job.model) as opened:
+            for each in opened:
+                answering = job.answering if each.output == runtimes.PROBABILITIES else None
+                theirs = runtimes.all_answers(each.answer, shown.encoded)
+                found = gate.compare(ours[each.output], theirs, shown.labels, answering)
+                took = None if rows else milliseconds(each.answer, shown)
+                faults = tuple(found.faults(limit))
+                rows.append(Row(name, each.name, file, None if rows else size, took, found, faults))
+    except Exception as error:  # runtimes raise whatever they like, and any of it is a fault of the file
+        rows.append(Row(name, "", file, size, None, None, (f"cannot be used: {checkpoint.reason(error)}",)))
+    return rows
 
 
-def milliseconds(answer: Answer, shown: Examples) -> float:
+def milliseconds(answer: Callable, shown: Examples) -> float:
     """Median time of requests of one image each, after one of each that does not count."""
     requests = [[shown.encoded[number % len(shown.encoded)]] for number in range(TIMED)]
     for request in requests:
@@ -205,10 +229,10 @@ def size_of(path: pathlib.Path) -> int:
 def discard(faulty: list[str], staging: pathlib.Path) -> None:
     """Removes files that did not pass."""
     for name in faulty:
-        (staging / FORMATS[name].file).unlink()
+        (staging / formats.FORMATS[name].file).unlink()
 
 
-def summary(settings, job: Job, shown: Examples, rows: list[Row]) -> dict[str, Any]:
+def summary(settings, job: formats.Job, shown: Examples, rows: list[Row]) -> dict[str, Any]:
     """Contents of report.json, and of the card's part about the export."""
     return {
         "model": settings.model,
@@ -226,6 +250,11 @@ def summary(settings, job: Job, shown: Examples, rows: list[Row]) -> dict[str, A
 
 
 def configure(output: pathlib.Path, name: str) -> None:
-    """The files that tell a server of the model; they are the same for all versions."""
-    folder.write_text(os.fspath(output / serving.MODELS_CONFIG), serving.models_config(name, f"/models/{name}"))
-    folder.write_text(os.fspath(output / serving.BATCHING_CONFIG), serving.batching_config())
+    """The files that tell a server of the model, where there are none: somebody may have changed them."""
+    contents = {
+        serving.MODELS_CONFIG: serving.models_config(name, f"/models/{name}"),
+        serving.BATCHING_CONFIG: serving.batching_config(),
+    }
+    for file, content in contents.items():
+        if not (output / file).exists():
+            folder.write_text(os.fspath(output / file), content)

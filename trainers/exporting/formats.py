@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib.util
 import pathlib
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from keras_vit.export import onnx, saved_model, tflite, warmup
 from keras_vit.export.answering import Answering
 from trainers.exporting import runtimes
 from trainers.exporting.gate import Limit
-from trainers.exporting.runtimes import Runtimes
+from trainers.exporting.runtimes import Runtime
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Job:
         provenance: Where it comes from, as plain JSON values.
         tflite_batch: Images that a .tflite takes at a time: 1, or `dynamic`.
         tflite_size: Height and width that it wants them in; None for any.
-        calibration: Images uint8 (H, W, C) by which a .tflite of whole numbers is scaled.
+        calibration: What gives images uint8 (H, W, C) by which a .tflite of whole numbers is scaled.
     """
 
     model: Any
@@ -44,14 +45,21 @@ class Format(NamedTuple):
     Args:
         file: Its name in the folder of a version; nothing for the folder itself.
         write: Writes it to a path.
-        opened: Context of what runs it: from its path and the model to answers by name of the runtime.
+        opened: Context of what runs it, from its path and the model.
         limit: Of its answers.
+        needs: Keys of `PACKAGES`.
     """
 
     file: str
     write: Callable[[Job, pathlib.Path], None]
-    opened: Callable[[pathlib.Path, Any], contextlib.AbstractContextManager[Runtimes]]
+    opened: Callable[[pathlib.Path, Any], contextlib.AbstractContextManager[list[Runtime]]]
     limit: Limit
+    needs: tuple[str, ...] = ()
+
+
+def missing(name: str) -> list[str]:
+    """The packages that a format needs and that are not installed."""
+    return [package for package in FORMATS[name].needs if importlib.util.find_spec(package) is None]
 
 
 def _write_saved_model(job: Job, path: pathlib.Path) -> None:
@@ -84,11 +92,21 @@ def _write_onnx(job: Job, path: pathlib.Path) -> None:
 # change where two are as good as equal.
 EXACT, HALF, WHOLE = Limit(1e-3, 0.95, 0.005), Limit(0.1, 0.9, 0.005), Limit(1.0, 0.8, 0.01)
 
+# What a format needs beside TensorFlow -> the extra that brings it.
+PACKAGES = {
+    "tensorflow_serving": "export",
+    "ai_edge_litert": "export",
+    "onnx": "onnx",
+    "tf2onnx": "onnx",
+    "onnxruntime": "onnx",
+}
+_SERVING, _LITERT, _ONNX = ("tensorflow_serving",), ("ai_edge_litert",), ("onnx", "tf2onnx", "onnxruntime")
+
 FORMATS = {
-    "saved_model": Format("", _write_saved_model, runtimes.of_saved_model, EXACT),
-    "tflite": Format("model.tflite", _tflite("dynamic"), runtimes.of_file, WHOLE),
-    "tflite_float32": Format("model_float32.tflite", _tflite("float32"), runtimes.of_file, EXACT),
-    "tflite_float16": Format("model_float16.tflite", _tflite("float16"), runtimes.of_file, HALF),
-    "tflite_full_int8": Format("model_full_int8.tflite", _tflite("full_int8"), runtimes.of_file, WHOLE),
-    "onnx": Format("model.onnx", _write_onnx, runtimes.of_file, EXACT),
+    "saved_model": Format("", _write_saved_model, runtimes.of_saved_model, EXACT, _SERVING),
+    "tflite": Format("model.tflite", _tflite("dynamic"), runtimes.of_file, WHOLE, _LITERT),
+    "tflite_float32": Format("model_float32.tflite", _tflite("float32"), runtimes.of_file, EXACT, _LITERT),
+    "tflite_float16": Format("model_float16.tflite", _tflite("float16"), runtimes.of_file, HALF, _LITERT),
+    "tflite_full_int8": Format("model_full_int8.tflite", _tflite("full_int8"), runtimes.of_file, WHOLE, _LITERT),
+    "onnx": Format("model.onnx", _write_onnx, runtimes.of_file, EXACT, _ONNX),
 }

@@ -7,8 +7,9 @@ import numpy as np
 
 from keras_vit.export.answering import Answering
 
-# Logits are told from probabilities, of which no one tells those below this apart.
-FLOOR = 1e-6
+# Logits are told from probabilities, of which no one tells those below this apart: their temperature may be lower, down
+# to where float32 ends. Sigmoids near 1 are 6e-8 apart, so that one logit is not told from another above 1 - CEILING.
+FLOOR, LOWEST, CEILING = 1e-6, 1e-37, 5e-4
 ROUNDING = 1e-9  # of shares that are subtracted
 
 
@@ -16,7 +17,7 @@ class Limit(NamedTuple):
     """How far an artefact may lie from its model.
 
     Args:
-        difference: Of logits, or of features where there is no head, at most.
+        difference: Of logits at most; of features in shares of their standard deviation.
         agreement: Share of images with the same best class, at least.
         accuracy: That it may lose, in shares, where there are labels.
     """
@@ -31,7 +32,7 @@ class Finding:
     """How an artefact compares.
 
     Args:
-        difference: The largest of any logit, or feature.
+        difference: The largest of any logit; of features, in shares of their standard deviation.
         agreement: Share of images with the same best class; None without a head.
         accuracy: Of the artefact; None without labels.
         model_accuracy: Of the model on the same images.
@@ -73,7 +74,7 @@ def compare(ours: np.ndarray, theirs: np.ndarray, labels: np.ndarray | None, ans
     if ours.shape != theirs.shape:
         return Finding(float("inf"))
     if answering is None:
-        return Finding(_largest(ours - theirs))
+        return Finding(_largest(ours - theirs) / (float(ours.std()) or 1.0))
     agreement = float(np.mean(ours.argmax(axis=1) == theirs.argmax(axis=1)))
     difference = _largest(logits_of(ours, answering) - logits_of(theirs, answering))
     known = labels is not None and labels >= 0
@@ -85,9 +86,10 @@ def compare(ours: np.ndarray, theirs: np.ndarray, labels: np.ndarray | None, ans
 
 def logits_of(probabilities: np.ndarray, answering: Answering) -> np.ndarray:
     """Logits from probabilities (N, Y): of a softmax up to a constant per image, here so that they sum to one."""
-    kept = np.clip(np.asarray(probabilities, "float64"), FLOOR, 1.0)
+    floor = max(FLOOR ** (1 / min(answering.temperature, 1.0)), LOWEST)
+    kept = np.clip(np.asarray(probabilities, "float64"), floor, 1.0)
     if answering.probabilities == "sigmoid":
-        kept = np.minimum(kept, 1 - FLOOR)
+        kept = np.minimum(kept, 1 - CEILING)
         return answering.temperature * (np.log(kept) - np.log1p(-kept))
     return answering.temperature * np.log(kept)
 

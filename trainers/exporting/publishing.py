@@ -8,24 +8,38 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
+SUFFIXES = (".keras", ".h5", ".npz", ".safetensors")  # of weight files, no part of a name
+
 
 def name_of(model: str) -> str:
     """What a server calls a model: its run's or file's name, or that of published weights, in a server's characters."""
-    path = model.rstrip("/").removesuffix("/model.keras")
-    name = path if ":" in path else os.path.splitext(os.path.basename(path))[0]
+    place = pathlib.PurePath(_run_of(os.path.abspath(model)))
+    if ":" in model and "://" not in model and not os.path.exists(model):
+        name = model
+    elif place.suffix in SUFFIXES and not os.path.isdir(place):
+        name = place.stem
+    else:
+        name = place.name
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", name) or "model"
 
 
 def usual_folder(model: str) -> str:
     """Folder for the versions of a model that names none: in its run, or below saved_models."""
-    return os.path.join(model if os.path.isdir(model) else f"saved_models/{name_of(model)}", "export")
+    run = _run_of(model)
+    return os.path.join(run if os.path.isdir(run) else f"saved_models/{name_of(model)}", "export")
+
+
+def _run_of(model: str) -> str:
+    """The folder of the run whose model a path is; any other path as it is."""
+    folder, file = os.path.split(model)
+    return folder if folder and file == "model.keras" else model
 
 
 def versions(output: pathlib.Path) -> list[int]:
-    """The numbers of the versions in a folder, ascending."""
+    """The numbers that are taken in a folder, ascending."""
     if not output.is_dir():
         return []
-    return sorted(int(path.name) for path in output.iterdir() if path.name.isdecimal() and path.is_dir())
+    return sorted(int(path.name) for path in output.iterdir() if path.name.isdecimal())
 
 
 def check(output: str) -> pathlib.Path:
@@ -48,6 +62,7 @@ def staged(output: pathlib.Path) -> Iterator[pathlib.Path]:
     Raises:
         ValueError: if it cannot be made.
     """
+    made = [place for place in (output, *output.parents) if not place.exists()]
     try:
         output.mkdir(parents=True, exist_ok=True)
         folder = pathlib.Path(tempfile.mkdtemp(dir=output, prefix=".export-"))
@@ -57,8 +72,9 @@ def staged(output: pathlib.Path) -> Iterator[pathlib.Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            output.rmdir()  # where nothing was published, and nothing had been
+        with contextlib.suppress(OSError):  # from the first on that has something in it, a version or somebody's file
+            for place in made:
+                place.rmdir()
 
 
 def publish(folder: pathlib.Path, output: pathlib.Path) -> pathlib.Path:

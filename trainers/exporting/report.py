@@ -18,7 +18,7 @@ class Row:
         file: Name in the folder of the version.
         size: Bytes; None where another row of the format tells them.
         milliseconds: Median time of one encoded image, decoding included; None where it was not measured.
-        finding: How it compares; None for the model itself.
+        finding: How it compares; None where it could not be run.
         faults: What goes beyond the format's limits, in words.
     """
 

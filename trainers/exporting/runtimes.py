@@ -1,81 +1,165 @@
 """What runs an artefact apart from Keras: each runtime is opened on a path and answers for encoded images."""
 
 import contextlib
+import importlib.util
+import itertools
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_vit.classifier import in_float32
-from keras_vit.export import decoding, preprocessing, saved_model
-from keras_vit.export.answering import Answering
+from keras_vit.export import decoding, description, preprocessing
+from keras_vit.export.answering import SIGNATURE, Answering
+from keras_vit.export.saved_model import EXTRA
 from trainers.artefacts import opening
-from trainers.exporting import session
+from trainers.exporting import openvino_session, session
 
-# From encoded images to their probabilities (N, Y), or to features (N, D) of a model without a head.
+PROBABILITIES, FEATURES = "probabilities", "features"
+# From encoded images to their probabilities (N, Y) or features (N, D).
 Answer = Callable[[Sequence[bytes]], np.ndarray]
-Runtimes = dict[str, Answer]
+OwnAnswer = Callable[[Sequence[bytes]], dict[str, np.ndarray]]  # of the model itself, by output
 ROWS = 16  # images at a time where any number will do
 
 
-def of_keras(model: Any, answering: Answering) -> Answer:
-    """The model itself, in float32: what everything else is held against."""
+class Runtime(NamedTuple):
+    """What runs an artefact.
+
+    Args:
+        name: For people.
+        output: What it answers: `probabilities` or `features`.
+        answer: How.
+    """
+
+    name: str
+    output: str
+    answer: Answer
+
+
+def main_output(model: Any) -> str:
+    """What a model answers before anything else."""
+    return PROBABILITIES if model.architecture.num_classes else FEATURES
+
+
+def of_keras(model: Any, answering: Answering) -> OwnAnswer:
+    """The model itself, in float32, and all of its outputs: what everything else is held against."""
     copy = in_float32(model)
-    whole = saved_model.with_features(copy)
-    signatures = saved_model.Signatures(copy, whole, answering)
-    compiled = tf.function(signatures.of_bytes, input_signature=[tf.TensorSpec((None,), tf.string)])
-    return lambda encoded: _of(compiled(tf.constant(encoded)))
+    outputs = {FEATURES: copy.get_layer("pre_logits").output}
+    if model.architecture.num_classes:
+        outputs[PROBABILITIES] = copy.output
+    whole = keras.Model(copy.input, outputs)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *model.architecture.image_shape), tf.float32)])
+    def compute(pixels_BHWC):
+        found = {name: tf.cast(value, tf.float32) for name, value in whole(pixels_BHWC, training=False).items()}
+        if PROBABILITIES in found:
+            found[PROBABILITIES] = answering.probabilities_of(found[PROBABILITIES])
+        return found
+
+    return lambda encoded: {name: value.numpy() for name, value in compute(_pixels(model, encoded)).items()}
 
 
 @contextlib.contextmanager
-def of_saved_model(path: pathlib.Path, model: Any) -> Iterator[Runtimes]:
-    """A session, by each signature that has an answer."""
-    wanted = model.preprocessing
+def of_saved_model(path: pathlib.Path, model: Any) -> Iterator[list[Runtime]]:
+    """A session, by each signature; and OpenVINO, where it is installed.
 
-    def decoded(encoded):
-        return [decoding.decode(tf.constant(one), model.architecture.channels) for one in encoded]
+    Raises:
+        ValueError: if it names classes otherwise than the model.
+    """
+    check_labels((path / EXTRA / description.LABELS).read_text(encoding="utf-8").splitlines(), model)
+    main, labels = main_output(model), np.array(description.labels_of(model))
+    with contextlib.ExitStack() as opened:
+        run = opened.enter_context(session.opened(path))
 
-    with session.opened(path) as run:
+        def by_bytes(encoded):
+            found = run(SIGNATURE, list(encoded))
+            check_best(found, labels)
+            return found[main]
 
         def by_images(encoded):
-            return np.concatenate([_of(run("images", image[None].numpy())) for image in decoded(encoded)])
+            return np.concatenate([run("images", image[None].numpy())[main] for image in _decoded(model, encoded)])
 
-        def by_pixels(encoded):
-            pixels = [preprocessing.transform(image, wanted).numpy() for image in decoded(encoded)]
-            return _of(run("pixels", np.stack(pixels)))
-
-        yield {
-            "TensorFlow session": lambda encoded: _of(run("serving_default", list(encoded))),
-            "TensorFlow session, images": by_images,
-            "TensorFlow session, pixels": by_pixels,
-        }
+        name = "TensorFlow session"
+        runtimes = [
+            Runtime(name, main, by_bytes),
+            Runtime(f"{name}, images", main, by_images),
+            Runtime(f"{name}, pixels", main, lambda encoded: run("pixels", _pixels(model, encoded))[main]),
+            Runtime(f"{name}, features", FEATURES, lambda encoded: run("features", list(encoded))[FEATURES]),
+        ]
+        if importlib.util.find_spec("openvino"):
+            by_openvino = opened.enter_context(openvino_session.opened(path))
+            runtimes.append(Runtime("OpenVINO, pixels", main, lambda encoded: by_openvino(_pixels(model, encoded))))
+        yield runtimes
 
 
 @contextlib.contextmanager
-def of_file(path: pathlib.Path, model: Any) -> Iterator[Runtimes]:
-    """The runtime that `trainers.predict` opens such a file with."""
+def of_file(path: pathlib.Path, model: Any) -> Iterator[list[Runtime]]:
+    """The runtime that `trainers.predict` opens such a file with.
+
+    Raises:
+        ValueError: if it cannot be opened, or names classes otherwise than the model.
+    """
     artefact = opening.open_artefact(os.fspath(path))
+    check_labels(artefact.labels, model)
 
     def answer(encoded):
         found = artefact.answer(encoded)
         refused = next((one for one in found if not isinstance(one, np.ndarray)), None)
         if refused is not None:
-            raise ValueError(f"{path.name} does not read an image that its model reads: {refused.reason}")
+            raise ValueError(f"it does not read an image that its model reads: {refused.reason}")
         return np.stack(found)
 
-    yield {RUNTIMES[artefact.kind]: answer}
+    yield [Runtime(RUNTIMES[artefact.kind], main_output(model), answer)]
+
+
+def check_labels(found: Sequence[str], model: Any) -> None:
+    """Raises ValueError if labels are not those of a model's classes, in their order."""
+    wanted = description.lines_of(model)
+    if list(found) != wanted:
+        pairs = enumerate(itertools.zip_longest(found, wanted))
+        number, (theirs, ours) = next((number, pair) for number, pair in pairs if pair[0] != pair[1])
+        raise ValueError(f"its label of class {number} is {theirs!r}, the model's {ours!r}")
+
+
+def check_best(found: dict[str, np.ndarray], labels: np.ndarray) -> None:
+    """Raises ValueError if the best classes of an answer are not those of its probabilities, by number and name."""
+    if PROBABILITIES not in found:
+        return
+    indices = found["top_indices"]
+    told = np.take_along_axis(found[PROBABILITIES], indices, axis=1)
+    best = -np.sort(-found[PROBABILITIES], axis=1)[:, : indices.shape[1]]
+    names = [[name.decode() for name in row] for row in found["top_labels"]]
+    if not np.array_equal(told, best) or not np.array_equal(found["top_probabilities"], best):
+        raise ValueError("its best classes are not those of its probabilities")
+    if names != labels[indices].tolist():
+        raise ValueError("its names of the best classes are not the model's")
 
 
 def all_answers(answer: Answer, encoded: Sequence[bytes]) -> np.ndarray:
     """The answers to all images, some at a time."""
-    return np.concatenate([answer(encoded[first : first + ROWS]) for first in range(0, len(encoded), ROWS)])
+    return np.concatenate([answer(part) for part in _parts(encoded)])
 
 
-def _of(outputs) -> np.ndarray:
-    return np.asarray(outputs["probabilities" if "probabilities" in outputs else "features"], "float32")
+def all_outputs(own: OwnAnswer, encoded: Sequence[bytes]) -> dict[str, np.ndarray]:
+    """Those of the model itself, by output."""
+    found = [own(part) for part in _parts(encoded)]
+    return {output: np.concatenate([part[output] for part in found]) for output in found[0]}
+
+
+def _parts(encoded: Sequence[bytes]) -> list[Sequence[bytes]]:
+    return [encoded[first : first + ROWS] for first in range(0, len(encoded), ROWS)]
+
+
+def _decoded(model: Any, encoded: Sequence[bytes]) -> list[tf.Tensor]:
+    return [decoding.decode(tf.constant(one), model.architecture.channels) for one in encoded]
+
+
+def _pixels(model: Any, encoded: Sequence[bytes]) -> np.ndarray:
+    return np.stack([preprocessing.transform(image, model.preprocessing).numpy() for image in _decoded(model, encoded)])
 
 
 # Kind of an opened artefact -> what runs it.

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from trainers.data import arrays
+from trainers.data.bad_images import BadImage, BadImages
 from trainers.data.source import Source, Split
 from trainers.exporting import examples
 from trainers.pretrain import Settings
@@ -15,7 +16,8 @@ def test_generated_pictures_are_always_the_same_and_all_can_be_read():
     assert first.encoded == again.encoded and len(set(first.encoded)) == 8 and first.labels is None
     shapes = [examples.decoded(one, 3).shape for one in first.encoded]
     assert (32, 48, 3) in shapes and len(set(shapes)) == len(examples.SIZES)
-    assert {one[:2] for one in first.encoded} == {b"\x89P", b"\xff\xd8"}, "both PNG and JPEG"
+    kinds = {(one[:2], shape) for one, shape in zip(first.encoded, shapes, strict=True)}
+    assert len(kinds) == 8, "each size both as PNG and as JPEG"
 
 
 def test_images_of_one_size():
@@ -45,14 +47,21 @@ def a_source(read, **fields):
     return Source("made up", 3, 2, None, {"test": split}, **fields)
 
 
-def test_images_that_cannot_be_read_are_left_out():
+def test_images_that_cannot_be_read_are_left_out_where_asked():
     def read(index):
         with tf.control_dependencies([tf.debugging.assert_less(index % 2, tf.constant(1, tf.int64))]):
             return tf.zeros((2, 2, 3), tf.uint8), tf.cast(index, tf.int32)
 
-    assert examples.from_source(a_source(read), "test", 9).labels.tolist() == [0, 2]
+    skipping = BadImages("skip", 1.0)
+    assert examples.from_source(a_source(read, bad=skipping), "test", 9).labels.tolist() == [0, 2]
+    nowhere = a_source(lambda index: (tf.io.read_file("/nowhere"), index), bad=skipping)
     with pytest.raises(ValueError, match="None of the images of test"):
-        examples.from_source(a_source(lambda index: (tf.io.read_file("/nowhere"), index)), "test", 9)
+        examples.from_source(nowhere, "test", 9)
+
+
+def test_images_that_cannot_be_decoded_are_named():
+    with pytest.raises(BadImage, match=r"^0 cannot be read: .*--on_bad_image=skip"):
+        examples.from_source(a_source(lambda index: (tf.constant("no picture"), index)), "test", 9)
 
 
 def test_labels_of_several_classes_are_no_labels_here():

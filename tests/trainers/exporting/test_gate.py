@@ -47,9 +47,26 @@ def test_agreement_and_accuracy_leave_out_what_has_no_label():
     assert gate.compare(ours, theirs, np.array([-1] * 4), Answering()).accuracy is None
 
 
-def test_features_are_compared_as_they_are():
-    found = gate.compare(np.zeros((2, 3)), np.full((2, 3), 0.25), None, None)
-    assert found == Finding(0.25)
+def test_features_are_compared_in_shares_of_their_spread():
+    ours = np.array([[-4.0, 4.0], [4.0, -4.0]])
+    assert gate.compare(ours, ours + 1, None, None) == Finding(0.25)
+    assert gate.compare(ours / 100, np.zeros((2, 2)), None, None) == Finding(1.0), "however small they are"
+    assert gate.compare(np.zeros((2, 3)), np.full((2, 3), 0.25), None, None) == Finding(0.25)
+
+
+@pytest.mark.parametrize("logit", [2.0, 8.0, 12.0, 30.0])
+def test_rounding_of_sigmoids_near_one_is_no_difference(logit):
+    ours = np.array([[1 / (1 + np.exp(-logit))]], "float32")
+    theirs = np.nextafter(ours, np.float32(0))
+    assert gate.compare(ours, theirs, None, Answering(probabilities="sigmoid")).difference < 3e-4
+
+
+def test_a_low_temperature_hides_nothing():
+    logits = np.array([[0.0, -2.0, -3.0]])
+    moved = logits - np.array([0.0, 0.0, 0.5])
+    answering = Answering(temperature=0.05)
+    found = gate.compare(softmax(logits / 0.05), softmax(moved / 0.05), None, answering)
+    assert found.difference == pytest.approx(0.5, rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,7 @@ def test_the_next_number_is_above_the_largest(tmp_path):
     (tmp_path / "10").mkdir()
     (tmp_path / "notes").mkdir()
     (tmp_path / "11").write_text("a file")
-    assert publishing.versions(tmp_path) == [10]
-    (tmp_path / "11").unlink()
-    assert publish(tmp_path, "x").name == "11"
+    assert publish(tmp_path, "x").name == "12", "a file takes its number too"
 
 
 def test_a_number_taken_meanwhile_is_passed_over(tmp_path, monkeypatch):
@@ -40,6 +38,13 @@ def test_what_was_not_published_leaves_nothing(tmp_path):
         (folder / "model").write_text("half")
         raise RuntimeError
     assert not (tmp_path / "export").exists()
+
+
+def test_folders_that_were_there_stay(tmp_path):
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(RuntimeError), publishing.staged(tmp_path / "mine" / "new" / "export"):
+        raise RuntimeError
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
 
 
 def test_folders_that_cannot_be_are_refused(tmp_path):
