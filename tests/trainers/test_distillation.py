@@ -199,6 +199,7 @@ def test_flags_that_do_not_fit_together_get_one_line(command, changes, fragments
         ({"num_classes": 0}, None, ["no head"]),
         ({"channels": 1}, None, ["1 channels", "has 3"]),
         ({}, [*NAMES[:3], "red", *NAMES[4:]], ["class 3 'red'", "'colour 3'"]),
+        ({}, None, ["head of zeros"]),
     ],
 )
 def test_a_teacher_of_something_else_gets_one_line(changes, names, fragments, tmp_path):
@@ -215,9 +216,3 @@ def test_a_teacher_that_is_not_there_gets_one_line(tmp_path):
     with pytest.raises(ValueError, match=r"--teacher=.*nothing") as error:
         pretrain.run(settings(tmp_path / "run", teacher=str(tmp_path / "nothing.keras")))
     assert "\n" not in str(error.value)
-
-
-def test_names_are_compared_where_both_have_them(tmp_path):
-    source = type("Source", (), {"name": "any", "channels": 3, "num_classes": 2, "class_names": ("a", "b")})
-    model = keras_vit.build("mu/16", image_size=32, num_classes=2)
-    teaching.check(model, source, "it")

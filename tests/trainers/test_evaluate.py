@@ -17,6 +17,7 @@ from trainers.data import arrays, sources
 from trainers.data.source import Source
 from trainers.engine.runtime import Runtime
 from trainers.evaluations import accuracy
+from trainers.runs import agreement
 from trainers.settings import flags
 
 HERE = Runtime(tf.distribute.OneDeviceStrategy("CPU:0"), "", "float32", "")
@@ -145,7 +146,7 @@ def test_several_classes_per_example():
     ("name", "said"),
     [
         ("zeros.keras", r"has a head of zeros.*trainers\.finetune.*--evaluations=fewshot"),
-        ("four.keras", "is for 4 classes and 3 channels; --source=synthetic has 10 and 3"),
+        ("four.keras", "knows 4 classes; --source=synthetic has 10"),
         ("mauve.keras", "calls class 9 'mauve', --source=synthetic calls it 'colour 9'"),
         ("none.keras", "no such weight file|Keras cannot read it"),
     ],
@@ -166,7 +167,7 @@ def test_models_that_do_not_fit(folder, name, said):
     ],
 )
 def test_names_of_published_heads_and_of_sources(one, other, same):
-    assert accuracy.same_class(one, other) == accuracy.same_class(other, one) == same
+    assert agreement.same_class(one, other) == agreement.same_class(other, one) == same
 
 
 def test_output_that_is_a_file_is_refused_before_any_work(tmp_path):

@@ -134,7 +134,7 @@ def test_baselines_train_on_everything_but_the_evaluated_split():
     ("changes", "fragments"),
     [
         ({"model": "{tmp}/nothing"}, ["nothing"]),
-        ({"source": "digits"}, ["10 classes and 3 channels", "digits has 10 and 1"]),
+        ({"source": "digits"}, ["images of 3 channels", "--source=digits has 1"]),
         ({"split": "dev"}, ["dev", "validation"]),
         ({"evaluations": "baselines", "split": "test[:50%]"}, ["test[:50%]", "whole split"]),
         ({"model": "{tmp}/text.keras"}, ["text.keras", "Keras cannot read it"]),

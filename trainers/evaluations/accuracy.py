@@ -1,7 +1,6 @@
 """`accuracy`: how well a model's own head does, exact to the last example."""
 
 import os
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -9,18 +8,17 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from keras_vit import weights
 from keras_vit.evaluation import classification
 from trainers.data import pipeline
 from trainers.engine.feeding import Feed
 from trainers.evaluations import predictions
-from trainers.runs import class_report
+from trainers.runs import agreement, class_report
 from trainers.runs.class_report import ClassReport
 
 # The row of the model's top-1 accuracy, beside those of classical methods.
 OWN = "vision transformer"
 
-_ADVICE = "train one with trainers.finetune, or give --evaluations=fewshot, which needs none."
+ADVICE = "train one with trainers.finetune, or give --evaluations=fewshot, which needs none."
 
 
 def measure(settings: Any, model, source, where, callbacks=()) -> dict[str, float]:
@@ -32,7 +30,7 @@ def measure(settings: Any, model, source, where, callbacks=()) -> dict[str, floa
     Raises:
         ValueError: if model and source do not fit, the head is all zeros, or there is no label.
     """
-    check(settings, model, source)
+    agreement.check_classes(model, source, f"--model={settings.model}", ADVICE)
     data = pipeline.EvaluationData(source, settings.split, settings.batch_size, model.preprocessing)
     listed = keras.callbacks.CallbackList(list(callbacks), model=model)
     listed.on_test_begin()
@@ -79,44 +77,6 @@ def measured(
     if source.several_labels:
         return _several_classes(predictions.scores(model, feed, strategy, batch_size, **told), names)
     return _one_class(predictions.predict(model, feed, strategy, batch_size, **told), names)
-
-
-def check(settings: Any, model, source) -> None:
-    """Raises ValueError if model and source do not mean the same by outputs and labels, or the model has no head."""
-    if not model.architecture.num_classes:
-        raise ValueError(f"--model={settings.model} has no head to take the accuracy of; {_ADVICE}")
-    check_classes(settings, model, source)
-    if weights.head_is_zero(model):
-        raise ValueError(
-            f"--model={settings.model} has a head of zeros, as published for fine-tuning: it says the same of every "
-            f"image; {_ADVICE}"
-        )
-
-
-def check_classes(settings: Any, model, source) -> None:
-    """Raises ValueError if a model with a head and a source do not mean the same by images and classes."""
-    architecture, ours, theirs = model.architecture, model.class_names, source.class_names
-    if (architecture.num_classes, architecture.channels) != (source.num_classes, source.channels):
-        raise ValueError(
-            f"--model={settings.model} is for {architecture.num_classes} classes and {architecture.channels} channels; "
-            f"--source={settings.source} has {source.num_classes} and {source.channels}."
-        )
-    differ = [pair for pair in enumerate(zip(ours or (), theirs or (), strict=False)) if not same_class(*pair[1])]
-    if differ:
-        number, (our, their) = differ[0]
-        raise ValueError(
-            f"--model={settings.model} calls class {number} {our!r}, --source={settings.source} calls it {their!r}: "
-            "their labels do not mean the same."
-        )
-
-
-def same_class(one: str, other: str) -> bool:
-    """Whether two names mean the same class: `crane (n02012849)`, `crane` and `crane, bird` do.
-
-    Published heads have all of WordNet's lemmas for a class, our sources the first, with the synset where two have it.
-    """
-    one, other = (re.sub(r" \(n\d{8}\)$", "", name) for name in (one, other))
-    return one == other or one == other.split(", ")[0] or other == one.split(", ")[0]
 
 
 def _one_class(found: predictions.Predictions, names) -> tuple[dict[str, float], ClassReport] | None:

@@ -16,13 +16,13 @@ from keras_vit.export.answering import Answering
 from trainers.artefacts import source_model
 from trainers.data import sources
 from trainers.engine import checkpoint, runtime
-from trainers.evaluations import accuracy
 from trainers.exporting import examples, formats, gate, publishing, report, runtimes, temperature
 from trainers.exporting.examples import Examples
 from trainers.exporting.report import Row
-from trainers.runs import cards, folder
+from trainers.runs import agreement, cards, folder
 
 REPORT = "report.json"
+ADVICE = "fine-tune it by trainers.finetune, or export its features: trainers.convert --change=num_classes=0."
 Outputs = dict[str, np.ndarray]  # what the model answers, by output
 TIMED = 20  # requests of one image, of which the median is told
 
@@ -62,9 +62,7 @@ def export(settings: Any) -> Exported:
     output = publishing.check(settings.output)
     asked = source_model.load(settings.model)
     source = sources.open_source(settings) if settings.source else None
-    check_model(settings, asked.model)
-    if source is not None:
-        check(settings, asked.model, source)
+    check(settings, asked.model, source)
     answering = answering_for(settings, asked, source, where)
     for note in asked.notes:
         print(note)
@@ -113,28 +111,19 @@ def check_packages(asked: list[str]) -> None:
             )
 
 
-def check_model(settings, model) -> None:
-    """Raises ValueError for a model whose answers would tell nothing, or that takes no pictures."""
-    if model.architecture.channels not in (1, 3):
-        raise ValueError(
-            f"--model={settings.model} takes images of {model.architecture.channels} channels; pictures have 1 or 3."
-        )
-    if model.architecture.num_classes and weights.head_is_zero(model):
-        raise ValueError(
-            f"--model={settings.model} has a head of zeros, as published for fine-tuning: it says the same of every "
-            "image. Fine-tune it by trainers.finetune, or export its features: trainers.convert --change=num_classes=0."
-        )
-
-
 def check(settings, model, source) -> None:
-    """Raises ValueError if the source is not one of images and classes that the model knows."""
+    """Raises ValueError for a model whose answers would tell nothing, or a source that is not one for it."""
+    name = f"--model={settings.model}"
+    if model.architecture.channels not in (1, 3):
+        raise ValueError(f"{name} takes images of {model.architecture.channels} channels; pictures have 1 or 3.")
+    if model.architecture.num_classes and weights.head_is_zero(model):
+        raise ValueError(f"{name} has a head of zeros, as published for fine-tuning, so answers tell nothing; {ADVICE}")
+    if source is None:
+        return
     if model.architecture.num_classes:
-        accuracy.check_classes(settings, model, source)
-    elif model.architecture.channels != source.channels:
-        raise ValueError(
-            f"--model={settings.model} takes images of {model.architecture.channels} channels; "
-            f"--source={settings.source} has {source.channels}."
-        )
+        agreement.check_classes(model, source, name, ADVICE)
+    else:
+        agreement.check_images(model, source, name)
     source.ready()
 
 

@@ -7,7 +7,9 @@ import tensorflow as tf
 
 import keras_vit
 from keras_vit import distilling
-from trainers.runs import models
+from trainers.runs import agreement, models
+
+ADVICE = "take one that was trained on this source, or fine-tune it first."
 
 
 def opened(settings, source) -> Any:
@@ -24,37 +26,10 @@ def opened(settings, source) -> Any:
         return None
     with tf.device("CPU"):
         teacher = models.load(settings.teacher, "teacher")
-    check(teacher, source, f"--teacher={settings.teacher}")
+    agreement.check_classes(teacher, source, f"--teacher={settings.teacher}", ADVICE)
     # The teacher's first weights took numbers: with this the student has the same ones as without it.
     keras.utils.set_random_seed(settings.seed)
     return teacher
-
-
-def check(teacher, source, name: str) -> None:
-    """Raises ValueError unless a model answers for images and classes of the source.
-
-    Args:
-        teacher: The model.
-        source: Of the run.
-        name: Of the model, for people.
-    """
-    a = teacher.architecture
-    if not a.num_classes:
-        raise ValueError(f"{name} has no head, so it knows no classes; take one that was trained with labels.")
-    if a.channels != source.channels:
-        raise ValueError(f"{name} takes images of {a.channels} channels; {source.name} has {source.channels}.")
-    if a.num_classes != source.num_classes:
-        raise ValueError(
-            f"{name} knows {a.num_classes} classes, {source.name} has {source.num_classes}: they must be the same; "
-            "fine-tune the teacher on this source first."
-        )
-    pairs = zip(teacher.class_names or (), source.class_names or (), strict=False)
-    for number, (theirs, ours) in enumerate(pairs):
-        if theirs != ours:
-            raise ValueError(
-                f"{name} calls class {number} {theirs!r}, {source.name} calls it {ours!r}: they must be the same, in "
-                "the same order."
-            )
 
 
 def placed(planned) -> distilling.Teacher:
