@@ -24,6 +24,9 @@ def main(arguments: list[str]) -> int:
             try:
                 answer = service.Predict(request_for(name, [pathlib.Path(file).read_bytes()]), timeout=30.0)
                 print(f"{file}: {best_of(answer)}")
+            except OSError as error:
+                refused = 1
+                print(f"{file}: {error.strerror}")
             except grpc.RpcError as error:
                 refused = 1
                 reason = (error.details() or "").split("\n")[0]  # names of the graph's nodes follow
@@ -41,6 +44,8 @@ def request_for(name: str, encoded: list[bytes]) -> predict_pb2.PredictRequest:
 
 
 def best_of(answer: predict_pb2.PredictResponse) -> str:
+    if "top_labels" not in answer.outputs:
+        return "features, of a model without a head"
     labels, shares = (tf.make_ndarray(answer.outputs[name])[0] for name in ("top_labels", "top_probabilities"))
     return ", ".join(f"{label.decode()} {share:.1%}" for label, share in zip(labels, shares, strict=True))
 

@@ -58,6 +58,10 @@ class Settings:
                 "Exactly one of --model and --server is needed: a run, a file or published weights, or a served "
                 "model's URL."
             )
+        if "://" in self.model and self.model.startswith("http"):
+            raise flags.UsageError(f"--model={self.model} is a URL; a served model is named by --server.")
+        if self.output and os.path.exists(self.output) and not os.path.isfile(self.output):
+            raise flags.UsageError(f"--output={self.output} is no file; name one, or leave it out to print.")
         if self.output and not os.path.isdir(os.path.dirname(self.output) or "."):
             raise flags.UsageError(f"--output={self.output}: there is no folder {os.path.dirname(self.output)}.")
 

@@ -128,9 +128,12 @@ _B = "B_16-i21k-300ep-lr_0.001-aug_medium1-wd_0.1-do_0.0-sd_0.0"
 _S = "S_16-i21k-300ep-lr_0.001-aug_light1-wd_0.03-do_0.0-sd_0.0"
 _TI = "Ti_16-i21k-300ep-lr_0.001-aug_none-wd_0.03-do_0.0-sd_0.0"
 _B32 = "B_32-i21k-300ep-lr_0.001-aug_light1-wd_0.1-do_0.0-sd_0.0"
+_R50_L32 = "R50_L_32-i21k-300ep-lr_0.001-aug_medium1-wd_0.1-do_0.1-sd_0.1"
+_R26_S32 = "R26_S_32-i21k-300ep-lr_0.001-aug_light1-wd_0.1-do_0.0-sd_0.0"
+_R_TI = "R_Ti_16-i21k-300ep-lr_0.001-aug_none-wd_0.03-do_0.0-sd_0.0"
 _S32 = "S_32-i21k-300ep-lr_0.001-aug_none-wd_0.1-do_0.0-sd_0.0"
 
-# Where nobody lists a size (fine-tuned AugReg, big_vision, BiT), it is four bytes for each parameter.
+# Where nobody lists a size (fine-tuned AugReg, R+Ti/16, big_vision, BiT), it is four bytes for each parameter.
 PUBLISHED = {
     "google:ViT-B_16": Published(f"{_VIT}/imagenet21k/ViT-B_16.npz", 393.69, 224, 21843),
     "google:ViT-B_32": Published(f"{_VIT}/imagenet21k/ViT-B_32.npz", 400.01, 224, 21843),
@@ -138,6 +141,9 @@ PUBLISHED = {
     "google:ViT-L_16": Published(f"{_VIT}/imagenet21k/ViT-L_16.npz", 1.22 * 1024, 224, 21843),
     "google:ViT-L_32": Published(f"{_VIT}/imagenet21k/ViT-L_32.npz", 1.23 * 1024, 224, 21843),
     "google:ViT-H_14": Published(f"{_VIT}/imagenet21k/ViT-H_14.npz", 2.46 * 1024, 224, 21843),
+    "google:R50+ViT-B_16": Published(f"{_VIT}/imagenet21k/R50+ViT-B_16.npz", 439.85, 224, 21843),
+    "google:R26+ViT-B_32": Published(f"{_VIT}/imagenet21k/R26+ViT-B_32.npz", 450.23, 224, 21843),
+    "google:R50+ViT-L_32": Published(f"{_VIT}/imagenet21k/R50+ViT-L_32.npz", 1.31 * 1024, 224, 21843),
     "google:ViT-B_16-224+imagenet2012": Published(
         f"{_VIT}/imagenet21k+imagenet2012/ViT-B_16-224.npz", 330.29, 224, 1000, 81.2
     ),
@@ -149,6 +155,9 @@ PUBLISHED = {
     ),
     "google:ViT-L_16+imagenet2012": Published(f"{_VIT}/imagenet21k+imagenet2012/ViT-L_16.npz", 1.14 * 1024, 384, 1000),
     "google:ViT-L_32+imagenet2012": Published(f"{_VIT}/imagenet21k+imagenet2012/ViT-L_32.npz", 1.14 * 1024, 384, 1000),
+    "google:R50+ViT-B_16+imagenet2012": Published(
+        f"{_VIT}/imagenet21k+imagenet2012/R50+ViT-B_16.npz", 377.57, 384, 1000, 85.08
+    ),
     "sam:ViT-B_16": Published(f"{_VIT}/sam/ViT-B_16.npz", 330.3, 224, 1000),
     "sam:ViT-B_32": Published(f"{_VIT}/sam/ViT-B_32.npz", 336.61, 224, 1000),
     "sam:ViT-L_16": Published(f"{_VIT}/sam/ViT-L_16.npz", 1.13 * 1024, 224, 1000),
@@ -160,12 +169,18 @@ PUBLISHED = {
     "augreg:Ti/16": _augreg(_TI, 37),
     "augreg:B/32": _augreg(_B32, 398),
     "augreg:S/32": _augreg(_S32, 118),
+    "augreg:R50+L/32": _augreg(_R50_L32, 1337),
+    "augreg:R26+S/32": _augreg(_R26_S32, 170),
+    "augreg:R+Ti/16": _augreg(_R_TI, 39.5),
     "augreg:L/16+imagenet2012": _tuned(f"{_L}--imagenet2012-steps_20k-lr_0.01", 1162.4, 85.59),
     "augreg:B/16+imagenet2012": _tuned(f"{_B}--imagenet2012-steps_20k-lr_0.03", 331.4, 85.49),
     "augreg:S/16+imagenet2012": _tuned(f"{_S}--imagenet2012-steps_20k-lr_0.03", 84.7, 83.73),
     "augreg:Ti/16+imagenet2012": _tuned(f"{_TI}--imagenet2012-steps_20k-lr_0.03", 22.1, 78.22),
     "augreg:B/32+imagenet2012": _tuned(f"{_B32}--imagenet2012-steps_20k-lr_0.01", 336.9, 83.59),
     "augreg:S/32+imagenet2012": _tuned(f"{_S32}--imagenet2012-steps_20k-lr_0.01", 87.5, 79.58),
+    "augreg:R50+L/32+imagenet2012": _tuned(f"{_R50_L32}--imagenet2012-steps_20k-lr_0.01", 1255.4, 85.99),
+    "augreg:R26+S/32+imagenet2012": _tuned(f"{_R26_S32}--imagenet2012-steps_20k-lr_0.01", 139.1, 83.85),
+    "augreg:R+Ti/16+imagenet2012": _tuned(f"{_R_TI}--imagenet2012-steps_20k-lr_0.03", 24.2, 75.40),
     "bigvision:vit_s16_i1k_90ep": Published(f"{_BIG_VISION}/vit_s16_i1k_90ep.npz", 84.4, 224, 1000, 76.5),
     "bigvision:vit_s16_i1k_150ep": Published(f"{_BIG_VISION}/vit_s16_i1k_150ep.npz", 84.4, 224, 1000, 78.5),
     "bigvision:vit_s16_i1k_300ep": Published(f"{_BIG_VISION}/vit_s16_i1k_300ep.npz", 84.4, 224, 1000, 80.0),

@@ -15,6 +15,9 @@ import keras_vit
 from keras_vit.export import decoding, onnx, preprocessing, saved_model, tflite
 from keras_vit.export.answering import Answering
 from trainers import predict
+from trainers.artefacts import server
+from trainers.artefacts.artefact import Artefact
+from trainers.predicting import answers
 from trainers.settings import command_line, flags
 
 NAMES = ["ant", "bée", "cat", "dog"]
@@ -131,6 +134,21 @@ def test_an_answer_that_is_not_finite_is_none(place, model, tmp_path, capsys):
     assert one.error == "the model's answer is not finite" and not capsys.readouterr().out
 
 
+def test_answers_before_a_server_failed_are_kept(place):
+    calls = []
+
+    def answer(encoded):
+        calls.append(len(encoded))
+        if len(calls) == 2:
+            raise server.ServerFailed("it answered 503")
+        return [np.array([0.25, 0.75], "float32")] * len(encoded)
+
+    photos = [f"{place}/photos/{name}" for name in ("a.png", "b c.png", "más/d.png")]
+    found = list(answers.of_files(Artefact("server", ["x", "y"], answer), dict.fromkeys(photos), 1, batch_size=1))
+    assert [one.error for one in found] == [None, "it answered 503", "it answered 503"] and calls == [1, 1]
+    assert found[0].top[0].label == "y"
+
+
 def test_names_of_published_classes_are_told(place, tmp_path, capsys):
     model = keras_vit.build("mu/16", image_size=32, depth=1, num_classes=1000)
     keras_vit.weights.save(model, tmp_path / "w.npz", format="google")
@@ -153,6 +171,8 @@ def test_names_of_published_classes_are_told(place, tmp_path, capsys):
         (["--model=a", "--top=0", "x"], 2, "--top must be positive"),
         (["--model=a", "--format=xml", "x"], 2, "xml"),
         (["--model=a", "--output={place}/none/out", "x"], 2, "there is no folder {place}/none"),
+        (["--model=a", "--output={place}/photos", "x"], 2, "{place}/photos is no file"),
+        (["--model=http://127.0.0.1:1/v1/models/m", "x"], 2, "named by --server"),
     ],
 )
 def test_exit_codes(arguments, code, said, place, capsys, monkeypatch):

@@ -6,8 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-MANY = 1024  # images per call of what takes any number
-
 
 class Unreadable(NamedTuple):
     """Instead of an answer, why there is none."""
@@ -29,14 +27,12 @@ class Artefact:
             its answers.
         answer: Of each image, float32: its probabilities (Y,), or its features (D,) where there is no head; or
             `Unreadable`, which takes no other image with it.
-        batch: Most images per call.
         notes: Lines that its user should see.
     """
 
     kind: str
     labels: Sequence[str]
     answer: Answer
-    batch: int = MANY
     notes: tuple[str, ...] = ()
 
 

@@ -49,7 +49,9 @@ def artefact(
             return preprocessing.transform(image, wanted)
         if height is None or width is None:
             return image
-        resized = preprocessing.resize(image, dataclasses.replace(wanted, size=(height, width), crop=None))
+        # What the model crops keeps its aspect here too.
+        kept = dataclasses.replace(wanted, size=(height, width), crop=None if wanted.crop is None else 1.0)
+        resized = preprocessing.resize(image, kept)
         return tf.cast(tf.round(tf.clip_by_value(resized, 0.0, 255.0)), tf.uint8)
 
     read = pixels.reader(prepared)

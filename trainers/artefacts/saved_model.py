@@ -54,7 +54,10 @@ def opened(path: str, flag: str) -> Artefact:
 
 def _versions(path: str) -> list[str]:
     """Names of numbered folders, the newest first."""
-    names = [name.rstrip("/") for name in tf.io.gfile.listdir(path)]
+    try:
+        names = [name.rstrip("/") for name in tf.io.gfile.listdir(path)]
+    except tf.errors.OpError:  # whoever reads it next says why
+        return []
     numbers = [name for name in names if name.isdecimal() and tf.io.gfile.isdir(os.path.join(path, name))]
     return sorted(numbers, key=int, reverse=True)
 

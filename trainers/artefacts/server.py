@@ -42,7 +42,7 @@ def opened(url: str, flag: str, timeout: float = TIMEOUT) -> Artefact:
         ValueError: if the URL has another form, nobody answers, or the model has other signatures than ours.
     """
     match = URL.fullmatch(url)
-    if not match:
+    if not match or not url.isascii():
         raise ValueError(f"--{flag}={url}: expected the form http://host:8501/v1/models/NAME.")
     base = match[1]
     try:
@@ -127,7 +127,10 @@ CONTENT = (400, 413)
 
 def _reason(error: urllib.error.HTTPError) -> str:
     """The message in the body of a refusal, in one line."""
-    body = error.read().decode(errors="replace")
+    try:
+        body = error.read().decode(errors="replace")
+    except (OSError, http.client.HTTPException):
+        return str(error.reason)
     try:
         told = json.loads(body)["error"]
     except (ValueError, KeyError, TypeError):

@@ -64,8 +64,11 @@ def name_classes(model: Any, path: str) -> str | None:
 
 
 def answering_of(path: str) -> Answering:
-    """Sigmoid for a model, or the folder of a run, that was trained so; else softmax."""
-    flagfile = os.path.join(os.path.dirname(path) if path.endswith(".keras") else path, folder.FLAGS)
+    """Sigmoid for a model in the folder of a run, or that folder, that was trained so; else softmax."""
+    run_dir = os.path.dirname(path) if path.endswith(".keras") else path
+    if os.path.basename(run_dir) == folder.CHECKPOINTS:
+        run_dir = os.path.dirname(run_dir)
+    flagfile = os.path.join(run_dir, folder.FLAGS)
     if not tf.io.gfile.exists(flagfile):
         return Answering()
     with tf.io.gfile.GFile(flagfile, "r") as file:

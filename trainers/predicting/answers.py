@@ -7,6 +7,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from trainers.artefacts.artefact import Artefact, Unreadable
+from trainers.artefacts.server import ServerFailed
 from trainers.predicting import files
 from trainers.predicting.formats import Guess, Prediction
 
@@ -15,6 +16,8 @@ def of_files(
     artefact: Artefact, named: Mapping[str, Unreadable | None], top: int, batch_size: int
 ) -> Iterator[Prediction]:
     """A prediction for each file, in order; a bar shows on a terminal if it takes long.
+
+    Where a server fails on the way, files from there on have its failure for an answer, and it is not asked again.
 
     Args:
         artefact: An opened model.
@@ -25,15 +28,19 @@ def of_files(
     Raises:
         ValueError: if so many take more memory than there is.
     """
-    paths, size = list(named), min(batch_size, artefact.batch)
+    paths, failed = list(named), None
     with tqdm(desc="predicting", total=len(paths), unit="image", delay=2, leave=False, disable=None) as bar:
-        for first in range(0, len(paths), size):
-            some = paths[first : first + size]
-            contents = [named[path] or files.read(path) for path in some]
+        for first in range(0, len(paths), batch_size):
+            some = paths[first : first + batch_size]
+            contents = [failed or named[path] or files.read(path) for path in some]
+            encoded = [content for content in contents if isinstance(content, bytes)]
             try:
-                answers = iter(artefact.answer([content for content in contents if isinstance(content, bytes)]))
+                answers = iter(artefact.answer(encoded) if encoded else [])
+            except ServerFailed as error:
+                failed = Unreadable(str(error))
+                contents = [failed] * len(some)
             except tf.errors.ResourceExhaustedError as error:
-                raise ValueError(f"Out of memory with {size} images at a time; lower --batch_size.") from error
+                raise ValueError(f"Out of memory with {batch_size} images at a time; lower --batch_size.") from error
             for path, content in zip(some, contents, strict=True):
                 yield of_file(path, next(answers) if isinstance(content, bytes) else content, artefact, top)
             bar.update(len(some))

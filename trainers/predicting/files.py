@@ -26,13 +26,15 @@ def named(paths: Iterable[str]) -> dict[str, Unreadable | None]:
             no paths at all.
 
     Raises:
-        UsageError: if they are to come from stdin, and that is a terminal.
+        UsageError: if they are to come from stdin, and that is a terminal, or there is none.
     """
     found: dict[str, Unreadable | None] = {}
     for path in list(paths) or [STDIN]:
         for one in _piped(sys.stdin.buffer) if path == STDIN else [path]:
             for file, problem in _expanded(one):
                 found.setdefault(file, problem)
+    if not found:
+        raise UsageError("No image is named: stdin held no path.")
     return found
 
 
@@ -56,8 +58,8 @@ def _piped(stdin: BinaryIO) -> list[str]:
             "No image is named: give files, folders or patterns behind the flags, or pipe in paths, one per line."
         )
     content = stdin.read()
-    separator = b"\0" if b"\0" in content else b"\n"
-    return [os.fsdecode(line) for line in (part.rstrip(b"\r\n") for part in content.split(separator)) if line]
+    lines = content.split(b"\0") if b"\0" in content else [line.rstrip(b"\r") for line in content.split(b"\n")]
+    return [os.fsdecode(line) for line in lines if line]
 
 
 def _expanded(path: str) -> Iterator[tuple[str, Unreadable | None]]:

@@ -21,7 +21,9 @@ from trainers.runs.planning import Planned
 from trainers.settings import flags
 from trainers.settings.finetuning_group import FinetuningSettings
 
-FIELDS = {field.name for field in dataclasses.fields(Facts)} | {"description", "model", "classes", "limits", "export"}
+FIELDS = {field.name for field in dataclasses.fields(Facts)} | {
+    *("description", "model", "classes", "limits", "export", "preprocessing", "citations", "intended_use")
+}
 WORST = 5  # classes that a card names
 DECISIVE = ("f1", "average_precision")  # measures of per_class.csv by which the worst classes are found
 
@@ -70,7 +72,8 @@ def read(run_dir: str) -> dict[str, Any] | None:
     Raises:
         ValueError: if it cannot be read, or is no card.
     """
-    run_dir = run_dir.rstrip("/").removesuffix(f"/{folder.MODEL}")
+    if os.path.basename(run_dir) == folder.MODEL:
+        run_dir = os.path.dirname(run_dir) or "."
     path = os.path.join(run_dir, folder.CARD_JSON)
     if not tf.io.gfile.isdir(run_dir) or not tf.io.gfile.exists(path):
         return None

@@ -110,13 +110,14 @@ def test_sizes_are_those_of_the_models(name):
 
 
 def published_variant(url):
-    stem = url.rsplit("/", 1)[1].removesuffix(".npz").removeprefix("ViT-")
+    """The variant in a file's name: `ViT-B_16.npz`, `R50+ViT-B_16.npz`, `R50_L_32-i21k-...`, `BiT-M-R50x1.npz`."""
+    stem = url.rsplit("/", 1)[1].removesuffix(".npz").replace("ViT-", "")
     if stem.startswith("BiT-"):
         return f"BiT-{stem.split('-')[2]}"
-    stem = stem.split("-")[0]
-    return {"vit_s16_i1k_90ep": "S/16", "vit_s16_i1k_150ep": "S/16", "vit_s16_i1k_300ep": "S/16"}.get(
-        stem, stem.replace("_", "/")
-    )
+    if stem.startswith("vit_s16"):
+        return "S/16"
+    *stem_of_hybrid, size, patch = stem.split("-")[0].replace("+", "_").split("_")
+    return "+".join([*stem_of_hybrid, f"{size}/{patch}"])
 
 
 def test_bit_models_have_the_size_of_images_that_their_accuracy_was_measured_with(asked, monkeypatch):

@@ -89,8 +89,8 @@ def expected(image, form):
     """The toy's answer, by numpy."""
     pixels = decoding.decode(tf.constant(image), 3)
     if form == "one size":
-        # The file crops by itself, so it is given the whole image.
-        pixels = np.round(preprocessing.resize(pixels, dataclasses.replace(PREPROCESSING, crop=None)))
+        # The file crops by itself, so it is given what covers its size, the aspect kept.
+        pixels = np.round(preprocessing.resize(pixels, dataclasses.replace(PREPROCESSING, crop=1.0)))
     if form == "scaled":
         pixels = preprocessing.transform(pixels, PREPROCESSING)
     return keras.ops.softmax(np.mean(np.asarray(pixels, "float32"), (0, 1)) @ WEIGHTS)

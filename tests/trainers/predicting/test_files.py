@@ -94,6 +94,13 @@ def test_a_terminal_is_not_read(monkeypatch):
         files.named([])
 
 
+@pytest.mark.parametrize("content", [b"", b"\n\n"])
+def test_a_stdin_without_paths_is_a_mistake(content, monkeypatch):
+    piped(monkeypatch, content)
+    with pytest.raises(UsageError, match="stdin held no path"):
+        files.named([])
+
+
 def test_reading(here, monkeypatch):
     assert files.read("b.jpg") == b"b.jpg"
     assert files.read("gone.jpg") == Unreadable("No such file or directory")
