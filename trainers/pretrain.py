@@ -130,11 +130,21 @@ def headless(settings: Settings, architecture):
     Raises:
         UsageError: if it has no patches either.
     """
+    from keras_vit.objectives import masked_patches
+
     if architecture.family == "bit":
         raise flags.UsageError(
             f"--variant={settings.variant} has no patches, but --objective={MASKED_PATCHES} is about them; take a "
             "Vision Transformer or a hybrid."
         )
+    rows, columns = architecture.grid
+    if rows * columns < 2:
+        raise flags.UsageError(
+            f"--objective={MASKED_PATCHES} needs at least 2 patches; --variant={settings.variant} has 1 at "
+            f"--image_size={settings.image_size}."
+        )
+    if settings.masked_target != "pixels":
+        masked_patches.color_classes(architecture.channels)
     return architecture.replace(num_classes=0)
 
 

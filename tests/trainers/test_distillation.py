@@ -178,6 +178,7 @@ def test_a_distillation_token_without_a_teacher_is_refused():
         ({"teacher": "any", "distillation_temperature": 2.0}, ["--distillation=soft", "not hard"]),
         ({"teacher": "any", "distillation": "soft", "distillation_temperature": -1.0}, ["positive", "-1.0"]),
         ({"teacher": "any", "distillation": "warm"}, ["--distillation=warm", "hard, soft"]),
+        ({"teacher": "saved_models/a/model.keras", "run_dir": "saved_models/a"}, ["--teacher=", "--run_dir itself"]),
         ({"teacher": "any", "objective": "sigmoid"}, ["--teacher=any", "--objective=softmax", "not sigmoid"]),
         ({"teacher": "any", "objective": "masked_patches"}, ["--teacher=any", "not masked_patches"]),
     ],

@@ -173,6 +173,11 @@ def test_the_pixels_as_a_target_choose_by_the_loss(photographs, tmp_path):
     assert image.shape[0] == 4 * (96 + 2 * BORDER)  # there are no more than four
 
 
+def test_a_single_patch_is_refused_by_the_plan(tmp_path):
+    with pytest.raises(flags.UsageError, match=r"at least 2 patches; .*=16"):
+        pretrain.run(settings(tmp_path / "run", variant="mu/16", image_size=16, source="synthetic", dry_run=True))
+
+
 def test_the_plan_names_target_and_pictures(photographs, tmp_path, capsys):
     (tmp_path / "table.jsonl").write_text(
         "".join(
@@ -192,6 +197,7 @@ def test_the_plan_names_target_and_pictures(photographs, tmp_path, capsys):
     [
         ({"label_smoothing": 0.1}, ["--label_smoothing=0.1", "looks at no labels"]),
         ({"class_weights": "balanced"}, ["--class_weights=balanced", "looks at no labels"]),
+        ({"sampling": "balanced"}, ["--sampling=balanced", "looks at no labels"]),
         ({"mixup": 0.2}, ["--mixup=0.2", "no labels"]),
         ({"cutmix": 1.0}, ["--cutmix=1.0", "no labels"]),
         ({"head_bias": -10.0}, ["--head_bias=-10.0", "trains no head"]),
@@ -216,7 +222,6 @@ def test_fine_tuning_has_no_such_objective():
     ("changes", "fragment"),
     [
         ({"variant": "BiT-R26x1"}, "--variant=BiT-R26x1 has no patches"),
-        ({"image_size": 16}, "2 patches"),
         ({"multipliers": "(patch_encoder|block_.*|norm)/.*=1"}, "corruption/mask_embedding"),
     ],
 )

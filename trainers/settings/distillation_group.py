@@ -1,6 +1,7 @@
 """The group of settings about a teacher, which both training commands have."""
 
 import dataclasses
+import os
 
 from trainers.settings.fields import setting, table_keys
 from trainers.settings.flags import UsageError
@@ -26,12 +27,12 @@ class DistillationSettings:
     )
     distillation_share: float | None = setting(
         None,
-        "With --teacher, its share of the loss, the rest being the labels'; 0.5 for hard and 0.1 for soft if left out.",
+        "With --teacher, its share of the loss, the rest being the labels'; 0 or left out: 0.5 for hard, 0.1 for soft.",
         affects_result=True,
     )
     distillation_temperature: float | None = setting(
         None,
-        "With --distillation=soft, by what both models' logits are divided; 3 if left out.",
+        "With --distillation=soft, by what both models' logits are divided; 0 or left out: 3.",
         affects_result=True,
     )
 
@@ -48,6 +49,7 @@ def check_distillation(settings) -> None:
             if getattr(settings, name) != usual:
                 raise UsageError(f"--{name}={getattr(settings, name)} means nothing without --teacher; give both.")
         return
+    check_other_run(settings, "teacher")
     share, temperature = settings.distillation_share, settings.distillation_temperature
     if settings.objective != "softmax":
         raise UsageError(
@@ -62,3 +64,15 @@ def check_distillation(settings) -> None:
         )
     if temperature is not None and temperature <= 0:
         raise UsageError(f"--distillation_temperature must be positive; got {temperature}.")
+
+
+def check_other_run(settings, name: str) -> None:
+    """Raises UsageError if a flag names the run that is about to be made: --overwrite would set it aside.
+
+    Args:
+        settings: Of a training command.
+        name: Of the flag.
+    """
+    path = getattr(settings, name)
+    if path and os.path.normpath(path.removesuffix("model.keras")) == os.path.normpath(settings.run_dir):
+        raise UsageError(f"--{name}={path} is --run_dir itself; give the new run a folder of its own.")

@@ -4,6 +4,7 @@ import dataclasses
 import re
 from typing import Any
 
+from trainers.settings.distillation_group import check_other_run
 from trainers.settings.fields import setting
 from trainers.settings.flags import UsageError
 
@@ -92,6 +93,7 @@ class FinetuningSettings:
 
 def check_finetuning(settings: Any) -> None:
     """Raises UsageError for fine-tuning settings that cannot be, or contradict each other."""
+    check_other_run(settings, "weights")
     if not settings.weights:
         raise UsageError(
             "--weights is needed: the folder of a run, a weight file, or a published name such as augreg:B/16; "

@@ -84,8 +84,8 @@ class ModelSettings:
     )
     distillation_token: bool | None = setting(
         None,
-        "With --teacher, whether a second token with a head of its own learns from it, beside the class token; the "
-        "answer is the mean of both.",
+        "Whether a second token with a head of its own, which learns from a --teacher, stands beside the class token; "
+        "the answer is the mean of both.",
         affects_result=True,
     )
     weights: str | None = setting(
@@ -131,7 +131,7 @@ class OptimizationSettings:
     )
     accumulate: int = setting(
         1,
-        "Micro-batches per update on each replica: less memory; with dropout off, the same result.",
+        "Micro-batches per update on each replica: less memory; with dropout and masked patches off, the same result.",
         affects_result=False,
     )
     remat: bool = setting(

@@ -53,6 +53,7 @@ def check_pretraining(settings) -> None:
 WITHOUT_MEANING = {
     "label_smoothing": "looks at no labels",
     "class_weights": "looks at no labels",
+    "sampling": "looks at no labels",
     "mixup": "has no labels to mix with the images",
     "cutmix": "has no labels to mix with the images",
     "head_bias": "trains no head",
