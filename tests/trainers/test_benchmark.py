@@ -10,6 +10,7 @@ from trainers import benchmark
 from trainers.benchmarks import input as input_benchmark
 from trainers.benchmarks import photographs, timing
 from trainers.benchmarks import weights as weights_benchmark
+from trainers.exporting import formats
 from trainers.settings import command_line, flags
 
 
@@ -72,6 +73,16 @@ def test_every_row_of_weights_is_measured(capsys):
     assert sorted(values) == sorted(rows) and all(values[f"load {row}"] > 0 for row in weights_benchmark.FILES)
     said = capsys.readouterr().out
     assert "Loading mu/16, 32 px" in said and said.count("x the file") == len(weights_benchmark.FILES)
+
+
+@pytest.mark.slow
+def test_every_exported_file_is_measured(capsys):
+    values = benchmark.run(benchmark.Settings(benchmarks="exported", variant="mu/16", image_size=32, depth=1, rounds=1))
+    installed = [name for name in formats.FORMATS if not formats.missing(name)]
+    for row in ("keras", "saved_model, from pixels", *installed):
+        assert values[f"ms {row}"] > 0 and values[f"MB {row}"] > 0, row
+    said = capsys.readouterr().out
+    assert "One image of mu/16, 32 px" in said and "KerasHub" in said
 
 
 def test_without_scikit_image_the_error_names_the_extra(monkeypatch, capsys):

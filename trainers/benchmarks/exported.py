@@ -6,16 +6,18 @@ import importlib.util
 import pathlib
 import tempfile
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 import keras_vit
-from keras_vit.export.answering import Answering
+from keras_vit.export.answering import SIGNATURE, Answering
 from trainers.benchmarks.timing import in_turns, seconds_of
 from trainers.data import batching
+from trainers.engine import checkpoint
 from trainers.exporting import examples, exporting, formats, runtimes, session
+from trainers.settings import groups
 
 REQUESTS = 5  # of one image each, in a measurement
 IMAGE = (375, 500)  # ImageNet's median height and width
@@ -35,13 +37,14 @@ def measure(settings, where) -> dict[str, float]:
     """Milliseconds of a request of one image, and megabytes of the file.
 
     Ours begin with an encoded JPEG of 375x500; KerasHub's exports know no preprocessing, and begin with pixels that
-    have been resized and scaled.
+    have been resized and scaled. So does one row of ours, for comparison.
 
     Args:
         settings: Of the command.
-        where: Runtime, which is not asked: exports run on the CPU.
+        where: Runtime, which is not asked: everything runs where TensorFlow and LiteRT run it, on a CPU if that is all.
     """
-    model = keras_vit.build(settings.variant, image_size=settings.image_size, gelu=settings.gelu or "tanh")
+    fields: dict[str, Any] = groups.overrides(settings)
+    model = keras_vit.build(settings.variant, **fields)
     random = np.random.default_rng(settings.seed)
     model.get_layer("head").kernel.assign(random.normal(0, 0.02, model.get_layer("head").kernel.shape))
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as opened:
@@ -50,6 +53,7 @@ def measure(settings, where) -> dict[str, float]:
         work = {name: functools.partial(_requests, row.request) for name, row in rows.items()}
         seconds = in_turns(work, settings.rounds)
     print(f"\nOne image of {settings.variant}, {settings.image_size} px: milliseconds, megabytes")
+    print("(from a JPEG of 375x500 on; KerasHub's, and what says so, from pixels that are resized and scaled)")
     values: dict[str, float] = {}
     for name, took in seconds.items():
         milliseconds, megabytes = 1000 * took / REQUESTS, rows[name].size / 1e6
@@ -83,17 +87,33 @@ def ours(model, place: pathlib.Path, opened: contextlib.ExitStack) -> Rows:
         format.write(job, path)
         answer = opened.enter_context(format.opened(path, model))[0].answer
         rows[name] = Row(functools.partial(answer, request), exporting.size_of(path))
+        if name == "saved_model":
+            run = opened.enter_context(session.opened(path))
+            rows["saved_model, from pixels"] = rows[name]._replace(
+                request=functools.partial(run, "pixels", pixels_for(model))
+            )
     return rows
 
 
+def pixels_for(model) -> np.ndarray:
+    """An image as a model wants it."""
+    return np.zeros((1, *model.architecture.image_shape), "float32")
+
+
 def keras_hubs(model, place: pathlib.Path, opened: contextlib.ExitStack) -> Rows:
-    """KerasHub's classifier of the same size, exported by its own method; nothing where KerasHub is not installed."""
+    """KerasHub's classifier of the same size, exported by its own method; nothing where KerasHub is not installed.
+
+    What it cannot export or run is left out.
+    """
+    a = model.architecture
     if not importlib.util.find_spec("keras_hub"):
         print("KerasHub is left out: keras-hub is not installed")
         return {}
+    if a.family != "vit" or a.stem is not None:
+        print("KerasHub is left out: it has Vision Transformers without a stem alone")
+        return {}
     import keras_hub
 
-    a = model.architecture
     backbone = keras_hub.models.ViTBackbone(
         image_shape=a.image_shape,
         patch_size=a.patch_size,
@@ -103,26 +123,29 @@ def keras_hubs(model, place: pathlib.Path, opened: contextlib.ExitStack) -> Rows
         mlp_dim=a.mlp_width,
     )
     theirs = keras_hub.models.ViTImageClassifier(backbone=backbone, num_classes=a.num_classes, preprocessor=None)
-    pixels = np.zeros((1, *a.image_shape), "float32")
-    rows = {
-        "KerasHub, in Keras": Row(
-            functools.partial(tf.function(theirs), tf.constant(pixels)), 4 * theirs.count_params()
-        )
-    }
-    path = place / "KerasHub"
-    theirs.export(path, format="tf_saved_model", verbose=False)
-    run = opened.enter_context(session.opened(path))
-    rows["KerasHub, saved_model"] = Row(functools.partial(run, "serving_default", pixels), exporting.size_of(path))
-    if importlib.util.find_spec("ai_edge_litert"):
-        file = place / "kerashub.tflite"
-        theirs.export(file, format="litert", verbose=False)
-        rows["KerasHub, litert"] = Row(functools.partial(_litert(file), pixels), file.stat().st_size)
+    pixels = pixels_for(model)
+    compiled = functools.partial(tf.function(theirs), tf.constant(pixels))
+    rows = {"KerasHub, keras": Row(compiled, 4 * theirs.count_params())}
+    for name, format, opening in (("saved_model", "tf_saved_model", _session), ("litert", "litert", _litert)):
+        path = place / f"kerashub.{name}"
+        try:
+            theirs.export(path, format=format, verbose=False)
+            row = Row(functools.partial(opening(path, opened), pixels), exporting.size_of(path))
+            row.request()
+        except Exception as error:  # whatever a converter or a runtime of others raises costs no other row
+            print(f"KerasHub's {name} is left out: {checkpoint.reason(error)}")
+            continue
+        rows[f"KerasHub, {name}"] = row
     return rows
 
 
-def _litert(file: pathlib.Path) -> Callable[[np.ndarray], object]:
+def _session(path: pathlib.Path, opened: contextlib.ExitStack) -> Callable[[np.ndarray], object]:
+    return functools.partial(opened.enter_context(session.opened(path)), SIGNATURE)
+
+
+def _litert(path: pathlib.Path, opened: contextlib.ExitStack) -> Callable[[np.ndarray], object]:
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(str(file), num_threads=batching.CPUS)
+    interpreter = Interpreter(str(path), num_threads=batching.CPUS)
     ((name, _),) = (runner := interpreter.get_signature_runner()).get_input_details().items()
     return lambda pixels: runner(**{name: pixels})
