@@ -126,8 +126,8 @@ def keras_hubs(model, place: pathlib.Path, opened: contextlib.ExitStack) -> Rows
     pixels = pixels_for(model)
     compiled = functools.partial(tf.function(theirs), tf.constant(pixels))
     rows = {"KerasHub, keras": Row(compiled, 4 * theirs.count_params())}
-    for name, format, opening in (("saved_model", "tf_saved_model", _session), ("litert", "litert", _litert)):
-        path = place / f"kerashub.{name}"
+    for name, format, file, opening in KERASHUBS:
+        path = place / file
         try:
             theirs.export(path, format=format, verbose=False)
             row = Row(functools.partial(opening(path, opened), pixels), exporting.size_of(path))
@@ -149,3 +149,10 @@ def _litert(path: pathlib.Path, opened: contextlib.ExitStack) -> Callable[[np.nd
     interpreter = Interpreter(str(path), num_threads=batching.CPUS)
     ((name, _),) = (runner := interpreter.get_signature_runner()).get_input_details().items()
     return lambda pixels: runner(**{name: pixels})
+
+
+# Of each of KerasHub's exports: name, its format there, file, and what opens it.
+KERASHUBS = (
+    ("saved_model", "tf_saved_model", "kerashub", _session),
+    ("litert", "litert", "kerashub.tflite", _litert),
+)
