@@ -95,6 +95,7 @@ def test_it_tells_how_often_they_agree_and_evaluates_by_the_labels(result):
     assert all(0 <= float(row["agreement"]) <= 1 for row in rows(result.run_dir))
 
 
+@pytest.mark.slow
 def test_the_teacher_stays_as_it_was_in_file_and_memory(teacher, tmp_path, monkeypatch):
     before, placed, kept = teacher.read_bytes(), teaching.placed, []
     monkeypatch.setattr(teaching, "placed", lambda planned: kept.append(placed(planned)) or kept[0])
@@ -120,6 +121,7 @@ def test_killed_it_ends_the_same(result, teacher, tmp_path):
     assert rows(resumed.run_dir) == rows(result.run_dir)
 
 
+@pytest.mark.slow
 def test_a_share_of_next_to_nothing_trains_as_without_a_teacher(teacher, tmp_path):
     """The student has the same first weights, order and dropout."""
     plain = pretrain.run(settings(tmp_path / "plain", dropout=0.1, steps=2))

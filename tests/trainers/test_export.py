@@ -178,6 +178,7 @@ def test_best_classes_are_those_of_the_probabilities():
             runtimes.check_best(good | {name: wrong}, labels)
 
 
+@pytest.mark.slow
 def test_files_for_a_server_that_somebody_changed_stay(model_file, tmp_path):
     (tmp_path / "models.config").write_text("mine")
     export.run(export.Settings(model=str(model_file), formats="saved_model", output=str(tmp_path), check_images=2))

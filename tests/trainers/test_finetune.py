@@ -106,7 +106,7 @@ def changed(model, start):
 @pytest.mark.parametrize(
     ("train", "expected"),
     [
-        ("all", {"patch_encoder", "block_0", "block_1", "norm", "head"}),
+        pytest.param("all", {"patch_encoder", "block_0", "block_1", "norm", "head"}, marks=pytest.mark.slow),
         pytest.param("head", {"head"}, marks=pytest.mark.slow),
         ("last:1", {"block_1", "norm", "head"}),
         pytest.param("block_0/attention/.*", {"block_0", "head"}, marks=pytest.mark.slow),
@@ -173,6 +173,7 @@ def chosen(start, tmp_path_factory):
     return finetune.run(settings_for(start, tmp_path_factory.mktemp("protocol"), **PROTOCOL))
 
 
+@pytest.mark.slow
 class TestProtocol:
     def test_the_best_rate_on_held_out_examples_is_tested(self, chosen):
         of_rates = chosen.metrics["val_accuracy_of_rates"]
@@ -322,6 +323,7 @@ def test_two_replicas_train_to_the_same_weights(start, tmp_path):
     assert results["baseline_test_accuracy"] == pytest.approx(one.metrics["baseline_test_accuracy"])
 
 
+@pytest.mark.slow
 def test_shares_of_classes_have_a_baseline_too(start, tmp_path):
     random = np.random.default_rng(0)
     labels = np.eye(3, dtype="float32")[np.arange(60) % 3] * 0.9 + 0.1 / 3

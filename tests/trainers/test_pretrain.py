@@ -285,6 +285,7 @@ def test_early_stopping_wants_a_validation_split():
         pretrain.run(settings)
 
 
+@pytest.mark.slow
 def test_a_run_without_evaluation(tmp_path):
     settings = pretrain.Settings(
         **SMALL, run_dir=str(tmp_path / "run"), validation_split="none", test_split="none", accumulate=4
@@ -292,7 +293,7 @@ def test_a_run_without_evaluation(tmp_path):
     assert not [name for name in pretrain.run(settings).metrics if name.startswith(("val", "best", "test"))]
 
 
-@pytest.mark.parametrize("clip_norm", [0.0, 1.0])
+@pytest.mark.parametrize("clip_norm", [0.0, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_a_step_with_non_finite_gradients_is_not_applied(clip_norm, tmp_path, capsys):
     from trainers.settings import command_line
 
@@ -338,6 +339,7 @@ def test_fields_of_another_family_are_mistakes(changes, fragments, tmp_path):
     assert all(fragment in str(error.value) for fragment in fragments), str(error.value)
 
 
+@pytest.mark.slow
 def test_relative_positions_train(tmp_path):
     """Their gradient comes as sparse slices."""
     settings = pretrain.Settings(**SMALL, run_dir=str(tmp_path / "run"), position="relative", accumulate=2)

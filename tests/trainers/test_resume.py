@@ -98,8 +98,8 @@ def assert_same(result, whole):
     ("step", "event", "resumes_from"),
     [
         pytest.param(2, "on_train_batch_end", 0, marks=pytest.mark.slow),
-        (4, "on_train_batch_end", 3),
-        (8, "on_test_batch_end", 6),
+        pytest.param(4, "on_train_batch_end", 3, marks=pytest.mark.slow),
+        pytest.param(8, "on_test_batch_end", 6, marks=pytest.mark.slow),
         pytest.param(8, "on_epoch_end", 6, marks=pytest.mark.slow),
         pytest.param(12, "on_epoch_begin", 15, marks=pytest.mark.slow),
         (17, "on_train_batch_end", 15),
@@ -185,12 +185,14 @@ def test_a_damaged_newest_checkpoint_costs_only_time(run_dir, whole, capsys):
     assert f"{newest.name} is damaged" in captured.err and "resumes from step 9 of 20" in captured.out
 
 
+@pytest.mark.slow
 def test_metrics_are_cut_back_whatever_became_of_the_file(run_dir, whole):
     with (run_dir / "metrics.csv").open("a") as file:
         file.write("12,192,9.9\n14,torn")
     assert_same(pretrain.run(settings(run_dir)), whole)
 
 
+@pytest.mark.slow
 def test_what_does_not_affect_the_result_may_change(run_dir, whole):
     changed = {"checkpoint_every": 7, "keep": 1, "steps_per_call": 1, "worker_timeout": 5, "accumulate": 1}
     result = pretrain.run(settings(run_dir, **changed))

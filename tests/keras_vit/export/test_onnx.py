@@ -30,6 +30,7 @@ def compared(path, **overrides):
     return session
 
 
+@pytest.mark.slow
 def test_probabilities_labels_and_description(tmp_path):
     session = compared(tmp_path / "model.onnx", gelu="erf")
     (images,), (output,) = session.get_inputs(), session.get_outputs()

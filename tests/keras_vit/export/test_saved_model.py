@@ -120,7 +120,11 @@ def test_it_says_what_it_is(exported):
 @pytest.mark.parametrize(
     "model",
     [
-        pytest.param(lambda: made("Ti/4", stem=(1,), root_width=32, depth=1, width=32, heads=2), id="hybrid"),
+        pytest.param(
+            lambda: made("Ti/4", stem=(1,), root_width=32, depth=1, width=32, heads=2),
+            id="hybrid",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(lambda: made(BitArchitecture(units=(1, 1), root_width=32)), id="bit", marks=pytest.mark.slow),
         pytest.param(
             lambda: made(pool="map", channels=1, position="sincos2d", image_size=(32, 48)), id="map, grey, oblong"
@@ -134,7 +138,7 @@ def test_it_says_what_it_is(exported):
             id="gap, bicubic crop",
             marks=pytest.mark.slow,
         ),
-        pytest.param(lambda: made(dtype="mixed_bfloat16"), id="mixed precision"),
+        pytest.param(lambda: made(dtype="mixed_bfloat16"), id="mixed precision", marks=pytest.mark.slow),
     ],
 )
 def test_other_models(model, tmp_path):

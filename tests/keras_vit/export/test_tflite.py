@@ -160,11 +160,13 @@ def test_metadata_are_of_googles_schema(written):
     assert labels.Get(flatbuffers.number_types.Int8Flags, field(labels, 2)) == 2  # TENSOR_AXIS_LABELS
 
 
+@pytest.mark.slow
 def test_8_bits_keep_preprocessing_exact(tmp_path):
     """Images of very different sizes: in 8 bits, no position in them could be told."""
     check(model_of(), tmp_path / "model.tflite", quantization="full_int8", sizes=[(32, 32), (300, 200)])
 
 
+@pytest.mark.slow
 def test_mixed_precision_any_batch_and_independent_classes(tmp_path, policy):
     policy("mixed_bfloat16")
     model = model_of(pool="gap")
