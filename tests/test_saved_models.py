@@ -58,3 +58,8 @@ def test_tflite(recorded):
     artefact = open_artefact(str(EXPORT / "model.tflite"))
     np.testing.assert_allclose(np.stack(artefact.answer(recorded[0])), recorded[1], atol=0.05)
     assert artefact.labels == tuple(str(number) for number in range(10))
+
+
+def test_they_stay_small():
+    """Clones carry every version that was ever kept."""
+    assert sum(file.stat().st_size for file in DIGITS.rglob("*") if file.is_file()) < 1.8e6

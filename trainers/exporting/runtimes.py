@@ -51,7 +51,7 @@ def of_keras(model: Any, answering: Answering) -> OwnAnswer:
     outputs = {FEATURES: copy.get_layer("pre_logits").output}
     if model.architecture.num_classes:
         outputs[PROBABILITIES] = copy.output
-    whole = keras.Model(copy.input, outputs)
+    whole, read = keras.Model(copy.input, outputs), _reader(model)
 
     @tf.function(input_signature=[tf.TensorSpec((None, *model.architecture.image_shape), tf.float32)])
     def compute(pixels_BHWC):
@@ -60,7 +60,7 @@ def of_keras(model: Any, answering: Answering) -> OwnAnswer:
             found[PROBABILITIES] = answering.probabilities_of(found[PROBABILITIES])
         return found
 
-    return lambda encoded: {name: value.numpy() for name, value in compute(_pixels(model, encoded)).items()}
+    return lambda encoded: {name: value.numpy() for name, value in compute(read(encoded)).items()}
 
 
 @contextlib.contextmanager
@@ -71,7 +71,7 @@ def of_saved_model(path: pathlib.Path, model: Any) -> Iterator[list[Runtime]]:
         ValueError: if it names classes otherwise than the model.
     """
     check_labels((path / EXTRA / description.LABELS).read_text(encoding="utf-8").splitlines(), model)
-    main, labels = main_output(model), np.array(description.labels_of(model))
+    main, labels, read = main_output(model), np.array(description.labels_of(model)), _reader(model)
     with contextlib.ExitStack() as opened:
         run = opened.enter_context(session.opened(path))
 
@@ -81,18 +81,19 @@ def of_saved_model(path: pathlib.Path, model: Any) -> Iterator[list[Runtime]]:
             return found[main]
 
         def by_images(encoded):
-            return np.concatenate([run("images", image[None].numpy())[main] for image in _decoded(model, encoded)])
+            images = [decoding.decode(tf.constant(one), model.architecture.channels) for one in encoded]
+            return np.concatenate([run("images", image[None].numpy())[main] for image in images])
 
         name = "TensorFlow session"
         runtimes = [
             Runtime(name, main, by_bytes),
             Runtime(f"{name}, images", main, by_images),
-            Runtime(f"{name}, pixels", main, lambda encoded: run("pixels", _pixels(model, encoded))[main]),
+            Runtime(f"{name}, pixels", main, lambda encoded: run("pixels", read(encoded))[main]),
             Runtime(f"{name}, features", FEATURES, lambda encoded: run("features", list(encoded))[FEATURES]),
         ]
         if importlib.util.find_spec("openvino"):
             by_openvino = opened.enter_context(openvino_session.opened(path))
-            runtimes.append(Runtime("OpenVINO, pixels", main, lambda encoded: by_openvino(_pixels(model, encoded))))
+            runtimes.append(Runtime("OpenVINO, pixels", main, lambda encoded: by_openvino(read(encoded))))
         yield runtimes
 
 
@@ -154,12 +155,14 @@ def _parts(encoded: Sequence[bytes]) -> list[Sequence[bytes]]:
     return [encoded[first : first + ROWS] for first in range(0, len(encoded), ROWS)]
 
 
-def _decoded(model: Any, encoded: Sequence[bytes]) -> list[tf.Tensor]:
-    return [decoding.decode(tf.constant(one), model.architecture.channels) for one in encoded]
+def _reader(model: Any) -> Answer:
+    """From encoded images to pixels (N, h, w, C) as the model wants them."""
 
+    @tf.function(input_signature=[tf.TensorSpec((), tf.string)])
+    def one(encoded):
+        return preprocessing.transform(decoding.decode(encoded, model.architecture.channels), model.preprocessing)
 
-def _pixels(model: Any, encoded: Sequence[bytes]) -> np.ndarray:
-    return np.stack([preprocessing.transform(image, model.preprocessing).numpy() for image in _decoded(model, encoded)])
+    return lambda encoded: np.stack([one(tf.constant(image)).numpy() for image in encoded])
 
 
 # Kind of an opened artefact -> what runs it.
