@@ -50,7 +50,7 @@ ALLOWED = {
     "keras_vit/export/tflite.py": {"numpy", "keras_vit.classifier", "keras_vit.export"},
     "keras_vit/export/tflite_conversion.py": {"numpy", "tensorflow", "keras_vit.export"},
     "keras_vit/export/tflite_metadata.py": {"flatbuffers", "tensorflow", "keras_vit.classifier", "keras_vit.export"},
-    "keras_vit/export/warmup.py": {"tensorflow", "tensorflow_serving", "keras_vit.export.saved_model"},
+    "keras_vit/export/warmup.py": {"tensorflow", "tensorflow_serving", "keras_vit.export"},
     "trainers/__main__.py": {"trainers"},
     "trainers/settings": {"absl", "trainers.settings", "tensorflow", "keras_vit.installation"},
     "trainers/data": {
@@ -87,8 +87,18 @@ ALLOWED = {
         *("keras", "matplotlib", "numpy", "tensorflow", "tqdm"),
         *("keras_vit", "trainers.data", "trainers.engine", "trainers.runs", "trainers.settings"),
     },
+    "trainers/exporting/openvino_session.py": {"numpy", "openvino", "tensorflow", "keras_vit.export"},
     "trainers/exporting": {
-        *("keras", "numpy", "tensorflow", "tqdm", "keras_vit.classifier", "keras_vit.evaluation", "keras_vit.export"),
+        *(
+            "keras",
+            "numpy",
+            "tensorflow",
+            "tqdm",
+            "keras_vit.classifier",
+            "keras_vit.evaluation",
+            "keras_vit.export",
+            "keras_vit.weights",
+        ),
         *("trainers.artefacts", "trainers.data", "trainers.engine", "trainers.evaluations", "trainers.exporting"),
         "trainers.runs",
     },
