@@ -18,6 +18,7 @@ from trainers.data import pipeline
 from trainers.data.source import Split, rearranged
 from trainers.evaluations.answers import Answers
 from trainers.evaluations.features import features
+from trainers.runs import agreement
 from trainers.settings import splits
 
 
@@ -63,11 +64,7 @@ CHOSEN = "chosen"  # the name, in messages, of the examples that are
 
 def check(settings: Any, model, source) -> None:
     """Raises ValueError if the model takes other images than the source has, or the two splits share examples."""
-    if model.architecture.channels != source.channels:
-        raise ValueError(
-            f"--model={settings.model} takes images of {model.architecture.channels} channels; "
-            f"--source={settings.source} has {source.channels}."
-        )
+    agreement.check_images(model, source, f"--model={settings.model}")
     if splits.overlap(source.intervals(settings.train_split), source.intervals(settings.split)):
         raise ValueError(
             f"--train_split={settings.train_split} and --split={settings.split} share examples: the probe would be "

@@ -15,11 +15,11 @@ import tensorflow as tf
 from keras_vit.classifier import in_float32
 from keras_vit.export import decoding, description, preprocessing
 from keras_vit.export.answering import SIGNATURE, Answering
-from keras_vit.export.saved_model import EXTRA
+from keras_vit.export.saved_model import EXTRA, MAIN
 from trainers.artefacts import opening
 from trainers.exporting import openvino_session, session
 
-PROBABILITIES, FEATURES = "probabilities", "features"
+PROBABILITIES, FEATURES = MAIN
 # From encoded images to their probabilities (N, Y) or features (N, D).
 Answer = Callable[[Sequence[bytes]], np.ndarray]
 OwnAnswer = Callable[[Sequence[bytes]], dict[str, np.ndarray]]  # of the model itself, by output
