@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from keras_vit.errors import UserError
+
 
 def add(model: Any, rank: int, alpha: float | None = None, seed: int = 0) -> list[str]:
     """Gives every kernel of attention and MLP in a model's blocks a trainable low-rank difference, zero at first.
@@ -23,14 +25,14 @@ def add(model: Any, rank: int, alpha: float | None = None, seed: int = 0) -> lis
         Paths of the kernels.
 
     Raises:
-        ValueError: if the rank is not positive, or the model has no blocks.
+        UserError: if the rank is not positive, or the model has no blocks.
     """
     if rank < 1:
-        raise ValueError(f"The rank of adapters must be positive; got {rank}.")
+        raise UserError(f"The rank of adapters must be positive; got {rank}.")
     blocks = [layer for layer in model.layers if layer.name.startswith("block_")]
     layers = [layer for block in blocks for layer in block._flatten_layers() if hasattr(layer, "enable_lora")]
     if not layers:
-        raise ValueError("The model has no Transformer blocks whose kernels could have adapters.")
+        raise UserError("The model has no Transformer blocks whose kernels could have adapters.")
     for variable in model.trainable_variables:
         variable.trainable = variable.path.startswith(("head/", "head_distillation/"))
     for layer in layers:

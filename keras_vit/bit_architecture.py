@@ -8,6 +8,7 @@ import re
 from typing import Any, ClassVar, NamedTuple
 
 from keras_vit import fields
+from keras_vit.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class BitArchitecture:
         head_bias: Initial value of the head's bias (-10 for sigmoid pre-training on ImageNet-21k).
 
     Raises:
-        ValueError: for values that do not fit; the message names them.
+        UserError: for values that do not fit; the message names them.
     """
 
     DESCRIPTION: ClassVar[str] = "A BiT architecture"
@@ -47,7 +48,7 @@ class BitArchitecture:
         object.__setattr__(self, "image_size", fields.image_size(self.image_size))
         object.__setattr__(self, "units", fields.units("units", self.units))
         if not self.units:
-            raise ValueError("units has the units of each stage, such as (3, 4, 6, 3); got none.")
+            raise UserError("units has the units of each stage, such as (3, 4, 6, 3); got none.")
         fields.check_positive(self, "channels")
         fields.check_root_width(self.root_width)
         fields.check_choices(self, BIT_CHOICES)
@@ -108,7 +109,7 @@ def parse_bit(name: str, **overrides: Any) -> BitArchitecture | None:
     """The architecture of a name such as `BiT-R50x1`, or None if it is none. Any width factor may follow the x.
 
     Raises:
-        ValueError: if an override does not fit.
+        UserError: if an override does not fit.
     """
     match = re.fullmatch(r"BiT-(R[0-9]+)x([1-9][0-9]*)", name)
     if match is None or match[1] not in RESNETS:

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_vit.errors import UserError
 from keras_vit.preprocessing import Preprocessing
 
 
@@ -92,11 +93,11 @@ def head(architecture, features, name="head"):
 
 
 def _check_fit(architecture, class_names, preprocessing):
-    """Raises ValueError if class names or preprocessing belong to another model."""
+    """Raises UserError if class names or preprocessing belong to another model."""
     height, width, channels = architecture.image_shape
     if class_names is not None and len(class_names) != architecture.num_classes:
-        raise ValueError(f"{len(class_names)} class names for a head of {architecture.num_classes} classes.")
+        raise UserError(f"{len(class_names)} class names for a head of {architecture.num_classes} classes.")
     if preprocessing.size != (height, width):
-        raise ValueError(f"preprocessing makes images of {preprocessing.size}, but the model takes {(height, width)}.")
+        raise UserError(f"preprocessing makes images of {preprocessing.size}, but the model takes {(height, width)}.")
     if len(preprocessing.mean) not in (1, channels):
-        raise ValueError(f"preprocessing has a mean for {len(preprocessing.mean)} channels; the model has {channels}.")
+        raise UserError(f"preprocessing has a mean for {len(preprocessing.mean)} channels; the model has {channels}.")

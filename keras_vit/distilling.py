@@ -66,7 +66,7 @@ class Teacher:
 
 def bilinear(old: int, new: int) -> np.ndarray:
     """(new, old) float32 matrix of linear interpolation between pixel centres, over a window that widens as images
-    shrink; as `keras_vit.export.preprocessing` does it with antialiasing."""
+    shrink; as `keras_vit.images.transform` does it with antialiasing."""
     step = old / new
     offsets = np.arange(old) + 0.5 - (np.arange(new)[:, None] + 0.5) * step
     weights = np.maximum(0.0, 1.0 - np.abs(offsets) / max(step, 1.0))

@@ -8,60 +8,62 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from keras_vit.errors import UserError
+
 
 def image_size(size: Any) -> Any:
     """The size as an architecture keeps it: squares as one int, so that equal architectures compare equal."""
     pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(pair) != 2 or not all(is_int(side) and side > 0 for side in pair):
-        raise ValueError(f"image_size is one positive int or a pair (height, width) of them; got {size!r}.")
+        raise UserError(f"image_size is one positive int or a pair (height, width) of them; got {size!r}.")
     return pair[0] if pair[0] == pair[1] else pair
 
 
 def units(name: str, stages: Any) -> tuple[int, ...]:
     """Units of each stage of a ResNet, as a tuple."""
     if not isinstance(stages, (tuple, list)) or not all(is_int(count) and count > 0 for count in stages):
-        raise ValueError(f"{name} has the units of each stage, such as (3, 4, 6, 3); got {stages!r}.")
+        raise UserError(f"{name} has the units of each stage, such as (3, 4, 6, 3); got {stages!r}.")
     return tuple(stages)
 
 
 def check_root_width(width: Any) -> None:
     """The root's channels divide into the 32 groups of group normalisation, and with them all others."""
     if not is_int(width) or width < 1 or width % GROUPS:
-        raise ValueError(f"root_width must be a positive multiple of {GROUPS} channels; got {width!r}.")
+        raise UserError(f"root_width must be a positive multiple of {GROUPS} channels; got {width!r}.")
 
 
 def check_positive(architecture: Any, *names: str) -> None:
     for name in names:
         if not is_int(getattr(architecture, name)) or getattr(architecture, name) < 1:
-            raise ValueError(f"{name} must be a positive int; got {getattr(architecture, name)!r}.")
+            raise UserError(f"{name} must be a positive int; got {getattr(architecture, name)!r}.")
 
 
 def check_rates(architecture: Any, *names: str) -> None:
     for name in names:
         if not is_number(getattr(architecture, name)) or not 0 <= getattr(architecture, name) < 1:
-            raise ValueError(f"{name} is a rate in [0, 1); got {getattr(architecture, name)!r}.")
+            raise UserError(f"{name} is a rate in [0, 1); got {getattr(architecture, name)!r}.")
 
 
 def check_head(architecture: Any) -> None:
     classes, bias = architecture.num_classes, architecture.head_bias
     if not is_int(classes) or classes < 0:
-        raise ValueError(f"num_classes must be a positive int, or 0 for no head; got {classes!r}.")
+        raise UserError(f"num_classes must be a positive int, or 0 for no head; got {classes!r}.")
     if not is_number(bias):
-        raise ValueError(f"head_bias must be a number; got {bias!r}.")
+        raise UserError(f"head_bias must be a number; got {bias!r}.")
 
 
 def check_choices(architecture: Any, choices: Mapping[str, tuple[str, ...]]) -> None:
     for name, allowed in choices.items():
         if getattr(architecture, name) not in allowed:
-            raise ValueError(f"Unknown {name} {getattr(architecture, name)!r}; choose one of {', '.join(allowed)}.")
+            raise UserError(f"Unknown {name} {getattr(architecture, name)!r}; choose one of {', '.join(allowed)}.")
 
 
 def check_names(kind: Any, names: dict[str, Any]) -> None:
-    """Raises ValueError for names that are not fields of an architecture of this kind."""
+    """Raises UserError for names that are not fields of an architecture of this kind."""
     known = {field.name for field in dataclasses.fields(kind)}
     unknown = sorted(set(names) - known)
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"{kind.DESCRIPTION} has no field {', '.join(unknown)}; its fields are {', '.join(sorted(known))}."
         )
 

@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_vit.errors import UserError
 from keras_vit.layers.corruption import Corruption
 from keras_vit.objectives.masked_patches import TARGETS, patch_side
 
@@ -24,10 +25,10 @@ def masked_model(supervised: keras.Model, target: str = "mean_color") -> keras.M
         with U by the target, "corrupted": (B, N) boolean}. See `Corruption` for what the ids decide.
 
     Raises:
-        ValueError: for an unknown target, one that does not fit the images, or a model without patches.
+        UserError: for an unknown target, one that does not fit the images, or a model without patches.
     """
     if target not in TARGETS:
-        raise ValueError(f"Unknown target {target!r}; choose one of {', '.join(TARGETS)}.")
+        raise UserError(f"Unknown target {target!r}; choose one of {', '.join(TARGETS)}.")
     encoder = _layer(supervised, "patch_encoder")
     patches, policy = encoder.input, encoder.dtype_policy
     side, channels = patch_side(supervised.input.shape, patches.shape[1]), supervised.input.shape[-1]
@@ -67,5 +68,5 @@ def _encoded(supervised, tokens):
 
 def _layer(supervised, name):
     if name not in {layer.name for layer in supervised.layers}:
-        raise ValueError(f"Masked patch prediction needs a Vision Transformer; {supervised.name!r} has no {name}.")
+        raise UserError(f"Masked patch prediction needs a Vision Transformer; {supervised.name!r} has no {name}.")
     return supervised.get_layer(name)

@@ -3,6 +3,8 @@
 import math
 import re
 
+from keras_vit.errors import UserError
+
 
 def parse(rules, variables):
     """The learning-rate multiplier of each variable, by regular expressions over their paths.
@@ -19,7 +21,7 @@ def parse(rules, variables):
         One float for each variable, in their order.
 
     Raises:
-        ValueError: for a rule that cannot be read, one that counts for no variable, and a variable without a rule.
+        UserError: for a rule that cannot be read, one that counts for no variable, and a variable without a rule.
     """
     if not rules:
         return [1.0] * len(variables)
@@ -27,7 +29,7 @@ def parse(rules, variables):
     counting = [_first_match(parsed, variable.path) for variable in variables]
     for number, (pattern, _) in enumerate(parsed):
         if number not in counting:
-            raise ValueError(
+            raise UserError(
                 f"The multiplier rule for {pattern.pattern!r} counts for no weight: it must match a whole path, and "
                 f"stand before rules that match the same. Paths are such as {_examples(variables)}."
             )
@@ -38,17 +40,17 @@ def _parsed(rule):
     """REGEX=NUMBER as (compiled pattern, float)."""
     pattern, _, number = rule.strip().rpartition("=")
     if not pattern:
-        raise ValueError(f"Expected multiplier rules REGEX=NUMBER, divided by semicolons; got {rule!r}.")
+        raise UserError(f"Expected multiplier rules REGEX=NUMBER, divided by semicolons; got {rule!r}.")
     try:
         value = float(number)
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        raise ValueError(f"The multiplier in rule {rule!r} must be a finite number, 0 or more; got {number!r}.")
+        raise UserError(f"The multiplier in rule {rule!r} must be a finite number, 0 or more; got {number!r}.")
     try:
         return re.compile(pattern), value
     except re.error as error:
-        raise ValueError(f"The multiplier rule {rule!r} does not begin with a regular expression: {error}.") from error
+        raise UserError(f"The multiplier rule {rule!r} does not begin with a regular expression: {error}.") from error
 
 
 def _first_match(parsed, path):
@@ -56,7 +58,7 @@ def _first_match(parsed, path):
     for number, (pattern, _) in enumerate(parsed):
         if pattern.fullmatch(path):
             return number
-    raise ValueError(
+    raise UserError(
         f"No multiplier rule matches the whole path of the weight {path}; rules that end with .*=1 cover the rest."
     )
 
@@ -79,12 +81,12 @@ def freeze(model, rules):
         The multipliers of the variables that are still trainable, in the order of `model.trainable_variables`.
 
     Raises:
-        ValueError: as `parse`, and if nothing would be left to train.
+        UserError: as `parse`, and if nothing would be left to train.
     """
     variables = model.trainable_variables
     found = parse(rules, variables)
     if not any(found):
-        raise ValueError(f"The multiplier rules {rules!r} freeze every weight; leave some above 0 to train.")
+        raise UserError(f"The multiplier rules {rules!r} freeze every weight; leave some above 0 to train.")
     for variable, multiplier in zip(variables, found, strict=True):
         variable.trainable = multiplier > 0
     return [multiplier for multiplier in found if multiplier > 0]

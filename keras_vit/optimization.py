@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_vit.errors import UserError
+
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -18,16 +20,16 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
             as in BiT's code.
 
     Raises:
-        ValueError: if the kind is unknown, warm-up is not shorter than the whole, or a staircase has nowhere to fall.
+        UserError: if the kind is unknown, warm-up is not shorter than the whole, or a staircase has nowhere to fall.
     """
 
     def __init__(self, kind, learning_rate, total_steps, warmup_steps=0, end_learning_rate=0.0, decay_at=()):
         if kind not in SCHEDULES:
-            raise ValueError(f"Unknown schedule {kind!r}; choose one of {', '.join(SCHEDULES)}.")
+            raise UserError(f"Unknown schedule {kind!r}; choose one of {', '.join(SCHEDULES)}.")
         if warmup_steps >= total_steps:
-            raise ValueError(f"A warm-up of {warmup_steps} steps must be shorter than training, {total_steps} steps.")
+            raise UserError(f"A warm-up of {warmup_steps} steps must be shorter than training, {total_steps} steps.")
         if (kind == "staircase") != bool(decay_at):
-            raise ValueError(
+            raise UserError(
                 f"decay_at has the updates after which a staircase falls; got {list(decay_at)} for {kind!r}."
             )
         self.kind = kind
@@ -205,12 +207,12 @@ def optimizer(name, variables, *, learning_rate, weight_decay=0.0, multipliers=N
         **rule: Further arguments of that optimizer.
 
     Raises:
-        ValueError: if the name is unknown, or there is not one multiplier for each variable.
+        UserError: if the name is unknown, or there is not one multiplier for each variable.
     """
     if name not in OPTIMIZERS:
-        raise ValueError(f"Unknown optimizer {name!r}; choose one of {', '.join(OPTIMIZERS)}.")
+        raise UserError(f"Unknown optimizer {name!r}; choose one of {', '.join(OPTIMIZERS)}.")
     if multipliers is not None and len(multipliers) != len(variables):
-        raise ValueError(f"Expected a multiplier for each of {len(variables)} variables; got {len(multipliers)}.")
+        raise UserError(f"Expected a multiplier for each of {len(variables)} variables; got {len(multipliers)}.")
     paths = [variable.path for variable in variables]
     made = OPTIMIZERS[name](
         learning_rate=learning_rate,

@@ -1,10 +1,12 @@
 """How a model wants its images at test time: a description that travels inside the saved model.
 
-Standard library only. `keras_vit.export.preprocessing` carries it out.
+Standard library only. `keras_vit.images.transform` carries it out.
 """
 
 import dataclasses
 from typing import Any
+
+from keras_vit.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,7 +23,7 @@ class Preprocessing:
         std: Per-channel divisor after that. The default mean and std of 0.5 give values in [-1, 1].
 
     Raises:
-        ValueError: for values outside these.
+        UserError: for values outside these.
     """
 
     size: tuple[int, int]
@@ -36,13 +38,13 @@ class Preprocessing:
             value = getattr(self, name)
             object.__setattr__(self, name, tuple(value) if isinstance(value, (tuple, list)) else (value,))
         if len(self.size) != 2 or not all(isinstance(side, int) and side > 0 for side in self.size):
-            raise ValueError(f"size is (height, width) in positive pixels; got {self.size!r}.")
+            raise UserError(f"size is (height, width) in positive pixels; got {self.size!r}.")
         if self.resize not in RESIZES:
-            raise ValueError(f"Unknown resize {self.resize!r}; choose one of {', '.join(RESIZES)}.")
+            raise UserError(f"Unknown resize {self.resize!r}; choose one of {', '.join(RESIZES)}.")
         if self.crop is not None and not 0 < self.crop <= 1:
-            raise ValueError(f"crop is a fraction in (0, 1], or None for a plain resize; got {self.crop!r}.")
+            raise UserError(f"crop is a fraction in (0, 1], or None for a plain resize; got {self.crop!r}.")
         if not self.mean or len(self.mean) != len(self.std) or min(self.std) <= 0:
-            raise ValueError(f"mean and std need the same length and a positive std; got {self.mean!r}, {self.std!r}.")
+            raise UserError(f"mean and std need the same length and a positive std; got {self.mean!r}, {self.std!r}.")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `Preprocessing(**fields)` is the inverse."""

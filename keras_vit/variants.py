@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 from keras_vit import fields
 from keras_vit.bit_architecture import RESNETS, BitArchitecture, parse_bit
 from keras_vit.costs import count_params, flops
+from keras_vit.errors import UserError
 
 __all__ = [
     "CHOICES",
@@ -63,7 +64,7 @@ class Architecture:
             class token.
 
     Raises:
-        ValueError: for values that do not fit together; the message names them.
+        UserError: for values that do not fit together; the message names them.
     """
 
     DESCRIPTION: ClassVar[str] = "An architecture"
@@ -196,11 +197,11 @@ def parse(name: str, **overrides: Any) -> AnyArchitecture:
         **overrides: Fields that differ from the variant's, e.g. `image_size=384`.
 
     Raises:
-        ValueError: if the name is none of these, or an override does not fit.
+        UserError: if the name is none of these, or an override does not fit.
     """
     architecture = _parse_vit(name, **overrides) or parse_bit(name, **overrides) if isinstance(name, str) else None
     if architecture is None:
-        raise ValueError(
+        raise UserError(
             f"Unknown variant {name!r}. Expected SIZE/PATCH with SIZE one of {', '.join(SIZES)}, or BiT-NETxWIDTH "
             f"with NET one of {', '.join(RESNETS)}; published ones, hybrids among them, are {', '.join(VARIANTS)}."
         )
@@ -228,58 +229,58 @@ def _check_ranges(a: Architecture) -> None:
     fields.check_head(a)
     fields.check_root_width(a.root_width)
     if a.representation is not None and (not fields.is_int(a.representation) or a.representation < 1):
-        raise ValueError(f"representation is the width of the tanh layer, or None for none; got {a.representation!r}.")
+        raise UserError(f"representation is the width of the tanh layer, or None for none; got {a.representation!r}.")
     for name in ("class_token", "attention_bias", "distillation_token"):
         if not isinstance(getattr(a, name), bool):
-            raise ValueError(f"{name} is True or False; got {getattr(a, name)!r}.")
+            raise UserError(f"{name} is True or False; got {getattr(a, name)!r}.")
     if not fields.is_number(a.epsilon) or not a.epsilon > 0:
-        raise ValueError(f"epsilon must be positive; got {a.epsilon!r}.")
+        raise UserError(f"epsilon must be positive; got {a.epsilon!r}.")
 
 
 def _check_combinations(a: Architecture) -> None:
     if a.pool == "token" and not a.class_token:
-        raise ValueError("pool='token' reads the class token, but class_token=False; use pool='gap' or 'map'.")
+        raise UserError("pool='token' reads the class token, but class_token=False; use pool='gap' or 'map'.")
     if a.distillation_token:
         fitting = {"pool": "token", "norm_site": "tokens", "representation": None}
         for name, value in fitting.items():
             if getattr(a, name) != value:
-                raise ValueError(
+                raise UserError(
                     f"distillation_token=True has a head of its own on its token, beside {name}={value!r}; "
                     f"{name}={getattr(a, name)!r} needs distillation_token=False."
                 )
         if a.position == "relative":
-            raise ValueError(
+            raise UserError(
                 "distillation_token=True has a position of its own, but position='relative' knows none beside the "
                 "class token's; use another position."
             )
     if a.position in ("none", "relative") and a.position_site != "stem":
-        raise ValueError(
+        raise UserError(
             f"position={a.position!r} adds nothing to the tokens, so position_site={a.position_site!r} has no meaning; "
             "leave it at 'stem'."
         )
     usual = Architecture.root_width
     if a.stem is None and a.root_width != usual:
-        raise ValueError(f"root_width={a.root_width} has no meaning without a stem; leave it at {usual}.")
+        raise UserError(f"root_width={a.root_width} has no meaning without a stem; leave it at {usual}.")
 
 
 def _check_geometry(a: Architecture) -> None:
     height, width, _ = a.image_shape
     if height % a.patch_size or width % a.patch_size:
         sides = [max(a.patch_size, round(side / a.patch_size) * a.patch_size) for side in (height, width)]
-        raise ValueError(
+        raise UserError(
             f"An image of {height}x{width} is not divisible into patches of {a.patch_size}; "
             f"the nearest size that is: {sides[0]}x{sides[1]}."
         )
     if a.patch_size % a.stem_stride:
-        raise ValueError(
+        raise UserError(
             f"Patches of {a.patch_size} pixels are not whole on the feature map of stem={a.stem}, whose positions are "
             f"{a.stem_stride} pixels apart; use a multiple of {a.stem_stride}."
         )
     if a.width % a.heads:
-        raise ValueError(f"width {a.width} is not divisible by {a.heads} heads.")
+        raise UserError(f"width {a.width} is not divisible by {a.heads} heads.")
     needed = {"sincos1d": 2, "sincos2d": 4, "learned_2d": 2}.get(a.position, 1)
     if a.width % needed:
-        raise ValueError(f"position={a.position!r} needs a width divisible by {needed}; got {a.width}.")
+        raise UserError(f"position={a.position!r} needs a width divisible by {needed}; got {a.width}.")
 
 
 # The names an architecture may use; the classes behind them stand in the tables of keras_vit.layers.

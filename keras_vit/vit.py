@@ -7,6 +7,7 @@ import keras
 
 from keras_vit.bit import BitResNet, stem_map
 from keras_vit.classifier import ImageClassifier, head
+from keras_vit.errors import UserError
 from keras_vit.layers.patches import PatchEncoder, Patches
 from keras_vit.layers.pooling import ClassTokenPooling, pooling
 from keras_vit.layers.position import added_position
@@ -40,7 +41,7 @@ def build(
         A functional model from images (B, H, W, C) in [-1, 1] to float32 logits (B, Y), no softmax.
 
     Raises:
-        ValueError: for an unknown variant or fields that do not fit together.
+        UserError: for an unknown variant or fields that do not fit together.
     """
     if isinstance(variant_or_architecture, (Architecture, BitArchitecture)):
         architecture = variant_or_architecture.replace(**overrides)
@@ -64,11 +65,11 @@ def recompute(model: keras.Model, enabled: bool = True) -> None:
         enabled: False switches recomputation off again.
 
     Raises:
-        ValueError: if the model has no such blocks.
+        UserError: if the model has no such blocks.
     """
     blocks = [layer for layer in model.layers if isinstance(layer, (TransformerBlock, ResidualUnit))]
     if not blocks:
-        raise ValueError(f"Expected a model with TransformerBlock or ResidualUnit layers; {model.name!r} has none.")
+        raise UserError(f"Expected a model with TransformerBlock or ResidualUnit layers; {model.name!r} has none.")
     for block in blocks:
         block.recompute = enabled
 

@@ -13,8 +13,8 @@ import pytest
 import tensorflow as tf
 
 import keras_vit  # noqa: F401  (makes the layers known to Keras)
-from keras_vit.export import decoding, preprocessing
-from trainers.artefacts.opening import open_artefact
+from keras_vit.images import decoding, transform
+from trainers.inference.opening import open_artefact
 
 ROOT = pathlib.Path(__file__).parents[1]
 DIGITS = ROOT / "saved_models" / "digits"
@@ -41,7 +41,7 @@ def test_most_pictures_were_told_right(recorded):
 def test_keras_file(recorded):
     model = keras.models.load_model(DIGITS / "model.keras")
     assert model.class_names == [str(number) for number in range(10)]
-    fed = [preprocessing.transform(decoding.decode(picture, 1), model.preprocessing) for picture in recorded[0]]
+    fed = [transform.transform(decoding.decode(picture, 1), model.preprocessing) for picture in recorded[0]]
     np.testing.assert_allclose(tf.nn.softmax(model(tf.stack(fed))), recorded[1], atol=1e-4)
 
 

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from keras_vit.errors import UserError
+from trainers import machine
 from trainers.settings import command_line, data_groups, flags, groups
 from trainers.settings.fields import setting
 
@@ -39,16 +41,15 @@ class Settings(data_groups.BatchSettings, data_groups.SourceSettings, groups.Mod
         groups.check_positive(self, "batch_size", "updates", "images", "rounds")
         unknown = sorted(set(self.benchmarks.split(",")) - set(BENCHMARKS))
         if unknown:
-            raise flags.UsageError(f"Unknown --benchmarks {unknown[0]!r}; choose among {', '.join(BENCHMARKS)}.")
+            raise UserError(f"Unknown --benchmarks {unknown[0]!r}; choose among {', '.join(BENCHMARKS)}.")
 
 
 def run(settings: Settings, callbacks: Sequence[Any] = ()) -> dict[str, float]:
     """Measures; prints tables and returns {row: value}. Keras callbacks have nothing to watch here."""
-    from trainers.engine import runtime
-    from trainers.runs import folder
+    from trainers.engine.tensorflow import runtime
 
     where = runtime.start("one_device", "float32", settings.seed)
-    print(", ".join(f"{name} {version}" for name, version in folder.versions().items()), f"; {where.reason}", sep="")
+    print(", ".join(f"{name} {version}" for name, version in machine.versions().items()), f"; {where.reason}", sep="")
     values: dict[str, float] = {}
     for name in settings.benchmarks.split(","):
         values |= BENCHMARKS[name](settings, where)

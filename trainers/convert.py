@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
+from keras_vit.errors import UserError
 from trainers.settings import command_line, flags
 from trainers.settings.fields import setting
 
@@ -56,22 +57,22 @@ class Settings:
             return
         for name in ("input", "output"):
             if not getattr(self, name):
-                raise flags.UsageError(f"--{name} is needed; --list shows the published weights that have names.")
+                raise UserError(f"--{name} is needed; --list shows the published weights that have names.")
         if not self.overwrite and os.path.exists(self.output):
-            raise flags.UsageError(f"--output={self.output} is there already; add --overwrite or name another.")
+            raise UserError(f"--output={self.output} is there already; add --overwrite or name another.")
 
 
 def changes(text: str) -> dict[str, Any]:
     """The fields that `--change` names.
 
     Raises:
-        UsageError: if an item is not FIELD=VALUE.
+        UserError: if an item is not FIELD=VALUE.
     """
     found: dict[str, Any] = {}
     for item in filter(None, text.split(";")):
         name, equals, value = item.partition("=")
         if not equals or not name.strip():
-            raise flags.UsageError(f"--change={text}: {item!r} is not FIELD=VALUE, e.g. image_size=384.")
+            raise UserError(f"--change={text}: {item!r} is not FIELD=VALUE, e.g. image_size=384.")
         found[name.strip()] = _value(value.strip())
     return found
 
@@ -93,7 +94,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> Any:
     from keras_vit import weights
     from keras_vit.weights import published
     from keras_vit.weights.saving import replace
-    from trainers.runs import models
+    from trainers.inference import models
 
     if settings.list:
         print(published.listing())
@@ -110,7 +111,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> Any:
         weights.save(model, written, format=settings.format)
         difference = largest_difference(model, weights.load(written))
         if difference > TOLERANCE:
-            raise ValueError(
+            raise UserError(
                 f"--output={output}: the written file answers otherwise, by {difference:.1e} of the largest logit; it "
                 "was not kept."
             )

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from keras_vit.errors import UserError
+from trainers import machine
 from trainers.settings import augmentation_group, command_line, data_groups, flags, groups, splits
 from trainers.settings.fields import setting
 
@@ -48,25 +50,25 @@ class Settings(
         augmentation_group.check_augmentation(self)
         groups.check_positive(self, "batch_size")
         if min(self.image_size if isinstance(self.image_size, tuple) else (self.image_size,)) <= 0:
-            raise flags.UsageError(f"--image_size must be positive; got {self.image_size}.")
+            raise UserError(f"--image_size must be positive; got {self.image_size}.")
         if not 0 <= self.seed < 2**31:
-            raise flags.UsageError(f"--seed must lie in [0, 2^31); got {self.seed}.")
+            raise UserError(f"--seed must lie in [0, 2^31); got {self.seed}.")
         if self.against and not self.source:
-            raise flags.UsageError(f"--against={self.against} needs --source: what it is held against.")
+            raise UserError(f"--against={self.against} needs --source: what it is held against.")
         if self.source and self.source in self.against.split(","):
-            raise flags.UsageError(f"--against={self.source} is the --source itself, and has all of its images.")
+            raise UserError(f"--against={self.source} is the --source itself, and has all of its images.")
         for source in (self.source, *self.against.split(",")):
             _, _, value = source.partition(":")
             inside = os.path.join(os.path.realpath(self.output), "").startswith(
                 os.path.join(os.path.realpath(value), "")
             )
             if self.output and os.path.isdir(value) and inside:
-                raise flags.UsageError(f"--output={self.output} lies in {source}, of which it would become a part.")
+                raise UserError(f"--output={self.output} lies in {source}, of which it would become a part.")
 
 
 def run(settings: Settings, callbacks: Sequence[Any] = ()) -> dict[str, Any]:
     """Reports, and returns what doctor.json says. Nothing for callbacks to watch."""
-    from trainers.runs import doctor_folder
+    from trainers.inspection import doctor_folder
 
     if settings.output:
         doctor_folder.check(settings.output)
@@ -75,7 +77,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> dict[str, Any]:
 
 def inspect_machine(settings: Settings) -> dict[str, Any]:
     """Prints what a run would find on this machine, writes it where asked, and returns it."""
-    from trainers.runs import environment
+    from trainers.inspection import environment
 
     make_output(settings)
     found = {"environment": environment.report(settings.data_dir)}
@@ -87,14 +89,13 @@ def inspect_machine(settings: Settings) -> dict[str, Any]:
 def inspect_source(settings: Settings) -> dict[str, Any]:
     """Prints what is found in a source, writes it where asked, and returns it."""
     from trainers.data import pipeline, sources
-    from trainers.data.inspection import checks, figures, speed, subject, tables
-    from trainers.runs import folder
+    from trainers.inspection import checks, figures, speed, subject, tables
 
     source, others = opened(sources, settings), {}
     for name in filter(None, settings.against.split(",")):
         others[name] = other = opened(sources, dataclasses.replace(settings, source=name, against="", output=""))
         if is_same(source, other):
-            raise flags.UsageError(f"--against={name} is the --source itself, and has all of its images.")
+            raise UserError(f"--against={name} is the --source itself, and has all of its images.")
     names = splits_of(settings, source)
     settings_of_run = dataclasses.replace(settings, train_split=names[0])
     # Flags that do not fit the source are told before hours of looking, and nothing is read for that into memory.
@@ -108,7 +109,7 @@ def inspect_source(settings: Settings) -> dict[str, Any]:
     )
     print(f"\nTraining pipeline by itself: {images_per_second:,.0f} images/s of {names[0]} with these flags")
     found = {
-        "versions": folder.versions(),
+        "versions": machine.versions(),
         "flags": flags.to_flagfile(settings).splitlines(),
         "source": source.name,
         "splits": {part.name: figures.of_part(part) for part in seen.parts},
@@ -139,9 +140,9 @@ def splits_of(settings: Settings, source) -> list[str]:
     """The splits to look at: those that the flags name, then the source's others that share no example with them.
 
     Raises:
-        UsageError: if a split that is named does not exist, or shares examples with the training split.
+        UserError: if a split that is named does not exist, or shares examples with the training split.
     """
-    from trainers.data.inspection.subject import distinct
+    from trainers.inspection.subject import distinct
 
     # The default is no wish: a source without such a split can be looked at as well.
     usual = settings.train_split == Settings.train_split and settings.train_split not in source.names
@@ -152,14 +153,14 @@ def splits_of(settings: Settings, source) -> list[str]:
             left_out.add(name)
         elif given:
             if any(splits.overlap(source.intervals(given), source.intervals(before)) for before in chosen):
-                raise flags.UsageError(f"--{name}_split={given} holds examples of {' or '.join(chosen)}.")
+                raise UserError(f"--{name}_split={given} holds examples of {' or '.join(chosen)}.")
             chosen.append(given)
     return distinct(source, chosen, tuple(name for name in source.names if name not in left_out))
 
 
 def make_output(settings: Settings) -> None:
     """Makes the folder of the report where one is asked for."""
-    from trainers.runs import doctor_folder
+    from trainers.inspection import doctor_folder
 
     if settings.output:
         doctor_folder.make(settings.output)
@@ -167,7 +168,7 @@ def make_output(settings: Settings) -> None:
 
 def written(settings: Settings, found: dict[str, Any], tables: dict[str, Iterable[tuple]], sheets) -> None:
     """Writes the folder of the report where one is asked for, and says so."""
-    from trainers.runs import doctor_folder
+    from trainers.inspection import doctor_folder
 
     if settings.output:
         names = doctor_folder.write(settings.output, found, tables, sheets)
@@ -179,7 +180,7 @@ def written(settings: Settings, found: dict[str, Any], tables: dict[str, Iterabl
 
 def sheets(seen, settings: Settings) -> Iterator[tuple[str, Any]]:
     """The contact sheet of each split: a name that a file can have, and the pixels."""
-    from trainers.data.inspection import contact_sheet
+    from trainers.inspection import contact_sheet
 
     for number, part in enumerate(seen.parts):
         plain = "".join(character if character.isalnum() else "_" for character in part.name)

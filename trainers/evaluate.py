@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from keras_vit.errors import UserError
+from trainers import machine
 from trainers.settings import command_line, data_groups, flags, groups, splits
 from trainers.settings.fields import setting
 
@@ -48,21 +50,17 @@ class Settings(data_groups.BatchSettings, data_groups.SourceSettings):
         groups.check_positive(self, "batch_size")
         data_groups.check_source(self)
         if not self.model:
-            raise flags.UsageError(
-                "--model is needed: the folder of a run, a weight file, or the name of published weights."
-            )
+            raise UserError("--model is needed: the folder of a run, a weight file, or the name of published weights.")
         asked = self.evaluations.split(",")
         unknown = sorted(set(asked) - set(EVALUATIONS))
         if unknown:
-            raise flags.UsageError(f"Unknown --evaluations {unknown[0]!r}; choose among {', '.join(EVALUATIONS)}.")
+            raise UserError(f"Unknown --evaluations {unknown[0]!r}; choose among {', '.join(EVALUATIONS)}.")
         if self.per_class and "accuracy" not in asked:
-            raise flags.UsageError(
-                f"--per_class is about accuracy, which is not among --evaluations={self.evaluations}."
-            )
+            raise UserError(f"--per_class is about accuracy, which is not among --evaluations={self.evaluations}.")
         splits.parse(self.split)
         splits.parse(self.train_split)
         if min(self.shots) < 1:
-            raise flags.UsageError(f"--fewshot_shots={self.fewshot_shots}: each number must be at least 1.")
+            raise UserError(f"--fewshot_shots={self.fewshot_shots}: each number must be at least 1.")
         _ = self.seeds
 
     @property
@@ -80,19 +78,19 @@ def numbers(flag: str, text: str) -> list[int]:
     """Whole numbers separated by commas, in ascending order, each once.
 
     Raises:
-        UsageError: if it is anything else.
+        UserError: if it is anything else.
     """
     items = [item.strip() for item in text.split(",")]
     if not all(item.isdecimal() for item in items):
-        raise flags.UsageError(f"--{flag}={text}: expected whole numbers separated by commas, e.g. 1,5,10,25.")
+        raise UserError(f"--{flag}={text}: expected whole numbers separated by commas, e.g. 1,5,10,25.")
     return sorted(set(map(int, items)))
 
 
 def run(settings: Settings, callbacks: Sequence[Any] = ()) -> dict[str, float]:
     """Evaluates; prints a table and returns {row: value}. Keras callbacks are told of the model's own evaluation."""
     from trainers.data import sources
-    from trainers.engine import runtime
-    from trainers.runs import models
+    from trainers.engine.tensorflow import runtime
+    from trainers.inference import models
 
     if settings.output:
         claim(settings.output)
@@ -123,29 +121,27 @@ def claim(output: str) -> None:
     """Makes the folder of `--output`, before any work is done for what would go there.
 
     Raises:
-        ValueError: if it cannot be made.
+        UserError: if it cannot be made.
     """
-    import tensorflow as tf
+    from keras_vit.errors import reason
+    from trainers import files, run_dir
 
-    from trainers.engine.checkpoint import reason
-    from trainers.runs import folder
-
-    folder.names_in(output, "output")
+    run_dir.names_in(output, "output")
     try:
-        tf.io.gfile.makedirs(output)
-    except (OSError, tf.errors.OpError) as error:
-        raise ValueError(f"--output={output} cannot be made: {reason(error)}.") from error
+        files.make_folder(output)
+    except files.ERRORS as error:
+        raise UserError(f"--output={output} cannot be made: {reason(error)}.") from error
 
 
 def write_results(settings: Settings, source, rows: dict[str, float]) -> None:
     """Writes what was measured, and of what, to a file in `--output`."""
-    from trainers.runs import folder
+    from trainers import files
 
     left_out = {split: len(places) for split, places in source.bad.snapshot().items()}
     fields = ("model", "source", "split", "train_split", "fewshot_shots", "fewshot_seeds")
     asked = {name: getattr(settings, name) for name in (fields if "fewshot" in settings.evaluations else fields[:3])}
     found = {"examples": source.split(settings.split).size, "left_out": left_out, "rows": rows}
-    folder.write_json(os.path.join(settings.output or "", RESULTS), {**asked, **found, "versions": folder.versions()})
+    files.write_json(os.path.join(settings.output or "", RESULTS), {**asked, **found, "versions": machine.versions()})
     print(f"{RESULTS}: in {os.path.join(settings.output or '', '')}")
 
 

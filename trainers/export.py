@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainers.exporting.exporting import Exported
 
+from keras_vit.errors import UserError
 from trainers.exporting import publishing
 from trainers.settings import command_line, data_groups, flags, groups, splits
 from trainers.settings.fields import setting, table_keys, with_default
@@ -81,24 +82,22 @@ class Settings(data_groups.SourceSettings):
         flags.check_values(self)
         data_groups.check_source(self)
         if not self.model:
-            raise flags.UsageError(
-                "--model is needed: the folder of a run, a weight file, or the name of published weights."
-            )
+            raise UserError("--model is needed: the folder of a run, a weight file, or the name of published weights.")
         unknown = sorted(set(self.asked) - set(FORMATS))
         if unknown:
-            raise flags.UsageError(f"Unknown --formats {unknown[0]!r}; choose among {', '.join(FORMATS)}.")
+            raise UserError(f"Unknown --formats {unknown[0]!r}; choose among {', '.join(FORMATS)}.")
         groups.check_positive(self, "check_images", "calibration_images", "top", "temperature")
         if isinstance(self.tflite_image_size, tuple) and min(self.tflite_image_size) < 1:
-            raise flags.UsageError(f"--tflite_image_size must be positive; got {self.tflite_image_size}.")
+            raise UserError(f"--tflite_image_size must be positive; got {self.tflite_image_size}.")
         splits.parse(self.split)
         splits.parse(self.calibration_split)
         for name, needs in (("fit_temperature", self.fit_temperature), ("formats", "tflite_full_int8" in self.asked)):
             if needs and not self.source:
-                raise flags.UsageError(
+                raise UserError(
                     f"--{name}={getattr(self, name)} needs examples: give --source, and --calibration_split of it."
                 )
         if self.fit_temperature and self.temperature != 1:
-            raise flags.UsageError(f"--fit_temperature finds what --temperature={self.temperature} gives; give one.")
+            raise UserError(f"--fit_temperature finds what --temperature={self.temperature} gives; give one.")
         if not self.output:
             object.__setattr__(self, "output", publishing.usual_folder(self.model))
 
@@ -112,7 +111,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Exported":
     """Exports; returns what was written and how it compares. There is no training for callbacks to watch.
 
     Raises:
-        ValueError: for a model, source or folder that cannot be used, or a missing package; nothing is written then.
+        UserError: for a model, source or folder that cannot be used, or a missing package; nothing is written then.
         NotPublished: if anything did not pass; what did is published before, unless it was the SavedModel that failed.
     """
     from trainers.exporting import exporting

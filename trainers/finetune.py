@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainers.runs.training import Result
+    from trainers.training.train import Result
 
+from keras_vit.errors import UserError
 from trainers.settings import (
     augmentation_group,
     command_line,
@@ -56,7 +57,7 @@ class Settings(
         finetuning_group.check_finetuning(self)
         given = [f"--{name}={getattr(self, name)}" for name in ("steps", "epochs", "examples") if getattr(self, name)]
         if self.budget and given:
-            raise flags.UsageError(
+            raise UserError(
                 f"--budget={self.budget} chooses the length that {given[0]} gives. A flag file's value is cleared by "
                 f"--budget= or {given[0].partition('=')[0]}=0."
             )
@@ -79,26 +80,27 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
         callbacks: Further Keras callbacks, for each training if there are several.
 
     Raises:
-        ValueError: for settings that do not fit the source, the weights or the folder; nothing is written then.
+        UserError: for settings that do not fit the source, the weights or the folder; nothing is written then.
         Preempted: after a checkpoint, when a signal asked to stop.
         NotFinite: before an update whose gradients are not finite.
         WorkerLost: when another process of the run is gone.
         BadImage: for the first image that cannot be read, or too many of them.
     """
     from trainers.data import sources
-    from trainers.engine import runtime
+    from trainers.engine.tensorflow import runtime
     from trainers.finetuning import budget, protocol
-    from trainers.runs import planning, teaching
+    from trainers.training import plan as planning
+    from trainers.training import teacher as teaching
 
     begun = time.monotonic()
     # First of all, because TensorFlow's devices and workers cannot be set up once a tensor has been made.
     where = runtime.start(settings.distribution, settings.precision, settings.seed, settings.logical_cpus, settings.tpu)
     source = sources.open_source(settings)
     workers = planning.workers_of(settings, source, where)
-    start, report = starting_point(settings, source)
+    start, summary = starting_point(settings, source)
     teacher = teaching.opened(settings, source)
     if where.is_chief:
-        print(f"{settings.weights}: {report}", flush=True)
+        print(f"{settings.weights}: {summary}", flush=True)
 
     def planned(part: Settings):
         return plan(part, source, where, workers, start, teacher)
@@ -119,12 +121,12 @@ def starting_point(settings: Settings, source) -> tuple[Any, Any]:
         The model, in the memory of the CPU, and a report of what became of each array.
 
     Raises:
-        ValueError: if there are no such weights, or they do not fit the source.
+        UserError: if there are no such weights, or they do not fit the source.
     """
     import tensorflow as tf
 
     from keras_vit import weights
-    from trainers.runs import models
+    from trainers.inference import models
 
     with tf.device("CPU"):
         loaded = models.load(settings.weights, "weights")
@@ -140,19 +142,19 @@ def starting_point(settings: Settings, source) -> tuple[Any, Any]:
     known = {field.name for field in dataclasses.fields(loaded.architecture)}
     for name in ("dropout", "stochastic_depth"):
         if getattr(settings, name) and name not in known:
-            raise flags.UsageError(f"--{name}={getattr(settings, name)} means nothing to {settings.weights}.")
+            raise UserError(f"--{name}={getattr(settings, name)} means nothing to {settings.weights}.")
     if loaded.architecture.channels != source.channels:
-        raise ValueError(
+        raise UserError(
             f"--weights={settings.weights} take images of {loaded.architecture.channels} channels; {source.name} has "
             f"{source.channels}."
         )
     with tf.device("CPU"):
-        model, report = weights.load(
+        model, summary = weights.load(
             loaded, return_report=True, **{name: value for name, value in changes.items() if name in known}
         )
     for head in (layer for layer in model.layers if layer.name in ("head", "head_distillation")):
         head.set_weights([0.0 * head.get_weights()[0], 0.0 * head.get_weights()[1] + settings.head_bias])
-    return model, report
+    return model, summary
 
 
 def train(settings: Settings, planned_for, start, begun: float, callbacks: Sequence[Any]) -> "Result":
@@ -166,12 +168,13 @@ def train(settings: Settings, planned_for, start, begun: float, callbacks: Seque
         callbacks: The user's.
     """
     from trainers.finetuning import beginning, budget
-    from trainers.runs import report, training
+    from trainers.training import summary
+    from trainers.training import train as training
 
     planned = planned_for(settings)
     speaks = planned.where.is_chief
     if speaks and (settings.dry_run or not settings.budget):
-        print(report.plan(planned), flush=True)
+        print(summary.plan(planned), flush=True)
     if settings.dry_run:
         if speaks and settings.budget:
             print(f"--budget={settings.budget}: the number of steps is settled once a few have been timed.")
@@ -183,7 +186,7 @@ def train(settings: Settings, planned_for, start, begun: float, callbacks: Seque
         spent = time.monotonic() - begun
         settings = budget.settled(settings, planned, lambda: beginning.model(planned, start, found.head), spent)
         if speaks:
-            print(report.plan(planned_for(settings)), flush=True)
+            print(summary.plan(planned_for(settings)), flush=True)
     planned = planned_for(settings)
     return training.run(
         planned,
@@ -197,19 +200,19 @@ def plan(settings: Settings, source, where, workers, start, teacher=None):
     """The plan of a training. While a budget is not settled its length means nothing.
 
     Raises:
-        ValueError: for settings that do not fit the source, the weights or the folder.
+        UserError: for settings that do not fit the source, the weights or the folder.
     """
     from keras_vit import multipliers
     from trainers.finetuning import trained_part
-    from trainers.runs import planning
+    from trainers.training import plan as planning
 
     rules = settings.multipliers
     if not rules and not settings.lora_rank:
         rules = trained_part.multipliers(start.architecture, settings.train, settings.layer_decay)
         try:
             multipliers.parse(rules, start.trainable_variables)
-        except ValueError as error:
-            raise flags.UsageError(f"--train={settings.train}: {error}") from error
+        except UserError as error:
+            raise UserError(f"--train={settings.train}: {error}") from error
     preprocessing = dataclasses.replace(
         start.preprocessing, resize=settings.resize, antialias=settings.antialias, crop=settings.test_crop
     )
@@ -247,7 +250,7 @@ def last_words(planned, model) -> dict[str, Any]:
     """Writes how each class fares and the run's curves; returns more results. What goes wrong here loses no run."""
     from trainers.data.pipeline import EvaluationData
     from trainers.evaluations import accuracy
-    from trainers.runs import class_report, curves
+    from trainers.reports import class_report, curves
 
     run_dir, batch_size = planned.settings.run_dir, planned.settings.batch_size
     split, kind = (planned.test, "test") if planned.test else (planned.validation, "val")
@@ -257,13 +260,13 @@ def last_words(planned, model) -> dict[str, Any]:
             feed = EvaluationData(planned.source, split, batch_size, planned.preprocessing).batches
             strategy, answered = planned.where.strategy, planned.workers.answered
             measured = accuracy.measured(model, feed, strategy, batch_size, planned.source, answered=answered)
-            rows, report = measured or ({}, None)
+            rows, summary = measured or ({}, None)
             metrics = {f"{kind}_{plain(name)}": value for name, value in rows.items() if name != accuracy.OWN}
-            if planned.where.is_chief and report is not None:
-                class_report.write(report, run_dir)
+            if planned.where.is_chief and summary is not None:
+                class_report.write(summary, run_dir)
         if planned.where.is_chief:
             curves.curves(run_dir)
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         print(f"warning: no report of {split}: {error}", file=sys.stderr, flush=True)
     return metrics
 

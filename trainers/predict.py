@@ -11,10 +11,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from keras_vit.errors import UserError
 from trainers.settings import command_line, flags, groups
 from trainers.settings.fields import positional, setting, table_keys
 
-FORMATS = table_keys("trainers/predicting/formats.py", "FORMATS")
+FORMATS = table_keys("trainers/inference/formats.py", "FORMATS")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,16 +55,16 @@ class Settings:
         flags.check_values(self)
         groups.check_positive(self, "top", "batch_size", "server_timeout")
         if bool(self.model) == bool(self.server):
-            raise flags.UsageError(
+            raise UserError(
                 "Exactly one of --model and --server is needed: a run, a file or published weights, or a served "
                 "model's URL."
             )
         if "://" in self.model and self.model.startswith("http"):
-            raise flags.UsageError(f"--model={self.model} is a URL; a served model is named by --server.")
+            raise UserError(f"--model={self.model} is a URL; a served model is named by --server.")
         if self.output and os.path.exists(self.output) and not os.path.isfile(self.output):
-            raise flags.UsageError(f"--output={self.output} is no file; name one, or leave it out to print.")
+            raise UserError(f"--output={self.output} is no file; name one, or leave it out to print.")
         if self.output and not os.path.isdir(os.path.dirname(self.output) or "."):
-            raise flags.UsageError(f"--output={self.output}: there is no folder {os.path.dirname(self.output)}.")
+            raise UserError(f"--output={self.output}: there is no folder {os.path.dirname(self.output)}.")
 
 
 def run(settings: Settings, callbacks: Sequence[Any] = ()) -> list[Any]:
@@ -74,18 +75,17 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> list[Any]:
         callbacks: Not used: there is no training to watch.
 
     Returns:
-        A `trainers.predicting.formats.Prediction` for each file, in order.
+        A `trainers.inference.formats.Prediction` for each file, in order.
     """
-    from trainers.artefacts import opening, server
-    from trainers.predicting import answers, files, formats
+    from trainers.inference import answers, formats, image_files, opening, server
 
-    named = files.named(settings.paths)
+    named = image_files.named(settings.paths)
     if settings.server:
         artefact = server.opened(settings.server, "server", settings.server_timeout)
     else:
         artefact = opening.open_artefact(settings.model)
     if not artefact.labels and settings.format == "table":
-        raise ValueError(
+        raise UserError(
             f"{settings.model or settings.server} has no head, so there are no classes to name; --format=json and "
             "--format=csv write its features."
         )
@@ -105,10 +105,10 @@ def terminal_width() -> int | None:
 
 def write(text: str, output: str | None) -> None:
     """Prints a text, or writes it to a file whole or not at all."""
-    from trainers.runs import folder
-
     if output:
-        folder.write_text(output, text)
+        from trainers import files
+
+        files.write_text(output, text)
         return
     encoding = sys.stdout.encoding or "utf-8"
     try:
@@ -119,7 +119,7 @@ def write(text: str, output: str | None) -> None:
 
 def report_failures(predictions: Sequence[Any]) -> None:
     """Says on stderr which files have no answer."""
-    from trainers.predicting.formats import printable
+    from trainers.inference.formats import printable
 
     failed = [one for one in predictions if one.error is not None]
     if failed:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from keras_vit.errors import UserError
 from trainers.settings import command_line, data_groups, flags, groups, splits
 from trainers.settings.fields import setting
 
@@ -43,28 +44,28 @@ class Settings(data_groups.SourceSettings):
         expressions(self.splits)
         kind, _, value = self.source.partition(":")
         if not self.output and kind != "tfds":
-            raise flags.UsageError(f"--output is needed: a folder for the records of --source={self.source}.")
+            raise UserError(f"--output is needed: a folder for the records of --source={self.source}.")
         if not self.output and self.splits:
-            raise flags.UsageError(f"--splits={self.splits} needs --output: a TensorFlow Dataset is built whole.")
+            raise UserError(f"--splits={self.splits} needs --output: a TensorFlow Dataset is built whole.")
         # A source may be a folder, or files or a pattern in one.
         folder = value if os.path.isdir(value) else os.path.dirname(value)
         if self.output and value and os.path.realpath(self.output) in map(os.path.realpath, (value, folder)):
-            raise flags.UsageError(f"--output={self.output} is where the source is; name another folder.")
+            raise UserError(f"--output={self.output} is where the source is; name another folder.")
 
 
 def expressions(given: str) -> dict[str, str]:
     """By name, what is to be written of a source; empty for all.
 
     Raises:
-        UsageError: if a name is no name of a split, or there twice.
+        UserError: if a name is no name of a split, or there twice.
     """
     found: dict[str, str] = {}
     for item in filter(None, given.split(",")):
         name, _, expression = item.partition("=")
         if splits.parse(name) != [splits.Slice(name, None, None)]:
-            raise flags.UsageError(f"--splits={given}: {name!r} cannot be a name; write NAME={name}.")
+            raise UserError(f"--splits={given}: {name!r} cannot be a name; write NAME={name}.")
         if name in found:
-            raise flags.UsageError(f"--splits={given} names {name!r} twice.")
+            raise UserError(f"--splits={given} names {name!r} twice.")
         found[name] = expression or name
         splits.parse(found[name])
     return found
@@ -77,12 +78,11 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> Any:
 
 def write_records(settings: Settings) -> dict[str, Any]:
     """Writes the source's splits, goes on with them, or says what would be written."""
-    import tensorflow as tf
-
+    from keras_vit.errors import reason
+    from trainers import files
     from trainers.data import sources
     from trainers.data.records import record_writer, shard_plan
     from trainers.data.records.shard_writer import Rules
-    from trainers.engine.checkpoint import Unwritable, reason
 
     source = sources.open_source(settings)
     source.ready()
@@ -99,8 +99,8 @@ def write_records(settings: Settings) -> dict[str, Any]:
         return {}
     try:
         written = record_writer.write(source, plans, settings.output, rules, settings.overwrite)
-    except (OSError, tf.errors.OpError) as error:
-        raise Unwritable(f"--output={settings.output} cannot be written: {reason(error)}.") from error
+    except files.ERRORS as error:
+        raise files.Unwritable(f"--output={settings.output} cannot be written: {reason(error)}.") from error
     print(table(written))
     if any(split.bad for split in written.values()):
         print(f"{os.path.join(settings.output, 'bad_images.csv')} lists what could not be read and was left out.")
@@ -109,12 +109,10 @@ def write_records(settings: Settings) -> dict[str, Any]:
 
 
 def check_disjoint(source: Any, asked: Mapping[str, str]) -> None:
-    """Raises UsageError if two splits would share examples, but for those that a source itself has so."""
+    """Raises UserError if two splits would share examples, but for those that a source itself has so."""
     for (one, first), (other, second) in itertools.combinations(asked.items(), 2):
         if splits.overlap(source.intervals(first), source.intervals(second)) and not {first, second} <= {*source.views}:
-            raise flags.UsageError(
-                f"--splits: {one}={first} and {other}={second} share examples; nobody could tell later."
-            )
+            raise UserError(f"--splits: {one}={first} and {other}={second} share examples; nobody could tell later.")
 
 
 def build_dataset(settings: Settings) -> Any:

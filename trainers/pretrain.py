@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainers.runs.training import Result
+    from trainers.training.train import Result
 
+from keras_vit.errors import UserError
 from trainers.settings import (
     augmentation_group,
     command_line,
@@ -54,11 +55,9 @@ class Settings(
         pretraining_group.check_pretraining(self)
         distillation_group.check_distillation(self)
         if self.distillation_token and not self.teacher:
-            raise flags.UsageError("--distillation_token learns from a --teacher; name one, or leave it out.")
+            raise UserError("--distillation_token learns from a --teacher; name one, or leave it out.")
         if self.early_stopping and self.validation_split == "none":
-            raise flags.UsageError(
-                f"--early_stopping={self.early_stopping} needs evaluations, but --validation_split=none."
-            )
+            raise UserError(f"--early_stopping={self.early_stopping} needs evaluations, but --validation_split=none.")
         if not self.run_dir:
             name = f"{self.source}_{self.variant}".replace("/", "_").replace(":", "_")
             object.__setattr__(self, "run_dir", f"saved_models/{name}")
@@ -72,15 +71,15 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
         callbacks: Further Keras callbacks.
 
     Raises:
-        ValueError: for settings that do not fit the source, the weights or the folder; nothing is written then.
+        UserError: for settings that do not fit the source, the weights or the folder; nothing is written then.
         Preempted: after a checkpoint, when a signal asked to stop.
         NotFinite: before an update whose gradients are not finite.
         WorkerLost: when another process of the run is gone.
         BadImage: for the first image that cannot be read, or too many of them.
     """
     from trainers.data import pipeline, sources
-    from trainers.engine import runtime
-    from trainers.runs import planning, report, teaching, training
+    from trainers.engine.tensorflow import runtime
+    from trainers.training import plan, summary, teacher, train
 
     # First of all, because TensorFlow's devices and workers cannot be set up once a tensor has been made.
     where = runtime.start(settings.distribution, settings.precision, settings.seed, settings.logical_cpus, settings.tpu)
@@ -88,7 +87,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
     architecture = architecture_for(settings, source)
     if settings.objective == MASKED_PATCHES:
         architecture = headless(settings, architecture)
-    planned = planning.planned(
+    planned = plan.planned(
         settings,
         source,
         where,
@@ -97,22 +96,22 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
         preprocessing=pipeline.preprocessing_for(settings),
         multipliers=settings.multipliers,
         trained=trained_words(settings),
-        workers=planning.workers_of(settings, source, where),
-        teacher=teaching.opened(settings, source),
+        workers=plan.workers_of(settings, source, where),
+        teacher=teacher.opened(settings, source),
     )
     if where.is_chief:
-        print(report.plan(planned), flush=True)
+        print(summary.plan(planned), flush=True)
     if settings.dry_run:
-        return training.Result(None, None, {}, None)
+        return train.Result(None, None, {}, None)
     source.ready()
-    return training.run(planned, lambda: new_model(planned), [*pictures(planned), *callbacks])
+    return train.run(planned, lambda: new_model(planned), [*pictures(planned), *callbacks])
 
 
 def architecture_for(settings: groups.ModelSettings, source):
     """The architecture that the flags and the source make together.
 
     Raises:
-        ValueError: if the variant is unknown, has no such field, or does not fit its value.
+        UserError: if the variant is unknown, has no such field, or does not fit its value.
     """
     from keras_vit import variants
 
@@ -120,7 +119,7 @@ def architecture_for(settings: groups.ModelSettings, source):
     known = {field.name for field in dataclasses.fields(variants.parse(settings.variant))}
     for name in sorted(fields.keys() - known):
         value = getattr(settings, name)
-        raise flags.UsageError(f"--{name}={value} means nothing to --variant={settings.variant}; leave it out.")
+        raise UserError(f"--{name}={value} means nothing to --variant={settings.variant}; leave it out.")
     return variants.parse(settings.variant, channels=source.channels, num_classes=source.num_classes, **fields)
 
 
@@ -128,18 +127,18 @@ def headless(settings: Settings, architecture):
     """The architecture without a head, which masked patch prediction would not train.
 
     Raises:
-        UsageError: if it has no patches either.
+        UserError: if it has no patches either.
     """
     from keras_vit.objectives import masked_patches
 
     if architecture.family == "bit":
-        raise flags.UsageError(
+        raise UserError(
             f"--variant={settings.variant} has no patches, but --objective={MASKED_PATCHES} is about them; take a "
             "Vision Transformer or a hybrid."
         )
     rows, columns = architecture.grid
     if rows * columns < 2:
-        raise flags.UsageError(
+        raise UserError(
             f"--objective={MASKED_PATCHES} needs at least 2 patches; --variant={settings.variant} has 1 at "
             f"--image_size={settings.image_size}."
         )
@@ -158,7 +157,7 @@ def pictures(planned) -> list[Any]:
     """The callback that draws masked patches, where that is the objective and somebody is to see them."""
     if planned.settings.objective != MASKED_PATCHES or planned.validation is None or not planned.where.is_chief:
         return []
-    from trainers.runs.masked_pictures import MaskedPictures
+    from trainers.training.callbacks.masked_pictures import MaskedPictures
 
     return [MaskedPictures(planned, planned.validation)]
 
@@ -184,20 +183,20 @@ def new_model(planned):
 
 def start_from(model, path: str) -> None:
     """Copies weights, head included, from a file into a model of the same architecture; no head where it has none."""
-    from trainers.runs import models
+    from trainers.inference import models
 
     overrides: dict[str, Any] = {"image_size": model.architecture.image_size}
     if not model.architecture.num_classes:
         overrides |= {"num_classes": 0, "representation": None}
     loaded = models.load(path, "weights", **overrides)
     if loaded.architecture.family != model.architecture.family:
-        raise ValueError(f"--weights={path} holds a {type(loaded).__name__}, --variant is a {type(model).__name__}.")
+        raise UserError(f"--weights={path} holds a {type(loaded).__name__}, --variant is a {type(model).__name__}.")
     # Rates and the head's initial bias matter to training only.
     free = {"dropout", "attention_dropout", "stochastic_depth", "head_bias"}
     theirs, ours = loaded.architecture.to_dict(), model.architecture.to_dict()
     for name in ours.keys() - free:
         if theirs[name] != ours[name]:
-            raise ValueError(
+            raise UserError(
                 f"--weights={path} holds a model with {name}={theirs[name]}, but the flags ask for {ours[name]}."
             )
     model.set_weights(loaded.get_weights())

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from keras_vit.errors import UserError
+
 # Temperatures between which the best one is looked for.
 COLDEST, HOTTEST = 0.05, 20.0
 
@@ -32,10 +34,10 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         labels: (N,) integers.
 
     Raises:
-        ValueError: without examples.
+        UserError: without examples.
     """
     if not len(labels):
-        raise ValueError("A temperature is fitted to labelled examples; there are none.")
+        raise UserError("A temperature is fitted to labelled examples; there are none.")
     low, high = math.log(COLDEST), math.log(HOTTEST)
     while high - low > 1e-6:
         first, second = low + (high - low) / 3, high - (high - low) / 3

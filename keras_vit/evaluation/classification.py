@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_vit.errors import UserError
+
 
 class PerClass(NamedTuple):
     """Measures of each class, (Y,).
@@ -61,11 +63,11 @@ def top_k_accuracy(ranks, k: int, weights=None) -> float:
         weights: 0 or 1 for each example; all 1 if left out.
 
     Raises:
-        ValueError: if no example counts.
+        UserError: if no example counts.
     """
     (ranks,) = _counting(weights, ranks)
     if not len(ranks):
-        raise ValueError("There is no example to take the accuracy of.")
+        raise UserError("There is no example to take the accuracy of.")
     return float(np.mean(ranks < k))
 
 

@@ -6,6 +6,8 @@ authors' code. Arithmetic is in float64, because the ridge is small beside the c
 
 import numpy as np
 
+from keras_vit.errors import UserError
+
 # Of the column that makes the bias: large, so that the ridge hardly regularises it.
 CONSTANT = 100.0
 # Added to the standard deviations, as dead features have none.
@@ -26,7 +28,7 @@ def scores(train_features, train_labels, test_features, num_classes: int, l2: fl
         float64 (M, Y); the largest of a row is the prediction.
 
     Raises:
-        ValueError: if the shapes do not fit, or a label is out of range.
+        UserError: if the shapes do not fit, or a label is out of range.
     """
     train, test = (np.asarray(features, "float64") for features in (train_features, test_features))
     labels = np.asarray(train_labels)
@@ -70,11 +72,11 @@ def _with_constant(features) -> np.ndarray:
 
 def _check(train, labels, test, num_classes: int) -> None:
     if train.ndim != 2 or test.ndim != 2 or train.shape[1] != test.shape[1] or labels.shape != (len(train),):
-        raise ValueError(
+        raise UserError(
             "Expected train_features (N, D), train_labels (N,) and test_features (M, D); got "
             f"{train.shape}, {labels.shape} and {test.shape}."
         )
     if not len(train):
-        raise ValueError("There is no training example to learn from.")
+        raise UserError("There is no training example to learn from.")
     if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= num_classes:
-        raise ValueError(f"Labels must be integers in [0, {num_classes}); got {labels.dtype} {labels[:5]}.")
+        raise UserError(f"Labels must be integers in [0, {num_classes}); got {labels.dtype} {labels[:5]}.")

@@ -1,1 +1,1 @@
-"""The library's one door to TensorFlow: what leaves the model as a file, and the preprocessing that goes with it."""
+"""What leaves a model as a file for other programs: SavedModel, LiteRT, ONNX, and what serves them."""

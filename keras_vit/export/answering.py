@@ -5,6 +5,8 @@ import math
 
 import tensorflow as tf
 
+from keras_vit.errors import UserError
+
 SIGNATURE = "serving_default"  # that answers, of every exported file
 
 
@@ -20,7 +22,7 @@ class Answering:
         top: How many of the best classes are named, at most.
 
     Raises:
-        ValueError: for values outside these.
+        UserError: for values outside these.
     """
 
     probabilities: str = "softmax"
@@ -29,11 +31,11 @@ class Answering:
 
     def __post_init__(self):
         if self.probabilities not in PROBABILITIES:
-            raise ValueError(f"Unknown probabilities {self.probabilities!r}; choose one of {', '.join(PROBABILITIES)}.")
+            raise UserError(f"Unknown probabilities {self.probabilities!r}; choose one of {', '.join(PROBABILITIES)}.")
         if not 0 < self.temperature < math.inf:
-            raise ValueError(f"The temperature must be positive; got {self.temperature!r}.")
+            raise UserError(f"The temperature must be positive; got {self.temperature!r}.")
         if self.top < 1:
-            raise ValueError(f"At least one of the best classes must be named; got top={self.top!r}.")
+            raise UserError(f"At least one of the best classes must be named; got top={self.top!r}.")
 
     def probabilities_of(self, logits_BY):
         """(B, Y) float32."""

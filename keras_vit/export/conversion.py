@@ -16,8 +16,9 @@ import keras
 import tensorflow as tf
 
 from keras_vit.classifier import ImageClassifier, in_float32
-from keras_vit.export import preprocessing
+from keras_vit.errors import UserError
 from keras_vit.export.answering import SIGNATURE, Answering
+from keras_vit.images import transform
 
 # The steps of an answer, each a signature: SIGNATURE is all of them.
 STEPS = ("preprocess", "compute", "answer")
@@ -57,7 +58,7 @@ def _signatures(model, answering, batch, sides) -> dict[str, tuple[Callable, tf.
     shape, name = model.architecture.image_shape, answer_name(model)
 
     def preprocess(images):
-        return {"pixels": preprocessing.transform(images, model.preprocessing)}
+        return {"pixels": transform.transform(images, model.preprocessing)}
 
     def compute(pixels):
         return {"logits": tf.cast(model(pixels, training=False), tf.float32)}
@@ -81,7 +82,7 @@ def run(what: str, module: str, arguments: Sequence[Any]) -> None:
     """Runs a module of Python in a process of its own, without accelerators, and hides what it says.
 
     Raises:
-        ValueError: with the last lines of that, if it fails.
+        UserError: with the last lines of that, if it fails.
     """
     done = subprocess.run(
         [sys.executable, "-m", module, *map(str, arguments)],
@@ -93,10 +94,10 @@ def run(what: str, module: str, arguments: Sequence[Any]) -> None:
         errors="replace",
     )
     if done.returncode:
-        raise ValueError(f"{what} failed ({_ending(done.returncode)}): {_reason(done.stdout)}")
+        raise UserError(f"{what} failed ({_ending(done.returncode)}): {_telling_lines(done.stdout)}")
 
 
-def _reason(said: str) -> str:
+def _telling_lines(said: str) -> str:
     """The last lines that speak of errors, if any do: a converter may print the whole graph at its end."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     # Of TensorFlow's log, whose lines begin like E0000, errors are that there is no GPU.
@@ -113,7 +114,7 @@ def replace(path: str | os.PathLike, write: Callable[[pathlib.Path], object]) ->
     """Lets `write` write to a temporary name in the same folder, and renames that when it is whole.
 
     Raises:
-        ValueError: if the folder cannot be written.
+        UserError: if the folder cannot be written.
     """
     place = pathlib.Path(path)
     temporary = place.with_name(f".{os.getpid()}.{place.name}")
@@ -121,6 +122,6 @@ def replace(path: str | os.PathLike, write: Callable[[pathlib.Path], object]) ->
         write(temporary)
         os.replace(temporary, place)
     except OSError as error:
-        raise ValueError(f"{path} cannot be written: {error.strerror or error}.") from error
+        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ import tempfile
 from typing import Any
 
 from keras_vit.classifier import ImageClassifier
+from keras_vit.errors import MissingPackage
 from keras_vit.export import conversion
 from keras_vit.export.answering import SIGNATURE, Answering
 from keras_vit.export.description import DESCRIPTION, LABELS, files_of
@@ -33,12 +34,12 @@ def convert(
         provenance: Where the model comes from, as plain JSON values.
 
     Raises:
-        ModuleNotFoundError: naming the extra to install, if the converter is missing.
-        ValueError: if the converter fails, or if the file cannot be written.
+        MissingPackage: naming the extra to install, if the converter is missing.
+        UserError: if the converter fails, or if the file cannot be written.
     """
     for package in ("onnx", "tf2onnx"):
         if importlib.util.find_spec(package) is None:
-            raise ModuleNotFoundError(
+            raise MissingPackage(
                 f"ONNX files are written by {package}, which is not installed; from a clone, pip install -e '.[onnx]'.",
                 name=package,
             )

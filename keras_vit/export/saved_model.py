@@ -21,8 +21,9 @@ import keras
 import tensorflow as tf
 
 from keras_vit.classifier import ImageClassifier, in_float32
-from keras_vit.export import decoding, description, preprocessing
+from keras_vit.export import description
 from keras_vit.export.answering import SIGNATURE, Answering
+from keras_vit.images import decoding, transform
 
 # Where TensorFlow's loaders do not look; TF Serving finds its warm-up requests there.
 EXTRA = "assets.extra"
@@ -105,7 +106,7 @@ class Signatures:
         return self.of_pixels(self._decoded(bytes))
 
     def of_images(self, images):
-        return self.of_pixels(preprocessing.transform(images, self._preprocessing))
+        return self.of_pixels(transform.transform(images, self._preprocessing))
 
     def of_pixels(self, pixels):
         outputs = self._outputs(pixels)
@@ -118,7 +119,7 @@ class Signatures:
         """(B, h, w, C) as the model wants them."""
 
         def one(encoded):
-            return preprocessing.transform(decoding.decode(encoded, self._shape[-1]), self._preprocessing)
+            return transform.transform(decoding.decode(encoded, self._shape[-1]), self._preprocessing)
 
         return tf.map_fn(one, bytes, fn_output_signature=tf.TensorSpec(self._shape, tf.float32))
 

@@ -7,6 +7,8 @@ others, and images of two sizes fail each other, or are padded with black where 
 of its own, and a bad one fails its own request.
 """
 
+from keras_vit.errors import UserError
+
 MODELS_CONFIG, BATCHING_CONFIG = "models.config", "batching.config"
 
 
@@ -18,12 +20,12 @@ def models_config(name: str, base_path: str) -> str:
         base_path: Folder of the numbered versions, as the server sees it, such as /models/NAME in its container.
 
     Raises:
-        ValueError: if the name cannot be a part of the REST API's path, or the path is not absolute.
+        UserError: if the name cannot be a part of the REST API's path, or the path is not absolute.
     """
     if not name or not all(part.isalnum() or part in "-_." for part in name):
-        raise ValueError(f"A model's name is made of letters, digits, and - _ . for TF Serving; got {name!r}.")
+        raise UserError(f"A model's name is made of letters, digits, and - _ . for TF Serving; got {name!r}.")
     if not base_path.startswith("/") and "://" not in base_path:
-        raise ValueError(f"TF Serving wants a model's base path absolute; got {base_path!r}.")
+        raise UserError(f"TF Serving wants a model's base path absolute; got {base_path!r}.")
     return (
         "model_config_list {\n"
         "  config {\n"

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from keras_vit.classifier import ImageClassifier
-from keras_vit.export import conversion, preprocessing, tflite_metadata
+from keras_vit.errors import UserError
+from keras_vit.export import conversion, tflite_metadata
 from keras_vit.export.answering import Answering
 from keras_vit.export.description import files_of
 from keras_vit.export.tflite_conversion import QUANTIZATIONS
 from keras_vit.export.tflite_metadata import read_files
+from keras_vit.images import transform
 
 __all__ = ["BATCHES", "QUANTIZATIONS", "convert", "read_files"]
 
@@ -51,7 +53,7 @@ def convert(
             which activations are scaled.
 
     Raises:
-        ValueError: for what does not fit together, if the converter fails, or if the file cannot be written.
+        UserError: for what does not fit together, if the converter fails, or if the file cannot be written.
     """
     _check(quantization, batch, calibration)
     with tempfile.TemporaryDirectory() as folder:
@@ -71,11 +73,11 @@ def convert(
 
 def _check(quantization, batch, calibration):
     if quantization not in QUANTIZATIONS:
-        raise ValueError(f"Unknown quantization {quantization!r}; choose one of {', '.join(QUANTIZATIONS)}.")
+        raise UserError(f"Unknown quantization {quantization!r}; choose one of {', '.join(QUANTIZATIONS)}.")
     if batch not in BATCHES:
-        raise ValueError(f"A .tflite takes a batch of 1 or 'dynamic'; got batch={batch!r}.")
+        raise UserError(f"A .tflite takes a batch of 1 or 'dynamic'; got batch={batch!r}.")
     if (calibration is None) == (quantization == "full_int8"):
-        raise ValueError(
+        raise UserError(
             f"Calibration images go with quantization='full_int8', which needs them; got quantization={quantization!r} "
             f"{'without' if calibration is None else 'with'} any."
         )
@@ -88,10 +90,10 @@ def _pixels(calibration, model) -> np.ndarray:
     for number, image in enumerate(calibration):
         shape, dtype = np.shape(image), getattr(image, "dtype", None)
         if dtype != np.uint8 or len(shape) != 3 or shape[-1] != channels or 0 in shape:
-            raise ValueError(
+            raise UserError(
                 f"Calibration images are uint8 (height, width, {channels}); image {number} is {dtype} {shape}."
             )
-        pixels.append(preprocessing.transform(image, model.preprocessing).numpy())
+        pixels.append(transform.transform(image, model.preprocessing).numpy())
     if not pixels:
-        raise ValueError("Calibration needs images, about 100; got none.")
+        raise UserError("Calibration needs images, about 100; got none.")
     return np.stack(pixels)

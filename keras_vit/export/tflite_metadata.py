@@ -14,6 +14,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
 from keras_vit.classifier import ImageClassifier
+from keras_vit.errors import UserError
 from keras_vit.export.description import DESCRIPTION, LABELS
 
 BUFFER, IDENTIFIER = "TFLITE_METADATA", b"M001"
@@ -53,14 +54,14 @@ def read_files(path: str | os.PathLike) -> dict[str, bytes]:
     """The files that a LiteRT file carries: contents by name.
 
     Raises:
-        ValueError: if it carries none.
+        UserError: if it carries none.
         OSError: if it cannot be read.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             return {name: archive.read(name) for name in archive.namelist()}
     except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} carries no files: expected a .tflite file that ends in a zip archive.") from error
+        raise UserError(f"{path} carries no files: expected a .tflite file that ends in a zip archive.") from error
 
 
 def metadata_of(model: ImageClassifier, output: str) -> bytes:

@@ -9,6 +9,7 @@ import pathlib
 
 import tensorflow as tf
 
+from keras_vit.errors import MissingPackage
 from keras_vit.export.answering import SIGNATURE
 from keras_vit.export.saved_model import EXTRA
 
@@ -26,7 +27,7 @@ def write(folder: str | os.PathLike, name: str, image_shape: tuple[int, int, int
         image_shape: (h, w, C) of what the model is fed.
 
     Raises:
-        ModuleNotFoundError: naming the extra to install, if tensorflow-serving-api is missing.
+        MissingPackage: naming the extra to install, if tensorflow-serving-api is missing.
     """
     logs = prediction_logs(name, image_shape)
     path = pathlib.Path(folder) / EXTRA / FILE
@@ -44,12 +45,12 @@ def prediction_logs(name: str, image_shape: tuple[int, int, int]) -> list:
         image_shape: (h, w, C) of what the model is fed.
 
     Raises:
-        ModuleNotFoundError: naming the extra to install, if tensorflow-serving-api is missing.
+        MissingPackage: naming the extra to install, if tensorflow-serving-api is missing.
     """
     try:
         from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
+        raise MissingPackage(
             "Warm-up requests are written by tensorflow-serving-api, which is not installed; from a clone, install it "
             "with pip install -e '.[export]'.",
             name=error.name,

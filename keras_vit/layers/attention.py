@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from keras_vit.errors import UserError
 from keras_vit.layers.position import attention_position
 
 
@@ -32,7 +33,7 @@ class Attention(keras.layers.Layer):
         (B, T, D), and with `return_weights` also the probabilities (B, A, T, S).
 
     Raises:
-        ValueError: if the width is not divisible by the heads.
+        UserError: if the width is not divisible by the heads.
     """
 
     def __init__(self, heads, dropout=0.0, use_bias=True, position="none", class_token=True, **kwargs):
@@ -56,7 +57,7 @@ class Attention(keras.layers.Layer):
     def build(self, queries_shape, keys_shape=None):
         width = queries_shape[-1]
         if self.heads < 1 or width % self.heads:
-            raise ValueError(f"Attention over width {width} cannot be split into {self.heads} heads.")
+            raise UserError(f"Attention over width {width} cannot be split into {self.heads} heads.")
         heads_shape = (*queries_shape[:2], self.heads, width // self.heads)
         self.query.build(queries_shape)
         self.key.build(keys_shape or queries_shape)

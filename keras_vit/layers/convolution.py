@@ -6,6 +6,8 @@ Both follow the precision policy, but what is averaged over many numbers is so i
 import keras
 from keras import ops
 
+from keras_vit.errors import UserError
+
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class StandardisedConv2D(keras.layers.Layer):
@@ -29,7 +31,7 @@ class StandardisedConv2D(keras.layers.Layer):
         (B, ceil(H / stride), ceil(W / stride), filters), for a kernel of odd side.
 
     Raises:
-        ValueError: for an unknown padding or standardisation.
+        UserError: for an unknown padding or standardisation.
     """
 
     def __init__(self, filters, kernel_size, stride=1, padding="same", standardisation="deviation", **kwargs):
@@ -81,7 +83,7 @@ class GroupNorm(keras.layers.Layer):
         (B, H, W, C).
 
     Raises:
-        ValueError: if the groups do not divide the channels.
+        UserError: if the groups do not divide the channels.
     """
 
     def __init__(self, groups=32, epsilon=1e-6, gamma_initializer="ones", **kwargs):
@@ -93,7 +95,7 @@ class GroupNorm(keras.layers.Layer):
     def build(self, images_shape):
         channels = images_shape[-1]
         if channels % self.groups:
-            raise ValueError(f"{channels} channels do not divide into {self.groups} groups.")
+            raise UserError(f"{channels} channels do not divide into {self.groups} groups.")
         settings = {"shape": (channels,), "autocast": False}
         self.gamma = self.add_weight(initializer=self.gamma_initializer, name="gamma", **settings)
         self.beta = self.add_weight(initializer="zeros", name="beta", **settings)
@@ -121,7 +123,7 @@ class GroupNorm(keras.layers.Layer):
 def one_of(name, value, choices):
     """The value; raises ValueError if it is none of the choices."""
     if value not in choices:
-        raise ValueError(f"Unknown {name} {value!r}; choose one of {', '.join(choices)}.")
+        raise UserError(f"Unknown {name} {value!r}; choose one of {', '.join(choices)}.")
     return value
 
 

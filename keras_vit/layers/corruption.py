@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_vit.errors import UserError
+
 # Of the corrupted patches, how many become [mask] and how many another patch; the rest stay as they are.
 MASKED, REPLACED = 0.8, 0.1
 # Distinct corruptions outside training. As many as make no odds for a mean over a validation split.
@@ -29,7 +31,7 @@ class Corruption(keras.layers.Layer):
         The embeddings (B, N, D), and (B, N) boolean, True where a patch counts as corrupted, changed or not.
 
     Raises:
-        ValueError: if the embeddings are fewer than 2, or how many is not known.
+        UserError: if the embeddings are fewer than 2, or how many is not known.
     """
 
     def __init__(self, **kwargs):
@@ -39,7 +41,7 @@ class Corruption(keras.layers.Layer):
     def build(self, embeddings_shape):
         _, patches, width = embeddings_shape
         if patches is None or patches < 2:
-            raise ValueError(f"Masked patch prediction needs 2 patches or more per image; got {patches}.")
+            raise UserError(f"Masked patch prediction needs 2 patches or more per image; got {patches}.")
         self.mask_embedding = self.add_weight(shape=(width,), initializer="zeros", name="mask_embedding")
         # Not of Keras's random numbers, which differ between backends.
         self.noise_K3N = np.random.default_rng(0).random((PATTERNS, 3, patches), dtype="float32")

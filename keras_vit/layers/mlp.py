@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from keras_vit.errors import UserError
+
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class MLP(keras.layers.Layer):
@@ -22,13 +24,13 @@ class MLP(keras.layers.Layer):
         (B, T, D).
 
     Raises:
-        ValueError: if `gelu` is unknown.
+        UserError: if `gelu` is unknown.
     """
 
     def __init__(self, mlp_width, dropout=0.0, gelu="tanh", **kwargs):
         super().__init__(**kwargs)
         if gelu not in GELUS:
-            raise ValueError(f"Unknown gelu {gelu!r}; choose one of {', '.join(GELUS)}.")
+            raise UserError(f"Unknown gelu {gelu!r}; choose one of {', '.join(GELUS)}.")
         self.supports_masking = True
         self.mlp_width = mlp_width
         self.dropout = dropout

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_vit.errors import UserError
 from keras_vit.layers.position import added_position
 
 
@@ -23,13 +24,13 @@ class Patches(keras.layers.Layer):
         (B, N, P*P*C) with N = H/P * W/P; inside a patch the order is row, column, channel.
 
     Raises:
-        ValueError: if the images do not have four axes or do not divide into patches.
+        UserError: if the images do not have four axes or do not divide into patches.
     """
 
     def __init__(self, patch_size, **kwargs):
         super().__init__(**kwargs)
         if not isinstance(patch_size, int) or patch_size < 1:
-            raise ValueError(f"patch_size must be a positive int; got {patch_size!r}.")
+            raise UserError(f"patch_size must be a positive int; got {patch_size!r}.")
         self.patch_size = patch_size
 
     def compute_output_shape(self, images_shape):
@@ -47,9 +48,9 @@ class Patches(keras.layers.Layer):
 
     def _checked(self, shape):
         if len(shape) != 4 or None in shape[1:]:
-            raise ValueError(f"Patches takes images (B, H, W, C) with H, W and C fixed; got shape {tuple(shape)}.")
+            raise UserError(f"Patches takes images (B, H, W, C) with H, W and C fixed; got shape {tuple(shape)}.")
         if shape[1] % self.patch_size or shape[2] % self.patch_size:
-            raise ValueError(f"Images of {shape[1]}x{shape[2]} do not divide into patches of {self.patch_size}.")
+            raise UserError(f"Images of {shape[1]}x{shape[2]} do not divide into patches of {self.patch_size}.")
         return shape
 
 

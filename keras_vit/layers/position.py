@@ -13,6 +13,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_vit.errors import UserError
+
 # The paper's code follows BERT here; big_vision uses 1/sqrt(D). Weights trained with either load the same.
 INITIALIZER_STDDEV = 0.02
 
@@ -62,7 +64,7 @@ class Learned2D(AddedPosition):
         rows, columns = checked_grid(self.grid, tokens_shape, self.prefix_tokens)
         width = tokens_shape[-1]
         if width % 2:
-            raise ValueError(f"learned_2d needs a width divisible by 2; got {width}.")
+            raise UserError(f"learned_2d needs a width divisible by 2; got {width}.")
         self.columns = self.add_weight(shape=(columns, width // 2), initializer=_normal(), name="columns")
         self.rows = self.add_weight(shape=(rows, width // 2), initializer=_normal(), name="rows")
         if self.prefix_tokens:
@@ -140,7 +142,7 @@ def added_position(kind, *, class_token, grid, distillation_token=False, **kwarg
     """The layer that adds `kind` to tokens, or None if that kind adds nothing.
 
     Raises:
-        ValueError: if `kind` is not in `POSITIONS`.
+        UserError: if `kind` is not in `POSITIONS`.
     """
     layer = _row(kind).added
     if layer is None:
@@ -152,7 +154,7 @@ def attention_position(kind, *, class_token, **kwargs):
     """The layer that turns queries into an attention bias for `kind`, or None if that kind has none.
 
     Raises:
-        ValueError: if `kind` is not in `POSITIONS`.
+        UserError: if `kind` is not in `POSITIONS`.
     """
     layer = _row(kind).attention
     return None if layer is None else layer(class_token=class_token, **kwargs)
@@ -162,10 +164,10 @@ def sincos_1d(length, width):
     """(length, width) array: [sin(n w_i), cos(n w_i)] with w_i = 10000^(-i / (width/2 - 1)).
 
     Raises:
-        ValueError: if the width is odd.
+        UserError: if the width is odd.
     """
     if width % 2:
-        raise ValueError(f"sincos1d needs a width divisible by 2; got {width}.")
+        raise UserError(f"sincos1d needs a width divisible by 2; got {width}.")
     angles = np.arange(length)[:, None] * _frequencies(width // 2)
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype("float32")
 
@@ -175,10 +177,10 @@ def sincos_2d(grid, width):
     2205.01580's code: frequencies 10000^(-i / (width/4 - 1))).
 
     Raises:
-        ValueError: if the width is not divisible by 4.
+        UserError: if the width is not divisible by 4.
     """
     if width % 4:
-        raise ValueError(f"sincos2d needs a width divisible by 4; got {width}.")
+        raise UserError(f"sincos2d needs a width divisible by 4; got {width}.")
     rows, columns = grid
     y, x = np.mgrid[:rows, :columns].reshape(2, -1, 1)
     frequencies = _frequencies(width // 4)
@@ -201,20 +203,20 @@ def checked_grid(grid, tokens_shape, prefix_tokens):
     """(h, w) of the patches among tokens of shape (B, T, D), the last ones; a square one where none was given.
 
     Raises:
-        ValueError: if no square fits, or the given grid does not.
+        UserError: if no square fits, or the given grid does not.
     """
     patches = tokens_shape[1] - prefix_tokens
     if grid is None:
         side = math.isqrt(patches)
         grid = (side, side)
     if grid[0] * grid[1] != patches:
-        raise ValueError(f"{patches} patches do not form a grid of {grid[0]}x{grid[1]}; pass grid=(rows, columns).")
+        raise UserError(f"{patches} patches do not form a grid of {grid[0]}x{grid[1]}; pass grid=(rows, columns).")
     return tuple(grid)
 
 
 def _row(kind):
     if kind not in POSITIONS:
-        raise ValueError(f"Unknown position {kind!r}; choose one of {', '.join(POSITIONS)}.")
+        raise UserError(f"Unknown position {kind!r}; choose one of {', '.join(POSITIONS)}.")
     return POSITIONS[kind]
 
 

@@ -57,7 +57,7 @@ class PreActivationRoot(keras.layers.Layer):
         (B, ceil(H / 4), ceil(W / 4), width).
 
     Raises:
-        ValueError: for an unknown padding.
+        UserError: for an unknown padding.
     """
 
     def __init__(self, width, pool_padding="zeros", **kwargs):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from keras_vit.errors import UserError
 from keras_vit.objectives.classification import metric_sums, smoothed, targets
 
 
@@ -28,7 +29,7 @@ class Distillation:
         temperature: That softens both answers; None for the kind's own.
 
     Raises:
-        ValueError: for an unknown kind, a share outside (0, 1], or a temperature that is not positive or not for this
+        UserError: for an unknown kind, a share outside (0, 1], or a temperature that is not positive or not for this
             kind.
     """
 
@@ -41,15 +42,15 @@ class Distillation:
 
     def __post_init__(self):
         if self.kind not in DISTILLATIONS:
-            raise ValueError(f"Unknown distillation {self.kind!r}; choose one of {', '.join(DISTILLATIONS)}.")
+            raise UserError(f"Unknown distillation {self.kind!r}; choose one of {', '.join(DISTILLATIONS)}.")
         row = DISTILLATIONS[self.kind]
         if self.temperature is not None and row.temperature is None:
-            raise ValueError(f"{self.kind} distillation has no temperature; got {self.temperature}.")
+            raise UserError(f"{self.kind} distillation has no temperature; got {self.temperature}.")
         share, temperature = self._settled()
         if not 0 < share <= 1:
-            raise ValueError(f"share must lie in (0, 1]; got {share}.")
+            raise UserError(f"share must lie in (0, 1]; got {share}.")
         if temperature is not None and not temperature > 0:
-            raise ValueError(f"temperature must be positive; got {temperature}.")
+            raise UserError(f"temperature must be positive; got {temperature}.")
 
     def __call__(self, model, batch, training=False):
         outputs = model(batch["images"], training=training)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from keras_vit.errors import UserError
 from keras_vit.layers.patches import Patches
 
 LEVELS = 8
@@ -30,7 +31,7 @@ class MaskedPatches:
         std: Likewise.
 
     Raises:
-        ValueError: for an unknown target.
+        UserError: for an unknown target.
     """
 
     target: str = "mean_color"
@@ -39,7 +40,7 @@ class MaskedPatches:
 
     def __post_init__(self):
         if self.target not in TARGETS:
-            raise ValueError(f"Unknown target {self.target!r}; choose one of {', '.join(TARGETS)}.")
+            raise UserError(f"Unknown target {self.target!r}; choose one of {', '.join(TARGETS)}.")
 
     def __call__(self, model, batch, training=False):
         outputs = model({"images": batch["images"], "ids": batch["ids"]}, training=training)
@@ -65,12 +66,12 @@ def patch_side(images_shape, patches):
     """Side P in pixels of the square patches that images (B, H, W, C) are divided into.
 
     Raises:
-        ValueError: if so many patches cannot be squares that fill the image.
+        UserError: if so many patches cannot be squares that fill the image.
     """
     _, height, width, _ = images_shape
     side = math.isqrt(height * width // patches)
     if side * side * patches != height * width or height % side or width % side:
-        raise ValueError(f"Images of {height}x{width} do not divide into {patches} square patches to predict.")
+        raise UserError(f"Images of {height}x{width} do not divide into {patches} square patches to predict.")
     return side
 
 
@@ -85,10 +86,10 @@ def color_classes(channels):
     """How many colours there are, three bits per channel.
 
     Raises:
-        ValueError: unless images are grey or RGB.
+        UserError: unless images are grey or RGB.
     """
     if channels not in (1, 3):
-        raise ValueError(f"Colours of 3 bits per channel need images of 1 or 3 channels, not {channels}.")
+        raise UserError(f"Colours of 3 bits per channel need images of 1 or 3 channels, not {channels}.")
     return LEVELS**channels
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from keras_vit.errors import UserError
 from keras_vit.variants import AnyArchitecture, Architecture, BitArchitecture
 
 Change = Callable[[np.ndarray], np.ndarray] | None
@@ -26,12 +27,12 @@ def resample_grid(grid, size: tuple[int, int], method: str = "official") -> np.n
         float32 (*size, D).
 
     Raises:
-        ValueError: if the method is unknown, or the grid has not three axes.
+        UserError: if the method is unknown, or the grid has not three axes.
     """
     if method not in METHODS:
-        raise ValueError(f"Unknown method {method!r}; choose one of {', '.join(METHODS)}.")
+        raise UserError(f"Unknown method {method!r}; choose one of {', '.join(METHODS)}.")
     if np.ndim(grid) != 3:
-        raise ValueError(f"grid is (h, w, D); got shape {np.shape(grid)}.")
+        raise UserError(f"grid is (h, w, D); got shape {np.shape(grid)}.")
     rows, columns = (METHODS[method](old, new) for old, new in zip(np.shape(grid), size, strict=False))
     return np.einsum("ah,bw,hwd->abd", rows, columns, np.asarray(grid, "float64"), optimize=True).astype("float32")
 
@@ -50,11 +51,11 @@ def resize_patch_kernel(kernel, size: int) -> np.ndarray:
         float32 (size, size, C, D).
 
     Raises:
-        ValueError: if the kernel is not one of square patches.
+        UserError: if the kernel is not one of square patches.
     """
     shape = np.shape(kernel)
     if len(shape) != 4 or shape[0] != shape[1]:
-        raise ValueError(f"kernel is (P, P, C, D); got shape {shape}.")
+        raise UserError(f"kernel is (P, P, C, D); got shape {shape}.")
     inverse = np.linalg.pinv(half_pixel_linear(shape[0], size).T)
     return np.einsum("ap,bq,pqcd->abcd", inverse, inverse, np.asarray(kernel, "float64"), optimize=True).astype(
         "float32"
@@ -97,11 +98,11 @@ def changes(source: AnyArchitecture, target: AnyArchitecture) -> dict[str, Chang
         over. What the target does not have is not named, and neither is what only the target has.
 
     Raises:
-        ValueError: if they differ in more than resolution, patch size, pooling and head.
+        UserError: if they differ in more than resolution, patch size, pooling and head.
     """
     for name in FIXED[source.family]:
         if getattr(source, name) != getattr(target, name):
-            raise ValueError(
+            raise UserError(
                 f"weights with {name}={getattr(source, name)} cannot become a model with "
                 f"{name}={getattr(target, name)}; what may differ is {FREE[source.family]}."
             )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_vit.errors import UserError
 from keras_vit.variants import AnyArchitecture, BitArchitecture
 from keras_vit.weights import google
 from keras_vit.weights.rows import Arrays, Row, same
@@ -96,7 +97,7 @@ def _group_norm(theirs: str, own: str) -> list[Row]:
 def _matrix(kernel: np.ndarray) -> Arrays:
     """A head (1, 1, I, O), or (I, O) as big_vision has it, as a matrix."""
     if kernel.shape[:-2] not in ((), (1, 1)):
-        raise ValueError(f"expected a convolution of one pixel, but it has shape {kernel.shape}")
+        raise UserError(f"expected a convolution of one pixel, but it has shape {kernel.shape}")
     return (kernel.reshape(kernel.shape[-2:]),)
 
 

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_vit.errors import InvalidWeights, reason
 from keras_vit.weights.adapt import Change
 from keras_vit.weights.rows import Row
-from keras_vit.weights.stored import InvalidWeights, Stored, one_line
+from keras_vit.weights.stored import Stored, one_line
 
 
 class LoadReport(NamedTuple):
@@ -93,7 +94,7 @@ def _check_shapes(stored: Stored, row: Row, variables: dict[str, Any], changes: 
     try:
         values = row.to_own(*blanks)
     except (ValueError, IndexError) as error:
-        raise InvalidWeights(f"{stored.path}: {told}: {one_line(error)}.") from error
+        raise InvalidWeights(f"{stored.path}: {told}: {reason(error)}.") from error
     for path, value in zip(row.own, values, strict=True):
         if path in variables and path not in changes and value.shape != tuple(variables[path].shape):
             raise InvalidWeights(
@@ -107,7 +108,7 @@ def _changed(stored: Stored, row: Row, value: np.ndarray, change: Change) -> np.
         return change(value) if change else value
     except ValueError as error:
         told = ", ".join(f"{stored.origin(name)} {stored.shapes[name]}" for name in row.theirs)
-        raise InvalidWeights(f"{stored.path}: {told} is not what its architecture has ({one_line(error)}).") from error
+        raise InvalidWeights(f"{stored.path}: {told} is not what its architecture has ({reason(error)}).") from error
 
 
 def _values(stored: Stored, row: Row) -> tuple[np.ndarray, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_vit.errors import UserError
 from keras_vit.variants import Architecture
 from keras_vit.weights.rows import Arrays, Row, patch_kernel, same
 from keras_vit.weights.stored import Stored
@@ -42,7 +43,7 @@ def architecture(stored: Stored) -> dict[str, Any]:
     resnet = resnet_fields(shapes, ROOT_KERNEL)
     blocks = {int(match[1]) for name in shapes if (match := re.search(r"encoderblock_(\d+)/", name))}
     if not blocks:
-        raise ValueError("no arrays named Transformer/encoderblock_N.")
+        raise UserError("no arrays named Transformer/encoderblock_N.")
     block = "Transformer/encoderblock_0"
     return {
         "patch_size": side,
@@ -64,14 +65,14 @@ def resnet_fields(shapes: dict[str, tuple[int, ...]], root: str) -> dict[str, An
     """Channels, units of each stage and root width of the ResNet whose root convolution goes by this name, if any.
 
     Raises:
-        ValueError: if a stage or unit is missing.
+        UserError: if a stage or unit is missing.
     """
     if root not in shapes:
         return {}
     found = {(int(match[1]), int(match[2])) for name in shapes if (match := _UNIT.search(name))}
     stages = [sum(stage == number for stage, _ in found) for number in range(1, 1 + len({stage for stage, _ in found}))]
     if found != {(number, unit) for number, count in enumerate(stages, 1) for unit in range(1, count + 1)}:
-        raise ValueError("the arrays named blockN/unitM do not count from 1 without gaps.")
+        raise UserError("the arrays named blockN/unitM do not count from 1 without gaps.")
     return {"channels": shapes[root][2], "units": tuple(stages), "root_width": shapes[root][3]}
 
 
@@ -144,7 +145,7 @@ def vector(theirs: str, own: str, axes: int) -> Row:
 
     def flat(array: np.ndarray) -> Arrays:
         if array.size != array.shape[-1]:
-            raise ValueError(f"expected a vector, but it has shape {array.shape}")
+            raise UserError(f"expected a vector, but it has shape {array.shape}")
         return (array.reshape(-1),)
 
     return Row((theirs,), (own,), flat, lambda array: (array.reshape((1,) * (axes - 1) + (-1,)),))
@@ -219,11 +220,11 @@ def square(patches: int) -> int:
     """Side of the square grid of so many patches.
 
     Raises:
-        ValueError: if they form none.
+        UserError: if they form none.
     """
     side = math.isqrt(max(patches, 0))
     if side == 0 or side * side != patches:
-        raise ValueError(f"{patches} positions do not form a square grid; pass image_size=(height, width).")
+        raise UserError(f"{patches} positions do not form a square grid; pass image_size=(height, width).")
     return side
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from keras_vit.weights.stored import NOTED, UNREADABLE, InvalidWeights, Stored, as_float32, is_bfloat16, noted, one_line
+from keras_vit.errors import InvalidWeights, UserError, reason
+from keras_vit.weights.stored import NOTED, UNREADABLE, Stored, as_float32, is_bfloat16, noted, one_line
 
 
 def open_file(path: str | os.PathLike, files: contextlib.ExitStack) -> Stored:
@@ -47,13 +48,13 @@ def open_file(path: str | os.PathLike, files: contextlib.ExitStack) -> Stored:
         file.visititems(visit)
         shapes = {name: tuple(dataset.shape) for name, dataset in arrays.items()}
     except UNREADABLE as error:
-        raise InvalidWeights(f"{path}: not a readable .h5 file of plain arrays ({one_line(error)}).") from error
+        raise InvalidWeights(f"{path}: not a readable .h5 file of plain arrays ({reason(error)}).") from error
 
     def read(name):
         try:
             return as_float32(arrays[name][()])
         except UNREADABLE as error:
-            raise InvalidWeights(f"{path}: {one_line(name)} cannot be read ({one_line(error)}).") from error
+            raise InvalidWeights(f"{path}: {one_line(name)} cannot be read ({reason(error)}).") from error
 
     return Stored(str(path), shapes, read, {LAYERS: layers, **noted(text if isinstance(text, str) else None)})
 
@@ -69,14 +70,14 @@ def _checked(dataset: h5py.Dataset) -> h5py.Dataset:
     """The dataset; raises ValueError if its values are no floats, lie elsewhere, or are not as many as it says."""
     name = one_line(dataset.name)
     if dataset.external is not None or dataset.is_virtual:
-        raise ValueError(f"{name} has its values in another file")
+        raise UserError(f"{name} has its values in another file")
     if dataset.chunks is not None:
-        raise ValueError(f"expected arrays in one piece, as Keras writes them, but {name} is in chunks")
+        raise UserError(f"expected arrays in one piece, as Keras writes them, but {name} is in chunks")
     if dataset.dtype.kind != "f" and not is_bfloat16(dataset.dtype):
-        raise ValueError(f"expected floating-point arrays, but {name} holds {dataset.dtype}")
+        raise UserError(f"expected floating-point arrays, but {name} holds {dataset.dtype}")
     expected = int(np.prod(dataset.shape, dtype=object)) * dataset.dtype.itemsize
     if (size := dataset.id.get_storage_size()) != expected:
-        raise ValueError(f"{name} should have {expected:,} bytes, but has {size:,}")
+        raise UserError(f"{name} should have {expected:,} bytes, but has {size:,}")
     return dataset
 
 

@@ -6,6 +6,7 @@ names without `vit.`, and a tanh layer called pooler.
 
 from typing import Any
 
+from keras_vit.errors import UserError
 from keras_vit.preprocessing import Preprocessing
 from keras_vit.variants import Architecture
 from keras_vit.weights.rows import (
@@ -43,17 +44,17 @@ def architecture(stored: Stored) -> dict[str, Any]:
 
     Raises:
         KeyError: if the configuration lacks a field.
-        ValueError: if it names another activation.
+        UserError: if it names another activation.
     """
     shapes, config = stored.shapes, stored.config
     if not config:
-        raise ValueError("config.json is needed beside it: the arrays do not tell heads and epsilon.")
+        raise UserError("config.json is needed beside it: the arrays do not tell heads and epsilon.")
     activation = config.get("hidden_act", "gelu")
     if activation not in GELUS:
-        raise ValueError(f"config.json names hidden_act={activation!r}; expected one of {', '.join(GELUS)}.")
+        raise UserError(f"config.json names hidden_act={activation!r}; expected one of {', '.join(GELUS)}.")
     lacking = [name for name in NEEDED if name not in config]
     if lacking:
-        raise ValueError(f"its config.json has no {', '.join(lacking)}.")
+        raise UserError(f"its config.json has no {', '.join(lacking)}.")
     size = config["image_size"]
     return {
         "image_size": tuple(size) if isinstance(size, list) else size,

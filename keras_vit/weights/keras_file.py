@@ -12,8 +12,9 @@ import numpy as np
 from keras import ops
 
 from keras_vit.classifier import ImageClassifier, description
+from keras_vit.errors import InvalidWeights, UserError, reason
 from keras_vit.weights.rows import Row, same
-from keras_vit.weights.stored import UNREADABLE, InvalidWeights, Stored, one_line
+from keras_vit.weights.stored import UNREADABLE, Stored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,7 @@ def read_model(path: str | os.PathLike) -> ImageClassifier:
     try:
         model = _model_in(path)
     except UNREADABLE as error:
-        raise InvalidWeights(f"{path}: Keras cannot read it ({one_line(error)[:300]}).") from error
+        raise InvalidWeights(f"{path}: Keras cannot read it ({reason(error)}).") from error
     if not isinstance(model, ImageClassifier):
         raise InvalidWeights(f"{path}: expected a model of this library; it holds {type(model).__name__}.")
     return model
@@ -50,7 +51,7 @@ def _model_in(path: str | os.PathLike) -> Any:
     """As `keras.models.load_model`, which would hold all weights in memory beside the model."""
     with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
         if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-            raise ValueError("it is compressed, which Keras's own files are not")
+            raise UserError("it is compressed, which Keras's own files are not")
         model = keras.saving.deserialize_keras_object(
             {**json.loads(archive.read("config.json")), "compile_config": None}
         )

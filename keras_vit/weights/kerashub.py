@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_vit.errors import UserError
 from keras_vit.variants import Architecture
 from keras_vit.weights.kerashub_preset import ENCODER, STEM
 from keras_vit.weights.rows import Row, patch_kernel, reshaped, same
@@ -45,22 +46,22 @@ def architecture(stored: Stored) -> dict[str, Any]:
 
     Raises:
         KeyError: if an array that tells the number of channels is missing.
-        ValueError: if a configuration lacks a field, or is that of a model that this library does not have.
+        UserError: if a configuration lacks a field, or is that of a model that this library does not have.
     """
     config, task = _backbone(stored), _task(stored)
     lacking = [name for name in NEEDED if name not in config]
     if lacking:
-        raise ValueError(f"its config.json has no {', '.join(lacking)}.")
+        raise UserError(f"its config.json has no {', '.join(lacking)}.")
     side, other, channels, _ = stored.shapes[f"{PATCHES}/kernel"]
     if side != other:
-        raise ValueError(f"patches of {side}x{other} pixels; only square ones can be read.")
+        raise UserError(f"patches of {side}x{other} pixels; only square ones can be read.")
     shape = config["image_shape"]
     # Channels may come first; nothing but the shape tells.
     size = shape[:2] if shape[2] == channels else shape[1:]
     token = config.get("use_class_token", True)
     pooling = task.get("pooling", "token" if token else "gap")
     if (pooling == "token") != token:
-        raise ValueError(f"pooling={pooling!r} with use_class_token={token} has no equal here: {POOLS[token]}.")
+        raise UserError(f"pooling={pooling!r} with use_class_token={token} has no equal here: {POOLS[token]}.")
     return {
         "image_size": tuple(size),
         "patch_size": side,

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from keras_vit.classifier import ImageClassifier
+from keras_vit.errors import InvalidWeights, UserError, reason
 from keras_vit.preprocessing import Preprocessing
 from keras_vit.variants import FAMILIES, AnyArchitecture
 from keras_vit.vit import build
@@ -12,7 +13,7 @@ from keras_vit.weights import adapt, google, keras_file, kerashub, kerashub_pres
 from keras_vit.weights.filling import LoadReport, fill, shown
 from keras_vit.weights.formats import READABLE
 from keras_vit.weights.opening import opened
-from keras_vit.weights.stored import NOTED, InvalidWeights, Stored, one_line
+from keras_vit.weights.stored import NOTED, Stored
 
 
 def load(path: Any, *, return_report: bool = False, ignore: str = "", **overrides: Any) -> Any:
@@ -35,12 +36,12 @@ def load(path: Any, *, return_report: bool = False, ignore: str = "", **override
 
     Raises:
         InvalidWeights: if the file is missing, damaged, of an unknown format, or its arrays do not fit the model.
-        ValueError: if `ignore` is no regular expression, or `path` is something else.
+        UserError: if `ignore` is no regular expression, or `path` is something else.
     """
     try:
         re.compile(ignore)
     except re.error as error:
-        raise ValueError(f"ignore must be a regular expression; {ignore!r} is none: {error}.") from error
+        raise UserError(f"ignore must be a regular expression; {ignore!r} is none: {error}.") from error
     model, report = _loaded(path, ignore, overrides)
     return (model, report) if return_report else model
 
@@ -87,7 +88,7 @@ def _built(form: Any, stored: Stored, ignore: str, overrides: dict[str, Any]) ->
     except KeyError as error:
         raise InvalidWeights(f"{stored.path}: the array {error.args[0]} is missing.") from error
     except (ValueError, IndexError, TypeError) as error:
-        raise InvalidWeights(f"{stored.path}: {one_line(error)}") from error
+        raise InvalidWeights(f"{stored.path}: {reason(error)}") from error
     return model, fill(model, stored, form.table(source), changes, ignore)
 
 
@@ -106,7 +107,7 @@ def architecture_of(form: Any, stored: Stored, overrides: dict[str, Any]) -> Any
         return FAMILIES[family].from_dict({"image_size": overrides.get("image_size", 224), **fields})
     for name, untold in UNTOLD.items():
         if name not in fields and name not in overrides:
-            raise ValueError(f"the arrays do not tell {untold.format(**fields)}; pass {name}=.")
+            raise UserError(f"the arrays do not tell {untold.format(**fields)}; pass {name}=.")
         fields.setdefault(name, overrides.get(name))
     if "image_size" not in fields:
         fields["image_size"] = _image_size(form.positions(stored), fields["patch_size"], overrides.get("image_size"))
@@ -119,7 +120,7 @@ def _image_size(patches: int | None, side: int, given: Any) -> Any:
         return given or 224
     try:
         return google.square(patches) * side
-    except ValueError:
+    except UserError:
         height, width = given if isinstance(given, (tuple, list)) else (given or 0, given or 0)
         if (height // side) * (width // side) != patches:
             raise

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import safetensors
 
+from keras_vit.errors import UserError, reason
 from keras_vit.weights import hdf5, kerashub_preset
 from keras_vit.weights.stored import (
     NOTED,
@@ -52,14 +53,14 @@ def _open_npz(path: pathlib.Path, files: contextlib.ExitStack) -> Stored:
         archive = files.enter_context(zipfile.ZipFile(path))
         shapes = {info.filename.removesuffix(".npy"): _shape(archive, info) for info in archive.infolist()}
     except UNREADABLE as error:
-        raise InvalidWeights(f"{path}: not a readable .npz file of plain arrays ({one_line(error)}).") from error
+        raise InvalidWeights(f"{path}: not a readable .npz file of plain arrays ({reason(error)}).") from error
 
     def read(name):
         try:
             with archive.open(f"{name}.npy") as member:
                 return as_float32(np.lib.format.read_array(member, allow_pickle=False))
         except UNREADABLE as error:
-            raise InvalidWeights(f"{path}: {one_line(name)} cannot be read ({one_line(error)}).") from error
+            raise InvalidWeights(f"{path}: {one_line(name)} cannot be read ({reason(error)}).") from error
 
     return Stored(str(path), shapes, read, noted(archive.comment))
 
@@ -68,7 +69,7 @@ def _shape(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[int, ...]:
     """Shape of a member, from its header.
 
     Raises:
-        ValueError: if it holds no floats, or not as many as it says.
+        UserError: if it holds no floats, or not as many as it says.
     """
     with archive.open(info) as member:
         version = np.lib.format.read_magic(member)
@@ -77,10 +78,10 @@ def _shape(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[int, ...]:
         begin = member.tell()
     name = one_line(info.filename.removesuffix(".npy"))
     if dtype.kind != "f" and not is_bfloat16(dtype):
-        raise ValueError(f"expected floating-point arrays, but {name} holds {dtype}")
+        raise UserError(f"expected floating-point arrays, but {name} holds {dtype}")
     expected = int(np.prod(shape, dtype=object)) * dtype.itemsize
     if info.file_size - begin != expected:
-        raise ValueError(f"{name} should have {expected:,} bytes, but has {info.file_size - begin:,}")
+        raise UserError(f"{name} should have {expected:,} bytes, but has {info.file_size - begin:,}")
     return shape
 
 
@@ -104,10 +105,10 @@ def _open_safetensors(files: list[pathlib.Path], config: dict[str, Any]) -> Stor
             for name in holder.keys():  # noqa: SIM118  (it is no dict)
                 part = holder.get_slice(name)
                 if part.get_dtype() not in ("F64", "F32", "F16", "BF16"):
-                    raise ValueError(f"expected floating-point arrays, but {name} holds {part.get_dtype()}")
+                    raise UserError(f"expected floating-point arrays, but {name} holds {part.get_dtype()}")
                 shapes[name], holders[name] = tuple(part.get_shape()), file
         except UNREADABLE as error:
-            raise InvalidWeights(f"{file}: not a readable .safetensors file ({one_line(error)}).") from error
+            raise InvalidWeights(f"{file}: not a readable .safetensors file ({reason(error)}).") from error
     path = files[0] if len(files) == 1 else files[0].parent
 
     def read(name):
@@ -116,7 +117,7 @@ def _open_safetensors(files: list[pathlib.Path], config: dict[str, Any]) -> Stor
             with safetensors.safe_open(holders[name], framework="numpy") as holder:
                 return as_float32(holder.get_tensor(name))
         except UNREADABLE as error:
-            raise InvalidWeights(f"{path}: {one_line(name)} cannot be read ({one_line(error)}).") from error
+            raise InvalidWeights(f"{path}: {one_line(name)} cannot be read ({reason(error)}).") from error
 
     return Stored(str(path), shapes, read, config)
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_vit.weights.stored import InvalidWeights
+from keras_vit.errors import InvalidWeights, UserError
 
 
 class Published(NamedTuple):
@@ -38,10 +38,10 @@ def located(name: str | os.PathLike) -> str:
 
     Raises:
         InvalidWeights: if there is no such name, or it cannot be downloaded; says where to put the file by hand.
-        ValueError: if it is neither a name nor a path.
+        UserError: if it is neither a name nor a path.
     """
     if not isinstance(name, (str, os.PathLike)):
-        raise ValueError(f"Expected a path, a name or a Vision Transformer of KerasHub's; got {type(name).__name__}.")
+        raise UserError(f"Expected a path, a name or a Vision Transformer of KerasHub's; got {type(name).__name__}.")
     given = os.fspath(name)
     scheme, _, rest = given.partition(":")
     if pathlib.Path(given).exists() or scheme not in SCHEMES:

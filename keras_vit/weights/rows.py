@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_vit.errors import UserError
+
 Arrays = tuple[np.ndarray, ...]
 
 
@@ -124,11 +126,11 @@ def norm(theirs: str, own: str) -> tuple[Row, Row]:
 def _checked(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The array; raises ValueError if it has another shape."""
     if array.shape != shape:
-        raise ValueError(f"expected shape {shape}, but it has {array.shape}")
+        raise UserError(f"expected shape {shape}, but it has {array.shape}")
     return array
 
 
 def _matrix(array: np.ndarray) -> np.ndarray:
     if array.ndim != 2:
-        raise ValueError(f"expected a matrix, but it has shape {array.shape}")
+        raise UserError(f"expected a matrix, but it has shape {array.shape}")
     return array

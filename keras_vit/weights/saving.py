@@ -14,6 +14,7 @@ import safetensors.numpy
 from keras import ops
 
 from keras_vit.classifier import description
+from keras_vit.errors import UserError
 from keras_vit.variants import AnyArchitecture, BitArchitecture
 from keras_vit.weights import google, hdf5, huggingface
 from keras_vit.weights.formats import FORMATS, READABLE
@@ -33,23 +34,23 @@ def save(model: Any, path: str | os.PathLike, format: str = "google") -> None:
         format: Key of `WRITERS`.
 
     Raises:
-        ValueError: if the format is unknown or has no place for the model.
+        UserError: if the format is unknown or has no place for the model.
     """
     if format in set(READABLE) - set(WRITERS):
-        raise ValueError(f"The {format} format is read, not written; choose one of {', '.join(WRITERS)}.")
+        raise UserError(f"The {format} format is read, not written; choose one of {', '.join(WRITERS)}.")
     if format not in WRITERS:
-        raise ValueError(f"Unknown format {format!r}; choose one of {', '.join(WRITERS)}.")
+        raise UserError(f"Unknown format {format!r}; choose one of {', '.join(WRITERS)}.")
     if format in FORMATS:
         check_holds(format, model.architecture)
     WRITERS[format](model, path)
 
 
 def check_holds(format: str, a: AnyArchitecture) -> None:
-    """Raises ValueError if a format has no place for an architecture; warns if other readers compute otherwise."""
+    """Raises UserError if a format has no place for an architecture; warns if other readers compute otherwise."""
     reason = refusal(format, a)
     if reason:
         able = [name for name in FORMATS if not refusal(name, a)]
-        raise ValueError(f"The {format} format cannot hold this model: {reason}. Use {' or '.join([*able, 'keras'])}.")
+        raise UserError(f"The {format} format cannot hold this model: {reason}. Use {' or '.join([*able, 'keras'])}.")
     assumed = ASSUMED.get(format, {})
     differ = [f"{name}={getattr(a, name)}" for name, value in assumed.items() if getattr(a, name) != value]
     if differ:
@@ -112,7 +113,7 @@ def _write_huggingface(model, path):
     """A folder, replaced as a whole."""
     place = pathlib.Path(path)
     if place.exists() and not (place / "config.json").is_file():
-        raise ValueError(f"{path} is there and holds no model of Hugging Face's; name another folder.")
+        raise UserError(f"{path} is there and holds no model of Hugging Face's; name another folder.")
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = pathlib.Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
     try:
@@ -172,7 +173,7 @@ def _array(variable) -> np.ndarray:
 def _suffixed(path, *suffixes: str) -> pathlib.Path:
     """The path; raises ValueError if it does not end as the format's files do."""
     if not pathlib.Path(path).name.endswith(suffixes):
-        raise ValueError(f"{path}: a file of this format ends in {' or '.join(suffixes)}.")
+        raise UserError(f"{path}: a file of this format ends in {' or '.join(suffixes)}.")
     return pathlib.Path(path)
 
 

@@ -15,9 +15,7 @@ from typing import Any
 import numpy as np
 import safetensors
 
-
-class InvalidWeights(ValueError):
-    """A weight file that cannot be read, or does not hold the model it should."""
+from keras_vit.errors import InvalidWeights, reason
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +104,7 @@ def json_object(path: pathlib.Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InvalidWeights(f"{path}: not JSON ({one_line(error)}).") from error
+        raise InvalidWeights(f"{path}: not JSON ({reason(error)}).") from error
     if not isinstance(content, dict):
         raise InvalidWeights(f"{path}: expected a JSON object.")
     return content

@@ -9,11 +9,12 @@ import math
 import re
 from typing import Any
 
+from keras_vit.errors import InvalidWeights, UserError
 from keras_vit.variants import AnyArchitecture, BitArchitecture
 from keras_vit.weights import bit, google
 from keras_vit.weights.hdf5 import LAYERS
 from keras_vit.weights.rows import Row, same
-from keras_vit.weights.stored import InvalidWeights, Stored
+from keras_vit.weights.stored import Stored
 
 PATCHES = "patch_encoder/projection"
 QUERY = "block_0/attention/query"
@@ -47,13 +48,13 @@ def architecture(stored: Stored) -> dict[str, Any]:
     """
     shapes = stored.shapes
     if ROOT in shapes:
-        raise ValueError(
+        raise UserError(
             "a ResNet's arrays alone do not tell its architecture; write the file by weights.save, which does."
         )
     inputs, width = shapes[f"{PATCHES}/0"]
     channels = next((count for count in (3, 1) if inputs % count == 0 and _is_square(inputs // count)), None)
     if channels is None:
-        raise ValueError(
+        raise UserError(
             f"patches of {inputs} values are square with neither 3 nor 1 channels; write the file by weights.save, "
             "which notes the architecture."
         )

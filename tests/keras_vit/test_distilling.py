@@ -6,7 +6,7 @@ import pytest
 
 import keras_vit
 from keras_vit.distilling import Teacher
-from keras_vit.export import preprocessing as test_time
+from keras_vit.images import transform as test_time
 
 SIZES = {"image_size": (24, 40), "patch_size": 8, "width": 8, "depth": 1, "heads": 2, "mlp_width": 12}
 OTHER = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.1)}

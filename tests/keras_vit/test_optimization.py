@@ -248,8 +248,8 @@ def recipe(name, model):
 @pytest.mark.parametrize("xla", [False, True])
 def test_twenty_steps_equal_the_reference_run(name, clip, smoothing, xla):
     """Losses, gradient norms and final weights of runs by the paper's model under optax, through our engine."""
-    from trainers.engine.feeding import distribute
-    from trainers.engine.steps import Steps
+    from trainers.engine.tensorflow.feeding import distribute
+    from trainers.engine.tensorflow.steps import Steps
 
     expected = json.loads((FIXTURES / "train.json").read_text())["results"][name]
     data = np.load(FIXTURES / "train_batches.npz")

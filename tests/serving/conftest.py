@@ -36,9 +36,9 @@ def probabilities_of(model):
     """Of an image (H, W, 3), by the model itself."""
     import tensorflow as tf
 
-    from keras_vit.export import preprocessing
+    from keras_vit.images import transform
 
     def probabilities_of(image):
-        return tf.nn.softmax(model(preprocessing.transform(tf.constant(image), model.preprocessing)[None]))[0].numpy()
+        return tf.nn.softmax(model(transform.transform(tf.constant(image), model.preprocessing)[None]))[0].numpy()
 
     return probabilities_of

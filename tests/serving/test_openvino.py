@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vit.export import preprocessing
+from keras_vit.images import transform
 from trainers.exporting import openvino_session
 
 pytestmark = pytest.mark.slow
@@ -12,7 +12,7 @@ pytest.importorskip("openvino", reason="needs OpenVINO: pip install openvino -c 
 
 
 def test_pixels_of_the_saved_model(exported, model, picture, probabilities_of):
-    fed = preprocessing.transform(tf.constant(picture), model.preprocessing).numpy()
+    fed = transform.transform(tf.constant(picture), model.preprocessing).numpy()
     with openvino_session.opened(exported) as answer:
         found = answer(np.stack([fed, fed]))
     np.testing.assert_allclose(found, [probabilities_of(picture)] * 2, atol=1e-6)

@@ -6,12 +6,13 @@ import sys
 import pytest
 import tensorflow as tf
 
+from keras_vit.errors import UserError
 from trainers import benchmark
 from trainers.benchmarks import input as input_benchmark
 from trainers.benchmarks import photographs, timing
 from trainers.benchmarks import weights as weights_benchmark
 from trainers.exporting import formats
-from trainers.settings import command_line, flags
+from trainers.settings import command_line
 
 
 @pytest.mark.slow
@@ -110,5 +111,5 @@ def test_rows_take_turns_and_the_first_turn_does_not_count():
 
 @pytest.mark.parametrize("changes", [{"benchmarks": "engine,luck"}, {"rounds": 0}, {"images": 0}, {"benchmarks": ""}])
 def test_flags_are_checked(changes):
-    with pytest.raises(flags.UsageError, match=r"luck|rounds|images|benchmarks"):
+    with pytest.raises(UserError, match=r"luck|rounds|images|benchmarks"):
         benchmark.Settings(**changes)

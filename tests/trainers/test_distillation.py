@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import keras_vit
+from keras_vit.errors import UserError
 from trainers import finetune, pretrain
 from trainers.engine.checkpoint import Checkpoints
-from trainers.runs import teaching
-from trainers.settings import flags
+from trainers.training import teacher as teaching
 
 SMALL = {
     "source": "synthetic",
@@ -166,7 +166,7 @@ def test_a_distillation_token_learns_from_the_teacher_by_a_head_of_its_own(teach
 
 
 def test_a_distillation_token_without_a_teacher_is_refused():
-    with pytest.raises(flags.UsageError, match="--distillation_token learns from a --teacher"):
+    with pytest.raises(UserError, match="--distillation_token learns from a --teacher"):
         pretrain.Settings(source="synthetic", steps=1, distillation_token=True)
 
 
@@ -189,7 +189,7 @@ def test_a_distillation_token_without_a_teacher_is_refused():
 def test_flags_that_do_not_fit_together_get_one_line(command, changes, fragments):
     if command is finetune and changes.get("objective") == "masked_patches":
         pytest.skip("not an objective of fine-tuning")
-    with pytest.raises(flags.UsageError) as error:
+    with pytest.raises(UserError) as error:
         command.Settings(**{"source": "synthetic", "steps": 1, "weights": "any"} | changes)
     assert "\n" not in str(error.value)
     assert all(fragment in str(error.value) for fragment in fragments), str(error.value)

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_vit.errors import UserError
 from trainers import doctor
 from trainers.data import arrays, sources
-from trainers.data.inspection import captions, contact_sheet, speed
 from trainers.data.source import Source, Split
-from trainers.settings import command_line, flags
+from trainers.inspection import captions, contact_sheet, speed
+from trainers.settings import command_line
 
 # By check, the images that each finding names: the one, and where it is one of two, the other.
 FAULTS = {
@@ -384,9 +385,9 @@ def test_output_is_never_put_among_images_or_other_peoples_files(faulty, tmp_pat
     assert "holds thesis.txt" in capsys.readouterr().err
     assert run("--source=digits", f"--output={tmp_path}/thesis.txt") == 2
     for inside in (faulty, faulty / "train" / "report"):
-        with pytest.raises(flags.UsageError, match="would become a part"):
+        with pytest.raises(UserError, match="would become a part"):
             doctor.Settings(source=f"folder:{faulty}", output=str(inside))
-        with pytest.raises(flags.UsageError, match="would become a part"):
+        with pytest.raises(UserError, match="would become a part"):
             doctor.Settings(source="digits", against=f"synthetic,folder:{faulty}", output=str(inside))
 
 

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 import keras_vit
+from keras_vit.errors import UserError
 from trainers import evaluate
 from trainers.data import arrays, sources
 from trainers.data.source import Source
-from trainers.engine.runtime import Runtime
+from trainers.engine.tensorflow.runtime import Runtime
 from trainers.evaluations import accuracy
-from trainers.runs import agreement
-from trainers.settings import flags
+from trainers.inference import compatibility
 
 HERE = Runtime(tf.distribute.OneDeviceStrategy("CPU:0"), "", "float32", "")
 NAMES = [f"colour {number}" for number in range(10)]
@@ -167,7 +167,7 @@ def test_models_that_do_not_fit(folder, name, said):
     ],
 )
 def test_names_of_published_heads_and_of_sources(one, other, same):
-    assert agreement.same_class(one, other) == agreement.same_class(other, one) == same
+    assert compatibility.same_class(one, other) == compatibility.same_class(other, one) == same
 
 
 def test_output_that_is_a_file_is_refused_before_any_work(tmp_path):
@@ -190,7 +190,7 @@ def test_output_that_is_a_file_is_refused_before_any_work(tmp_path):
     ],
 )
 def test_flags_are_checked_before_anything_is_loaded(changes, said):
-    with pytest.raises(flags.UsageError, match=said):
+    with pytest.raises(UserError, match=said):
         evaluate.Settings(**{"model": "any", **changes})
 
 
@@ -203,5 +203,5 @@ def test_numbers_are_read_in_order_and_once(values, comma):
     st.text("0123456789,.-x ", max_size=8).filter(lambda text: not all(p.strip().isdecimal() for p in text.split(",")))
 )
 def test_anything_else_is_no_list_of_numbers(text):
-    with pytest.raises(flags.UsageError, match="expected whole numbers"):
+    with pytest.raises(UserError, match="expected whole numbers"):
         evaluate.numbers("fewshot_shots", text)

@@ -14,9 +14,10 @@ import tensorflow as tf
 
 import keras_vit
 from trainers import finetune, pretrain
+from trainers import run_dir as folder
 from trainers.engine.preemption import Preempted
-from trainers.runs import cards, folder
 from trainers.settings import flags
+from trainers.training import model_card
 
 ROOT = pathlib.Path(__file__).parents[2]
 SMALL = {"source": "synthetic", "batch_size": 20, "steps": 4, "evaluate_every": 2, "log_every": 2, "steps_per_call": 2}
@@ -59,7 +60,7 @@ def test_the_run_folder_has_curves_and_classes_besides(result):
 
 
 def test_the_card_names_where_it_began_and_its_own_source(result, start):
-    card, page = cards.read(result.run_dir), (pathlib.Path(result.run_dir) / "card.md").read_text(encoding="utf-8")
+    card, page = model_card.read(result.run_dir), (pathlib.Path(result.run_dir) / "card.md").read_text(encoding="utf-8")
     assert card["training"]["command"] == "finetune"
     assert card["training"]["weights"] == {"name": start, "source": "digits", "licence": None}
     assert card["data"]["source"] == "synthetic" and "model.keras, trained on digits |" in page
@@ -184,12 +185,12 @@ class TestProtocol:
         assert chosen.metrics["test_accuracy_spread"] == pytest.approx(np.std(tested, ddof=1))
 
     def test_each_part_has_a_card_and_the_whole_one_of_all(self, chosen):
-        whole = cards.read(chosen.run_dir)
+        whole = model_card.read(chosen.run_dir)
         assert whole["name"] == "run" and whole["seeds"] == 2
         assert whole["metrics"]["test_accuracy_spread"] == chosen.metrics["test_accuracy_spread"]
         assert "--seeds=0,1\n" in whole["training"]["flags"] and "the mean over 2 seeds" in " ".join(whole["limits"])
         for part in ("rate_0.1", "rate_1e-05", "seed_0", "seed_1"):
-            card = cards.read(f"{chosen.run_dir}/{part}")
+            card = model_card.read(f"{chosen.run_dir}/{part}")
             assert card["name"] == f"run/{part}" and card["seeds"] == 1
             assert "--seeds" not in card["training"]["flags"]
 

@@ -10,10 +10,11 @@ import pytest
 import tensorflow as tf
 
 import keras_vit
+from keras_vit.errors import UserError
 from trainers import evaluate, finetune, pretrain
-from trainers.runs import cards, folder
-from trainers.runs.masked_pictures import BORDER, sheet
-from trainers.settings import flags
+from trainers import run_dir as folder
+from trainers.training import model_card
+from trainers.training.callbacks.masked_pictures import BORDER, sheet
 
 SMALL = {
     "objective": "masked_patches",
@@ -58,7 +59,7 @@ def test_the_run_folder_is_complete(result):
     names = {path.name for path in run_dir.iterdir()}
     files = {"flags.cfg", "model.keras", "metrics.csv", "results.json", "card.md", "card.json"}
     assert names == files | {"checkpoint", "logs", "pictures"}
-    card = cards.read(result.run_dir)
+    card = model_card.read(result.run_dir)
     assert card["training"]["objective"] == "masked_patches" and card["classes"] == {"number": 0, "names": None}
     assert "whose labels it never saw" in card["limits"][0]
     results = json.loads((run_dir / "results.json").read_text())
@@ -174,7 +175,7 @@ def test_the_pixels_as_a_target_choose_by_the_loss(photographs, tmp_path):
 
 
 def test_a_single_patch_is_refused_by_the_plan(tmp_path):
-    with pytest.raises(flags.UsageError, match=r"at least 2 patches; .*=16"):
+    with pytest.raises(UserError, match=r"at least 2 patches; .*=16"):
         pretrain.run(settings(tmp_path / "run", variant="mu/16", image_size=16, source="synthetic", dry_run=True))
 
 
@@ -207,14 +208,14 @@ def test_the_plan_names_target_and_pictures(photographs, tmp_path, capsys):
     ],
 )
 def test_flags_without_a_meaning_get_one_line(changes, fragments):
-    with pytest.raises(flags.UsageError) as error:
+    with pytest.raises(UserError) as error:
         pretrain.Settings(**SMALL | changes)
     assert "\n" not in str(error.value)
     assert all(fragment in str(error.value) for fragment in fragments), str(error.value)
 
 
 def test_fine_tuning_has_no_such_objective():
-    with pytest.raises(flags.UsageError, match=r"masked_patches is unknown; choose one of softmax, sigmoid"):
+    with pytest.raises(UserError, match=r"masked_patches is unknown; choose one of softmax, sigmoid"):
         finetune.Settings(weights="any", steps=1, objective="masked_patches")
 
 

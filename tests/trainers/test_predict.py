@@ -12,12 +12,12 @@ import pytest
 import tensorflow as tf
 
 import keras_vit
-from keras_vit.export import decoding, onnx, preprocessing, saved_model, tflite
+from keras_vit.export import onnx, saved_model, tflite
 from keras_vit.export.answering import Answering
+from keras_vit.images import decoding, transform
 from trainers import predict
-from trainers.artefacts import server
-from trainers.artefacts.artefact import Artefact
-from trainers.predicting import answers
+from trainers.inference import answers, server
+from trainers.inference.predictor import Artefact
 from trainers.settings import command_line, flags
 
 NAMES = ["ant", "bée", "cat", "dog"]
@@ -62,7 +62,7 @@ def test_the_best_classes_of_each_file(place, model, capsys):
     assert names == ["a.png", "b c.png", "bad.jpg", "más/d.png"]
     for one in (found[0], found[1], found[3]):
         image = decoding.decode(tf.io.read_file(one.file), 3)
-        wanted = keras.ops.softmax(model(preprocessing.transform(image, model.preprocessing)[None])[0]).numpy()
+        wanted = keras.ops.softmax(model(transform.transform(image, model.preprocessing)[None])[0]).numpy()
         best = np.argsort(-wanted)[:2]
         assert [(guess.label, guess.index) for guess in one.top] == [(NAMES[i], i) for i in best]
         np.testing.assert_allclose([guess.probability for guess in one.top], wanted[best], atol=1e-5)

@@ -10,12 +10,13 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from keras_vit.errors import UserError
 from trainers import prepare
 from trainers.data import arrays, sources
 from trainers.data.records import shard_writer
 from trainers.data.records.tfrecord_source import tfrecord
-from trainers.engine.checkpoint import Unwritable
-from trainers.settings import command_line, flags
+from trainers.files import Unwritable
+from trainers.settings import command_line
 
 
 def run(*arguments):
@@ -132,7 +133,7 @@ def test_a_full_disk_is_a_failed_run(npz, tmp_path, monkeypatch):
     ],
 )
 def test_flags_are_checked(changes, message):
-    with pytest.raises(flags.UsageError, match=message):
+    with pytest.raises(UserError, match=message):
         prepare.Settings(**{"source": "digits", "output": "set"} | changes)
 
 

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 
 import keras_vit
+from keras_vit.errors import UserError
 from trainers import evaluate, pretrain
+from trainers import run_dir as folder
 from trainers.data import sources
-from trainers.runs import cards, folder, made_with, planning
 from trainers.settings import flags
+from trainers.training import model_card, provenance
+from trainers.training import plan as planning
 
 SMALL = {
     "source": "synthetic",
@@ -48,7 +51,7 @@ def test_the_run_folder_is_complete(result):
 
 def test_the_card_tells_of_the_run(result):
     run_dir = pathlib.Path(result.run_dir)
-    card, page = cards.read(result.run_dir), (run_dir / folder.CARD).read_text(encoding="utf-8")
+    card, page = model_card.read(result.run_dir), (run_dir / folder.CARD).read_text(encoding="utf-8")
     assert (card["name"], card["licence"]) == ("small", "CC0-1.0") and page.startswith("---\nlicense: cc0-1.0\n")
     assert card["data"] == {
         "source": "synthetic",
@@ -62,7 +65,7 @@ def test_the_card_tells_of_the_run(result):
     training = card["training"]
     assert training["flags"] == (run_dir / folder.FLAGS).read_text() and training["flags"] in page
     assert (training["command"], training["weights"], training["steps"]) == ("pretrain", None, 6)
-    assert training["git_revision"] == made_with.revision() and "CPU" in training["hardware"]
+    assert training["git_revision"] == provenance.revision() and "CPU" in training["hardware"]
     for name in ("versions", "seconds", "seed", "precision", "examples"):
         assert training[name] == result.metrics[name]
     measures = {"val_accuracy", "val_loss", "best_val_accuracy", "test_accuracy", "test_loss"}
@@ -153,7 +156,7 @@ def test_evaluates_mistakes(result, changes, fragments, tmp_path):
 
 @pytest.mark.parametrize("arguments", [{}, {"model": "x", "evaluations": "accuracy,luck"}])
 def test_evaluates_flags_are_checked(arguments):
-    with pytest.raises(flags.UsageError, match=r"model is needed|luck"):
+    with pytest.raises(UserError, match=r"model is needed|luck"):
         evaluate.Settings(**arguments)
 
 

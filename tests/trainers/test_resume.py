@@ -17,8 +17,8 @@ import tensorflow as tf
 from trainers import evaluate, pretrain
 from trainers.engine import checkpoint
 from trainers.engine.preemption import Preempted
-from trainers.runs import resumption
 from trainers.settings import command_line, flags
+from trainers.training import resume
 
 FLAGS = {
     "source": "synthetic",
@@ -309,7 +309,7 @@ def test_a_changed_field_counts_if_it_says_so(field):
     other = settings("run")
     value = getattr(other, field.name)
     object.__setattr__(other, field.name, "other" if value is None or isinstance(value, str) else not value)
-    found = resumption.changes(settings("run"), other)
+    found = resume.changes(settings("run"), other)
     assert len(found) == field.metadata["affects_result"] and all(
         f"--{field.name} was {value}" in text for text in found
     )

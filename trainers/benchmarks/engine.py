@@ -8,8 +8,8 @@ from keras_vit.objectives.classification import Softmax
 from keras_vit.preprocessing import Preprocessing
 from trainers.benchmarks import timing
 from trainers.data import pipeline, sources
-from trainers.engine.feeding import distribute
-from trainers.engine.steps import Steps
+from trainers.engine.tensorflow.feeding import distribute
+from trainers.engine.tensorflow.steps import Steps
 from trainers.pretrain import architecture_for
 
 

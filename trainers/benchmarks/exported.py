@@ -12,10 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 import keras_vit
+from keras_vit import errors
 from keras_vit.export.answering import SIGNATURE, Answering
+from trainers import machine
 from trainers.benchmarks.timing import in_turns, seconds_of
-from trainers.data import batching
-from trainers.engine import checkpoint
 from trainers.exporting import examples, exporting, formats, runtimes, session
 from trainers.settings import groups
 
@@ -133,7 +133,7 @@ def keras_hubs(model, place: pathlib.Path, opened: contextlib.ExitStack) -> Rows
             row = Row(functools.partial(opening(path, opened), pixels), exporting.size_of(path))
             row.request()
         except Exception as error:  # whatever a converter or a runtime of others raises costs no other row
-            print(f"KerasHub's {name} is left out: {checkpoint.reason(error)}")
+            print(f"KerasHub's {name} is left out: {errors.reason(error)}")
             continue
         rows[f"KerasHub, {name}"] = row
     return rows
@@ -146,7 +146,7 @@ def _session(path: pathlib.Path, opened: contextlib.ExitStack) -> Callable[[np.n
 def _litert(path: pathlib.Path, opened: contextlib.ExitStack) -> Callable[[np.ndarray], object]:
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(str(path), num_threads=batching.CPUS)
+    interpreter = Interpreter(str(path), num_threads=machine.cpus())
     ((name, _),) = (runner := interpreter.get_signature_runner()).get_input_details().items()
     return lambda pixels: runner(**{name: pixels})
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
+from trainers import machine
 from trainers.benchmarks import photographs, timing
 from trainers.data import sources
-from trainers.data.batching import CPUS
 from trainers.data.pipeline import EvaluationData, TrainingData, preprocessing_for
 from trainers.data.source import Source
 from trainers.settings import augmentation_group, data_groups
@@ -48,7 +48,8 @@ def measure(settings, where) -> dict[str, float]:
         split = source.split("train")
         count = -(-min(settings.images, split.size) // settings.batch_size)
         size = f" of {split.encoded_bytes / split.size / 1000:,.0f} KB" if split.encoded_bytes else ""
-        print(f"\nImages per second to {settings.image_size} px, batches of {settings.batch_size}, {CPUS} CPU cores")
+        cores = f"{machine.cpus()} CPU cores"
+        print(f"\nImages per second to {settings.image_size} px, batches of {settings.batch_size}, {cores}")
         print(f"  from {split.size:,} images{size}: {source.name}", flush=True)
         memory = _memory(ROWS["train recipe"](source, settings), count, settings.batch_size)
         rows = {name: _Row(make(source, settings), count) for name, make in ROWS.items()}
@@ -132,7 +133,7 @@ def _decoding(source: Source, settings) -> tf.data.Dataset:
         image, _ = split.read(number % split.size)
         return tf.io.decode_jpeg(image)[0, 0, 0]
 
-    return tf.data.Dataset.range(tf.int64.max).map(pixel, CPUS).batch(settings.batch_size)
+    return tf.data.Dataset.range(tf.int64.max).map(pixel, machine.cpus()).batch(settings.batch_size)
 
 
 def _tutorial(source: Source, settings) -> tf.data.Dataset:

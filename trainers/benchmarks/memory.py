@@ -16,10 +16,10 @@ from tqdm import tqdm
 import keras_vit
 from keras_vit import optimization, variants, vit
 from keras_vit.objectives.classification import Softmax
-from trainers.engine import runtime
-from trainers.engine.feeding import distribute
-from trainers.engine.steps import Steps
-from trainers.runs import memory
+from trainers.engine.tensorflow import runtime
+from trainers.engine.tensorflow.feeding import distribute
+from trainers.engine.tensorflow.steps import Steps
+from trainers.memory import demand as memory
 
 CLASSES = 100
 UPDATES = 2  # measured, after one in which functions are traced and compiled
@@ -27,7 +27,7 @@ UPDATES = 2  # measured, after one in which functions are traced and compiled
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Configuration:
-    """What is measured; the fields are those of `trainers.runs.memory.Demand` and of the architecture."""
+    """What is measured; the fields are those of `trainers.memory.demand.Demand` and of the architecture."""
 
     variant: str = "Ti/16"
     image_size: int = 224

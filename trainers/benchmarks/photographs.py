@@ -5,6 +5,8 @@ import os
 import tensorflow as tf
 from tqdm import tqdm
 
+from keras_vit.errors import MissingPackage
+
 SIZE = (375, 500)  # ImageNet's median height and width
 QUALITY = 95
 LEAST_SIDE = 0.7  # of the largest window; smaller ones, enlarged, would be smoother than photographs are
@@ -16,7 +18,7 @@ def write(folder: str, count: int) -> None:
     They lie in folder/train/PHOTOGRAPH/, for --source=folder:FOLDER, and are the same every time.
 
     Raises:
-        ModuleNotFoundError: naming the extra to install, if scikit-image is missing.
+        MissingPackage: naming the extra to install, if scikit-image is missing.
     """
     found = photographs()
     for name in found:
@@ -33,12 +35,12 @@ def photographs() -> dict[str, tf.Tensor]:
     """Photographs of ordinary things, uint8 (H, W, 3) by name.
 
     Raises:
-        ModuleNotFoundError: naming the extra to install, if scikit-image is missing.
+        MissingPackage: naming the extra to install, if scikit-image is missing.
     """
     try:
         from skimage import data
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
+        raise MissingPackage(
             "--benchmarks=input makes its images from photographs of scikit-image, which is not installed; from a "
             "clone, install it with pip install -e '.[benchmark]', or name images of your own by --source=folder:DIR.",
             name=error.name,

@@ -8,6 +8,7 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
+from keras_vit.errors import UserError
 from trainers.data.source import Source, Split
 from trainers.settings.data_groups import SourceSettings
 
@@ -76,7 +77,7 @@ def npz(value: str, settings: SourceSettings) -> Source:
     are read one batch after the other.
     """
     if not value:
-        raise ValueError("--source=npz needs a file, as in npz:data/train.npz.")
+        raise UserError("--source=npz needs a file, as in npz:data/train.npz.")
     arrays = _load_npz(value)
     prefixes = {"train": "", "validation": "validation_", "test": "test_"}
     pairs = {
@@ -88,7 +89,7 @@ def npz(value: str, settings: SourceSettings) -> Source:
     widths = {labels.shape[1] for _, labels in pairs.values() if labels.ndim == 2}
     num_classes = max(labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1 for _, labels in pairs.values())
     if len(channels) > 1 or (widths and widths != {num_classes}):
-        raise ValueError(f"--source=npz:{value} has splits that differ in their number of channels or of classes.")
+        raise UserError(f"--source=npz:{value} has splits that differ in their number of channels or of classes.")
     return Source(
         f"npz:{value}",
         channels.pop(),
@@ -103,14 +104,14 @@ def npz(value: str, settings: SourceSettings) -> Source:
 def _load_npz(path: str) -> dict[str, np.ndarray]:
     """The arrays of a `.npz` file; nothing in it is unpickled, for that could run code."""
     if not pathlib.Path(path).is_file():
-        raise ValueError(f"--source=npz:{path}: no such file.")
+        raise UserError(f"--source=npz:{path}: no such file.")
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"--source=npz:{path} is not a readable .npz file; numpy.savez writes such files.")
+        raise UserError(f"--source=npz:{path} is not a readable .npz file; numpy.savez writes such files.")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"--source=npz:{path} must hold plain, undamaged arrays: {error}.") from error
+        raise UserError(f"--source=npz:{path} must hold plain, undamaged arrays: {error}.") from error
     return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
 
 
@@ -119,18 +120,18 @@ def _npz_pair(path: str, arrays: dict[str, np.ndarray], images_name: str, labels
     for name in (images_name, labels_name):
         if name not in arrays:
             first = ", ".join([*arrays][:6]) or "none"
-            raise ValueError(f"--source=npz:{path} has no array {name}; it has {first}{', ...' * (len(arrays) > 6)}.")
+            raise UserError(f"--source=npz:{path} has no array {name}; it has {first}{', ...' * (len(arrays) > 6)}.")
     images, labels = arrays[images_name], arrays[labels_name]
     leading = images.ndim - 3
     if images.dtype not in (np.uint8, np.float32) or leading not in (1, 2) or not images.size:
-        raise ValueError(
+        raise UserError(
             f"--source=npz:{path}: {images_name} must be uint8 or float32 of (N, H, W, C) or (batches, B, H, W, C), "
             f"none of them 0; got {images.dtype} of {images.shape}."
         )
     shares = labels.dtype.kind == "f"
     shape = images.shape[:leading] + labels.shape[-1:] * shares
     if labels.dtype.kind not in "iuf" or labels.shape != shape or not labels.size:
-        raise ValueError(
+        raise UserError(
             f"--source=npz:{path}: {labels_name} must be integers of {images.shape[:leading]}, for so many images, or "
             f"floats with one more axis, the shares of classes; got {labels.dtype} of {labels.shape}."
         )
@@ -150,9 +151,9 @@ def _several(labels: np.ndarray) -> bool:
 def _check_range(path: str, name: str, array: np.ndarray, low: int, high: int) -> None:
     least, most = array.min(), array.max()
     if not (low <= least and most <= high):  # also where one is NaN
-        raise ValueError(f"--source=npz:{path}: {name} must lie in [{low}, {high}]; got {least} to {most}.")
+        raise UserError(f"--source=npz:{path}: {name} must lie in [{low}, {high}]; got {least} to {most}.")
 
 
 def _refuse_value(kind: str, value: str) -> None:
     if value:
-        raise ValueError(f"--source={kind} takes nothing after a colon; got {value!r}.")
+        raise UserError(f"--source={kind} takes nothing after a colon; got {value!r}.")

@@ -1,6 +1,5 @@
 """Images that cannot be read: they get weight 0, so that no other example moves, and are remembered with the reason."""
 
-import re
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
+from keras_vit.errors import reason
 from trainers.data import images
 
 if TYPE_CHECKING:
@@ -92,14 +92,5 @@ def why(split: "Split", channels: int, index: int) -> str:
         image, _ = split.read(tf.constant(index, tf.int64))
         images.decode(image, channels)
     except (tf.errors.OpError, ValueError) as error:
-        return plain(getattr(error, "message", None) or str(error))
+        return reason(error)
     return "it could not be read at first, but was when tried again"
-
-
-def plain(message: str) -> str:
-    """What matters of TensorFlow's message, without where in the graph it was and what called that."""
-    text = re.sub(r"\{\{.*?\}\} ?|\[\[.*?\]\]|\[Op:\w+\].*", "", message)
-    where = ("Graph exec", "Detected at", "  File", "<stack traces")
-    lines = [line.strip() for line in text.splitlines() if not line.startswith(where)]
-    line = next(filter(None, lines), "no reason given")
-    return re.sub(r"^assertion failed: \[(.*)\]$", r"\1", line).rstrip(".")[:200]

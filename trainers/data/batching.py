@@ -1,9 +1,10 @@
 """One host's part of every global batch, read in parallel, with the rows that fail left out."""
 
-import os
 from typing import NamedTuple
 
 import tensorflow as tf
+
+from trainers import machine
 
 
 class Part(NamedTuple):
@@ -67,7 +68,7 @@ def _batch(row, index_of, note, part: Part, number):
     """The host's batch of that number; rows that fail are zeros, but for their ids."""
     places = tf.data.Dataset.range(part.read)
     # A dataset that lives for one batch is too short-lived for tf.data to tune.
-    read = places.map(lambda place: (place, row(part.position(number, place))), CPUS, deterministic=True)
+    read = places.map(lambda place: (place, row(part.position(number, place))), machine.cpus(), deterministic=True)
     empty = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), read.element_spec)
     # With one more row there is always something to batch.
     found, values = (
@@ -90,7 +91,3 @@ def _batch(row, index_of, note, part: Part, number):
 def _placed(places, values, rows: int):
     """Zeros (rows, ...), with each value in its place."""
     return tf.scatter_nd(places[:, None], values, tf.concat([[rows], tf.shape(values, tf.int64)[1:]], axis=0))
-
-
-# Not os.cpu_count(), which counts what a container may not use.
-CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

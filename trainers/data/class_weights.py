@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from keras_vit.errors import UserError
 from trainers.data.source import Source, Split
-from trainers.settings.flags import UsageError
 
 
 def factor_of(choice: str, source: Source, split: Split) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -18,7 +18,7 @@ def factor_of(choice: str, source: Source, split: Split) -> Callable[[tf.Tensor]
         split: What is trained on.
 
     Raises:
-        UsageError: if a class is unknown or a factor is no number above 0.
+        UserError: if a class is unknown or a factor is no number above 0.
     """
     if choice == "none":
         return lambda label: tf.ones(())
@@ -47,7 +47,7 @@ def given(choice: str, source: Source) -> np.ndarray:
     """The factors that NAME=NUMBER;NAME=NUMBER names, 1 for other classes.
 
     Raises:
-        UsageError: if a class is unknown or a factor is no number above 0.
+        UserError: if a class is unknown or a factor is no number above 0.
     """
     factors = np.ones(source.num_classes)
     names = {name: number for number, name in enumerate(source.class_names or map(str, range(source.num_classes)))}
@@ -57,9 +57,9 @@ def given(choice: str, source: Source) -> np.ndarray:
             factors[names[name]] = value = float(number)
         except (KeyError, ValueError):
             known = ", ".join([*names][:8]) + ", ..." * (len(names) > 8)
-            raise UsageError(
+            raise UserError(
                 f"--class_weights: {term!r} is not NAME=NUMBER with the name of a class; there are {known}."
             ) from None
         if not 0 < value < np.inf:
-            raise UsageError(f"--class_weights: the factor of {name!r} must be above 0; got {number}.")
+            raise UserError(f"--class_weights: the factor of {name!r} must be above 0; got {number}.")
     return factors

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from keras_vit.export import decoding
+from keras_vit.images import decoding
 
 
 def decode(image, channels: int):

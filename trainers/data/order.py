@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from keras_vit.errors import UserError
 from trainers.data.source import Split
 
 
@@ -20,7 +21,7 @@ def balanced(split: Split, seed: int) -> Callable[[tf.Tensor], tf.Tensor]:
     """
     examples, classes = split.positives()
     if not len(examples):
-        raise ValueError("--sampling=balanced needs examples that belong to classes; none here does.")
+        raise UserError("--sampling=balanced needs examples that belong to classes; none here does.")
     order = np.argsort(classes, kind="stable")
     present, begins, counts = np.unique(classes[order], return_index=True, return_counts=True)
     with tf.device("CPU"):

@@ -10,7 +10,7 @@ Mixed rows have the id of their own example, not of the one mixed into it, and l
 
 import tensorflow as tf
 
-from keras_vit.export import preprocessing as test_time
+from keras_vit.images import transform as test_time
 from keras_vit.preprocessing import Preprocessing
 from trainers.data import batching, cache, class_weights, images, order
 from trainers.data.augmentation import mixing, recipe
@@ -32,7 +32,7 @@ def training_split(source: Source, settings) -> Split:
     """What one epoch goes through.
 
     Raises:
-        ValueError: if there is no such split, or the subset is larger.
+        UserError: if there is no such split, or the subset is larger.
     """
     split = source.split(settings.train_split)
     return subset(split, settings.subset) if settings.subset else split

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from keras_vit.errors import UserError
 from trainers.data.bad_images import BadImages
 from trainers.settings import splits
 from trainers.settings.splits import Interval
@@ -46,7 +47,7 @@ class Source:
         views: Further names, each for an expression over the own splits; where there are any, only they are shown.
         several_labels: Whether an example may belong to several classes, its label being 0 and 1 for each.
         fingerprint: The same for the same examples in the same order, so that a change is noticed.
-        ready: Raises ValueError if the data itself is not there. Plans are made from sizes alone, without it.
+        ready: Raises UserError if the data itself is not there. Plans are made from sizes alone, without it.
         bad: What could not be read so far.
     """
 
@@ -70,7 +71,7 @@ class Source:
         """What an expression such as `train[:99%]+validation` means.
 
         Raises:
-            UsageError: if there is no such split, or the part is empty.
+            UserError: if there is no such split, or the part is empty.
         """
         sizes = {name: split.size for name, split in self.splits.items()}
         return splits.resolve(expression, sizes, self.views, self.name)
@@ -79,7 +80,7 @@ class Source:
         """A split, part of one, or several one after the other.
 
         Raises:
-            UsageError: if there is no such split, or the part is empty.
+            UserError: if there is no such split, or the part is empty.
         """
         parts = [_part(self.splits[base], first, last) for base, first, last in self.intervals(expression)]
         return parts[0] if len(parts) == 1 else _joined(parts)
@@ -94,10 +95,10 @@ def subset(split: Split, size: int) -> Split:
     """`size` examples chosen at random; a smaller choice is part of every larger one.
 
     Raises:
-        ValueError: if there are not so many.
+        UserError: if there are not so many.
     """
     if size > split.size:
-        raise ValueError(f"--subset={size:,} is more than the {split.size:,} examples there are to choose from.")
+        raise UserError(f"--subset={size:,} is more than the {split.size:,} examples there are to choose from.")
     # Not the run's seed: what a run on 9 million examples sees must be part of what one on 30 million sees.
     seed = tf.constant([9, 30], tf.uint32)
     return rearranged(split, size, lambda index: tf.random.experimental.index_shuffle(index, seed, split.size - 1))

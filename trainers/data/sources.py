@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from keras_vit.errors import UserError
 from trainers.data import arrays
 from trainers.data.bad_images import BadImages
 from trainers.data.files import folder, tables
@@ -15,13 +16,13 @@ def open_source(settings: SourceSettings) -> Source:
     """The source that `--source` names.
 
     Raises:
-        ValueError: if its kind is unknown, or it cannot be opened.
+        UserError: if its kind is unknown, or it cannot be opened.
     """
     if not settings.source:
-        raise ValueError("--source is needed: the data is yours to name, e.g. --source=folder:PICTURES (docs/data.md).")
+        raise UserError("--source is needed: the data is yours to name, e.g. --source=folder:PICTURES (docs/data.md).")
     kind, _, value = settings.source.partition(":")
     if kind not in SOURCES:
-        raise ValueError(f"Unknown source {settings.source!r}; its kind must be one of {', '.join(SOURCES)}.")
+        raise UserError(f"Unknown source {settings.source!r}; its kind must be one of {', '.join(SOURCES)}.")
     bad = BadImages(settings.on_bad_image, settings.max_bad_share)
     return dataclasses.replace(SOURCES[kind](value, settings), bad=bad)
 

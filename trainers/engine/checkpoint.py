@@ -8,36 +8,23 @@ A checkpoint is a folder:
 """
 
 import concurrent.futures
-import hashlib
 import itertools
 import json
 import os
 import re
 import sys
-from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from keras_vit.errors import UserError, reason
+from trainers import files
 from trainers.engine.trees import Tree, array_specs, put_together, take_apart
 
 ARRAYS, STATE, MARKER = "arrays.bin", "state.json", "complete.json"
 
 
-class Damaged(ValueError):
+class Damaged(UserError):
     """A checkpoint that does not hold what was once written."""
-
-
-class Unwritable(OSError):
-    """A file or folder that could not be written."""
-
-    exit_code = 1
-
-
-class Unreadable(OSError):
-    """A checkpoint that cannot be read at the moment; nothing is known of its contents."""
-
-    exit_code = 1
 
 
 def write(folder: str, state: bytes, arrays: list[np.ndarray]) -> None:
@@ -48,17 +35,17 @@ def write(folder: str, state: bytes, arrays: list[np.ndarray]) -> None:
     """
     try:
         _remove(folder)  # also because ram:// appends where others begin a file anew
-        tf.io.gfile.makedirs(folder)
-        with _Hashed(os.path.join(folder, ARRAYS)) as arrays_file:
+        files.make_folder(folder)
+        with files.Hashed(os.path.join(folder, ARRAYS)) as arrays_file:
             for array in arrays:
                 np.lib.format.write_array(arrays_file, array, allow_pickle=False)
-        with _Hashed(os.path.join(folder, STATE)) as state_file:
+        with files.Hashed(os.path.join(folder, STATE)) as state_file:
             state_file.write(state)
         marker = {ARRAYS: arrays_file.fingerprint(), STATE: state_file.fingerprint()}
-        with tf.io.gfile.GFile(os.path.join(folder, MARKER), "w") as file:
+        with files.opened(os.path.join(folder, MARKER), "w") as file:
             file.write(json.dumps(marker, indent=1))
-    except (OSError, tf.errors.OpError) as error:
-        raise Unwritable(f"{folder}: {reason(error)}") from error
+    except files.ERRORS as error:
+        raise files.Unwritable(f"{folder}: {reason(error)}") from error
 
 
 def read(folder: str) -> Tree:
@@ -69,22 +56,18 @@ def read(folder: str) -> Tree:
         Unreadable: if the file system refuses.
     """
     try:
-        with tf.io.gfile.GFile(os.path.join(folder, MARKER), "r") as file:
-            marker = json.loads(file.read())
+        marker = json.loads(files.read_text(os.path.join(folder, MARKER)))
         for name in (ARRAYS, STATE):
-            if fingerprint(os.path.join(folder, name)) != marker[name]:
+            if files.fingerprint(os.path.join(folder, name)) != marker[name]:
                 raise Damaged(f"{folder} is damaged (the checksum of {name} does not agree).")
-        with tf.io.gfile.GFile(os.path.join(folder, STATE), "rb") as file:
-            state = file.read()
-        with tf.io.gfile.GFile(os.path.join(folder, ARRAYS), "rb") as file:
+        state = files.read_bytes(os.path.join(folder, STATE))
+        with files.opened(os.path.join(folder, ARRAYS)) as file:
             arrays = [np.lib.format.read_array(file, allow_pickle=False) for _ in array_specs(state)]
         return put_together(state, arrays)
-    except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError, FileNotFoundError) as error:
+    except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError, *files.BROKEN) as error:
         raise Damaged(f"{folder} is damaged ({reason(error)}).") from error
-    except (tf.errors.NotFoundError, tf.errors.OutOfRangeError, tf.errors.DataLossError) as error:
-        raise Damaged(f"{folder} is damaged ({reason(error)}).") from error
-    except (OSError, tf.errors.OpError) as error:
-        raise Unreadable(f"{folder} cannot be read now: {reason(error)}.") from error
+    except files.ERRORS as error:
+        raise files.Unreadable(f"{folder} cannot be read now: {reason(error)}.") from error
 
 
 class Checkpoints:
@@ -124,11 +107,12 @@ class Checkpoints:
 
     def steps(self, kind: str = "step") -> list[int]:
         """Steps of the published checkpoints of a kind, oldest first."""
-        if not tf.io.gfile.isdir(self.folder):
-            return []
-        names = [name.rstrip("/") for name in tf.io.gfile.listdir(self.folder)]
-        found = [int(name.removeprefix(f"{kind}_")) for name in names if re.fullmatch(rf"{kind}_\d+", name)]
-        return sorted(step for step in found if tf.io.gfile.exists(os.path.join(self._path(kind, step), MARKER)))
+        found = [
+            int(name.removeprefix(f"{kind}_"))
+            for name in files.names(self.folder)
+            if re.fullmatch(rf"{kind}_\d+", name)
+        ]
+        return sorted(step for step in found if files.exists(os.path.join(self._path(kind, step), MARKER)))
 
     def newest(self) -> Tree | None:
         """The newest whole checkpoint, or None if there never was one. Damaged ones are reported and passed over.
@@ -169,7 +153,7 @@ class Checkpoints:
     def _write(self, kind: str, step: int, state: bytes, arrays: list[np.ndarray]) -> None:
         try:
             write(self._path(kind, step), state, arrays)
-        except Unwritable as error:
+        except files.Unwritable as error:
             valid = "there is none yet" if self.newest_step is None else f"the last is of step {self.newest_step}"
             print(f"warning: no checkpoint of step {step}: {error} ({valid}).", file=sys.stderr, flush=True)
             return
@@ -186,64 +170,15 @@ class Checkpoints:
             superseded = [step for step, later in itertools.pairwise(best) if later <= kept[0]]
             needed = {self._path("step", step) for step in {*kept, *self._passed_over}}
             needed |= {self._path("best", step) for step in best if step not in superseded}
-            for name in tf.io.gfile.listdir(self.folder):
-                path = os.path.join(self.folder, name.rstrip("/"))
-                if re.fullmatch(r"(step|best)_\d+", name.rstrip("/")) and path not in needed:
+            for name in files.names(self.folder):
+                path = os.path.join(self.folder, name)
+                if re.fullmatch(r"(step|best)_\d+", name) and path not in needed:
                     _remove(path)
-        except (OSError, tf.errors.OpError) as error:
+        except files.ERRORS as error:
             print(f"warning: old checkpoints cannot be removed now ({reason(error)}).", file=sys.stderr, flush=True)
-
-
-def fingerprint(path: str) -> dict[str, Any]:
-    """Size and checksum of a file."""
-    with _Hashed(path, "rb") as file:
-        while file.read(2**20):
-            pass
-        return file.fingerprint()
 
 
 def _remove(folder: str) -> None:
     """Removes a checkpoint, the marker first."""
-    if tf.io.gfile.exists(os.path.join(folder, MARKER)):
-        tf.io.gfile.remove(os.path.join(folder, MARKER))
-    if tf.io.gfile.isdir(folder):
-        tf.io.gfile.rmtree(folder)
-
-
-class _Hashed:
-    """A file that keeps the size and the checksum of what goes through it."""
-
-    def __init__(self, path: str, mode: str = "wb"):
-        self._file = tf.io.gfile.GFile(path, mode)
-        if mode == "wb":
-            self._file.write(b"")  # without a first write there would be no file
-        self._hash = hashlib.sha256()
-        self._size = 0
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self._file.close()
-
-    def write(self, data: bytes) -> None:
-        self._count(data)
-        self._file.write(data)
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
-        self._count(data)
-        return data
-
-    def fingerprint(self) -> dict[str, Any]:
-        return {"bytes": self._size, "sha256": self._hash.hexdigest()}
-
-    def _count(self, data: bytes) -> None:
-        self._hash.update(data)
-        self._size += len(data)
-
-
-def reason(error: Exception) -> str:
-    """What a file system or a parser said, in one line."""
-    text = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
-    return str(text).partition("\n")[0]
+    files.remove(os.path.join(folder, MARKER))
+    files.remove(folder)

@@ -9,15 +9,17 @@ from typing import Any
 
 import keras
 
+from keras_vit.errors import UserError
 from trainers.engine.callbacks import give_back, remembers, state_of
-from trainers.engine.checkpoint import Checkpoints, Unwritable
-from trainers.engine.evaluation import Evaluation
-from trainers.engine.feeding import Feed, distribute
+from trainers.engine.checkpoint import Checkpoints
 from trainers.engine.preemption import Preempted, Preemption
-from trainers.engine.steps import NotFinite, Steps
-from trainers.engine.totals import updates_behind
+from trainers.engine.tensorflow.evaluation import Evaluation
+from trainers.engine.tensorflow.feeding import Feed, distribute
+from trainers.engine.tensorflow.steps import NotFinite, Steps
+from trainers.engine.tensorflow.totals import updates_behind
+from trainers.engine.tensorflow.workers import Workers
 from trainers.engine.trees import Tree
-from trainers.engine.workers import Workers
+from trainers.files import Unwritable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +97,7 @@ class Trainer:
         preemption: Told by signals to stop; by default one that nobody tells.
 
     Raises:
-        ValueError: for a callback that contradicts the engine.
+        UserError: for a callback that contradicts the engine.
     """
 
     # Batches between questions to the other workers, whether to leave an evaluation.
@@ -129,13 +131,16 @@ class Trainer:
         """Goes on from a checkpoint's state.
 
         Raises:
-            ValueError: if it belongs to another model, optimizer or precision.
+            UserError: if it belongs to another model, optimizer or precision.
         """
         ours, theirs = self.steps.model.dtype_policy.name, state["precision"]
         if ours != theirs:
-            raise ValueError(f"The run was begun in {theirs} and would go on in {ours}; give --precision={theirs}.")
+            raise UserError(f"The run was begun in {theirs} and would go on in {ours}; give --precision={theirs}.")
         self.steps.restore(state["steps"])
         self.progress = Progress(**state["progress"])
+        # Checkpoints of version 0.1 name the module of each callback's class too.
+        remembered = self.progress.callbacks.items()
+        self.progress.callbacks = {".".join(name.split(".")[-2:]): value for name, value in remembered}
 
     def fit(self, feed: Feed) -> None:
         """Trains to the end.
@@ -264,8 +269,8 @@ class Trainer:
         found: dict[str, keras.callbacks.Callback] = {}
         for callback in self._callbacks:
             if remembers(callback):
-                likes = sum(type(other) is type(callback) for other in found.values())
-                found[f"{type(callback).__module__}.{type(callback).__name__}.{likes}"] = callback
+                likes = sum(type(other).__name__ == type(callback).__name__ for other in found.values())
+                found[f"{type(callback).__name__}.{likes}"] = callback
         return found
 
     @contextlib.contextmanager
@@ -286,12 +291,12 @@ class _EvaluationLeft(Exception):
 
 
 def check_callbacks(callbacks: Sequence[keras.callbacks.Callback], optimizer) -> None:
-    """Raises ValueError, with the reason, for a callback that contradicts the engine."""
+    """Raises UserError, with the reason, for a callback that contradicts the engine."""
     scheduled = isinstance(optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule)
     for callback in callbacks:
         for name, (needs_schedule, reason) in REFUSED.items():
             if isinstance(callback, getattr(keras.callbacks, name)) and (scheduled or not needs_schedule):
-                raise ValueError(f"keras.callbacks.{name} cannot be used here: {reason}")
+                raise UserError(f"keras.callbacks.{name} cannot be used here: {reason}")
 
 
 # Keras callback: whether it is only refused beside a learning-rate schedule, and why.

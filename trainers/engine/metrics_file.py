@@ -9,9 +9,10 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
+from keras_vit.errors import reason
+from trainers import files
 from trainers.engine.callbacks import learning_rate_of, step_of
-from trainers.engine.checkpoint import reason
-from trainers.engine.totals import updates_behind
+from trainers.engine.tensorflow.totals import updates_behind
 
 
 class MetricsFile(keras.callbacks.Callback):
@@ -41,7 +42,7 @@ class MetricsFile(keras.callbacks.Callback):
             *(f"val_{name}" for name in others),
             *("weight_norm", "input_wait", "skipped", "loss_scale", "memory_gib", "seconds", "images_per_second"),
         ]
-        self._summaries = tf.summary.create_file_writer(str(summaries)) if summaries else None
+        self._summaries = files.Summaries(str(summaries)) if summaries else None
 
     def on_train_begin(self, logs=None):
         self._lines = [self._line(dict(zip(self.columns, self.columns, strict=True)))]
@@ -120,15 +121,12 @@ class MetricsFile(keras.callbacks.Callback):
         """Brings the file up to the lines, as soon as it can be written: checkpoints hold them too."""
         try:
             if self._written:
-                with tf.io.gfile.GFile(self.path, "a") as file:
+                with files.opened(self.path, "a") as file:
                     file.write("".join(self._lines[self._written :]))
             else:
-                if tf.io.gfile.exists(self.path):  # ram:// would append
-                    tf.io.gfile.remove(self.path)
-                with tf.io.gfile.GFile(self.path, "w") as file:
-                    file.write("".join(self._lines))
+                files.write_anew(self.path, "".join(self._lines))
             self._written = len(self._lines)
-        except (OSError, tf.errors.OpError) as error:
+        except files.ERRORS as error:
             self._written = 0  # nobody knows what is there; next time all of it
             print(f"warning: {self.path} cannot be written now ({reason(error)}).", file=sys.stderr, flush=True)
 
@@ -136,10 +134,8 @@ class MetricsFile(keras.callbacks.Callback):
         if self._summaries is None:
             return
         try:
-            with self._summaries.as_default(step=int(self._row["step"])):
-                for name, value in self._row.items():
-                    tf.summary.scalar(name, value)
-        except tf.errors.OpError as error:
+            self._summaries.write(int(self._row["step"]), self._row)
+        except files.ERRORS as error:
             print(f"warning: TensorBoard's files cannot be written now ({reason(error)}).", file=sys.stderr, flush=True)
 
     def _line(self, row: Mapping) -> str:

@@ -8,12 +8,14 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from keras_vit.errors import UserError
 from keras_vit.evaluation import classification
 from trainers.data import pipeline
-from trainers.engine.feeding import Feed
+from trainers.engine.tensorflow.feeding import Feed
 from trainers.evaluations import predictions
-from trainers.runs import agreement, class_report
-from trainers.runs.class_report import ClassReport
+from trainers.inference import compatibility
+from trainers.reports import class_report
+from trainers.reports.class_report import ClassReport
 
 # The row of the model's top-1 accuracy, beside those of classical methods.
 OWN = "vision transformer"
@@ -28,15 +30,15 @@ def measure(settings: Any, model, source, where, callbacks=()) -> dict[str, floa
     classes' recalls) and macro F1. Where they may have several: mAP, and how often the best class is one of them.
 
     Raises:
-        ValueError: if model and source do not fit, the head is all zeros, or there is no label.
+        UserError: if model and source do not fit, the head is all zeros, or there is no label.
     """
-    agreement.check_classes(model, source, f"--model={settings.model}", ADVICE)
+    compatibility.check_classes(model, source, f"--model={settings.model}", ADVICE)
     data = pipeline.EvaluationData(source, settings.split, settings.batch_size, model.preprocessing)
     listed = keras.callbacks.CallbackList(list(callbacks), model=model)
     listed.on_test_begin()
     asked = measured(model, data.batches, where.strategy, settings.batch_size, source, listed)
     if asked is None:
-        raise ValueError(f"--split={settings.split} of {source.name} has no example with a label that can be read.")
+        raise UserError(f"--split={settings.split} of {source.name} has no example with a label that can be read.")
     rows, report = asked
     listed.on_test_end(rows)
     if settings.per_class:

@@ -9,8 +9,9 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from trainers.engine.feeding import Feed, distribute
-from trainers.engine.steps import NotFinite
+from keras_vit.errors import UserError
+from trainers.engine.tensorflow.feeding import Feed, distribute
+from trainers.engine.tensorflow.steps import NotFinite
 
 LIMIT = 4 * 2**30  # bytes of float32 answers that are kept at once
 
@@ -83,11 +84,11 @@ def kept(answers: Iterator[Answers], rows: int) -> Answers:
         rows: As many as there may be, or more.
 
     Raises:
-        ValueError: if there are none, or they would take more memory than `LIMIT`.
+        UserError: if there are none, or they would take more memory than `LIMIT`.
     """
     first = next(answers, None)
     if first is None:
-        raise ValueError("There is no example to compute answers for.")
+        raise UserError("There is no example to compute answers for.")
     check_memory(rows, first.outputs.shape[1])
     whole = Answers(*(np.empty((rows, *part.shape[1:]), part.dtype) for part in first))
     count = 0
@@ -100,10 +101,10 @@ def kept(answers: Iterator[Answers], rows: int) -> Answers:
 
 
 def check_memory(rows: int, columns: int) -> None:
-    """Raises ValueError if (rows, columns) float32 numbers would take more memory than `LIMIT`."""
+    """Raises UserError if (rows, columns) float32 numbers would take more memory than `LIMIT`."""
     size = rows * columns * 4
     if size > LIMIT:
-        raise ValueError(
+        raise UserError(
             f"{rows:,} examples with {columns:,} numbers each take {size / 2**30:,.1f} GiB of memory, more than "
             f"{LIMIT / 2**30:,.1f}; choose part of the split, such as test[:{LIMIT // (8 * columns)}]."
         )

@@ -8,12 +8,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 
+from keras_vit.errors import UserError
+
 
 def measure(settings: Any, model, source, where, callbacks=()) -> dict[str, float]:
     """{method: accuracy}; what a small model has to stand beside.
 
     Raises:
-        ValueError: if the source's pixels are not in memory, or what is evaluated is not a whole split.
+        UserError: if the source's pixels are not in memory, or what is evaluated is not a whole split.
     """
 
     def arrays(split):
@@ -21,9 +23,9 @@ def measure(settings: Any, model, source, where, callbacks=()) -> dict[str, floa
         return images.numpy().reshape(split.size, -1) / 255, labels.numpy()
 
     if source.name not in ("digits", "synthetic"):
-        raise ValueError(f"--evaluations=baselines wants raw pixels in memory: digits or synthetic, not {source.name}.")
+        raise UserError(f"--evaluations=baselines wants raw pixels in memory: digits or synthetic, not {source.name}.")
     if settings.split not in source.splits:
-        raise ValueError(
+        raise UserError(
             f"--evaluations=baselines wants a whole split, not {settings.split!r}: it trains on the others."
         )
     parts = [arrays(split) for name, split in source.splits.items() if name != settings.split]

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainers.engine.feeding import Feed
+from trainers.engine.tensorflow.feeding import Feed
 from trainers.evaluations import answers
 from trainers.evaluations.answers import Answers
 
@@ -36,7 +36,7 @@ def features(
 
     Raises:
         NotFinite: if a feature is not finite.
-        ValueError: if they take more memory than `answers.LIMIT`.
+        UserError: if they take more memory than `answers.LIMIT`.
     """
     body = keras.Model(model.input, model.get_layer("pre_logits").output)
     rows = answers.number_of_batches(feed, batch_size) * batch_size

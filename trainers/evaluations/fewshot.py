@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_vit.errors import UserError
 from keras_vit.evaluation import fewshot
 from keras_vit.preprocessing import Preprocessing
 from trainers.data import pipeline
 from trainers.data.source import Split, rearranged
 from trainers.evaluations.answers import Answers
 from trainers.evaluations.features import features
-from trainers.runs import agreement
+from trainers.inference import compatibility
 from trainers.settings import splits
 
 
@@ -33,13 +34,13 @@ def measure(settings: Any, model, source, where, callbacks=()) -> dict[str, floa
         callbacks: Not told of anything: what they watch is the evaluation of the model's own head.
 
     Raises:
-        ValueError: if examples may have several classes, the splits share some, or images have other channels.
+        UserError: if examples may have several classes, the splits share some, or images have other channels.
     """
     check(settings, model, source)
     split = source.split(settings.train_split)
     examples, labels = split.positives()
     if source.several_labels or not len(examples) or len(np.unique(examples)) < len(examples):
-        raise ValueError(f"--evaluations=fewshot is for examples with one class each, which {source.name} has not.")
+        raise UserError(f"--evaluations=fewshot is for examples with one class each, which {source.name} has not.")
     chosen = {(k, seed): examples[fewshot.choose(labels, k, seed)] for k in settings.shots for seed in settings.seeds}
     union = np.unique(np.concatenate(list(chosen.values())))
     some = dataclasses.replace(source, splits={CHOSEN: selected(split, union)}, views={})
@@ -47,7 +48,7 @@ def measure(settings: Any, model, source, where, callbacks=()) -> dict[str, floa
     test = _features(settings, model, source, settings.split, where)
     for name, found in ((settings.train_split, train), (settings.split, test)):
         if not len(found.ids):
-            raise ValueError(f"--evaluations=fewshot: {name} of {source.name} has no example with a label to be read.")
+            raise UserError(f"--evaluations=fewshot: {name} of {source.name} has no example with a label to be read.")
     rows: dict[str, float] = {}
     for k in settings.shots:
         # Chosen examples that could not be read are simply not there.
@@ -63,10 +64,10 @@ CHOSEN = "chosen"  # the name, in messages, of the examples that are
 
 
 def check(settings: Any, model, source) -> None:
-    """Raises ValueError if the model takes other images than the source has, or the two splits share examples."""
-    agreement.check_images(model, source, f"--model={settings.model}")
+    """Raises UserError if the model takes other images than the source has, or the two splits share examples."""
+    compatibility.check_images(model, source, f"--model={settings.model}")
     if splits.overlap(source.intervals(settings.train_split), source.intervals(settings.split)):
-        raise ValueError(
+        raise UserError(
             f"--train_split={settings.train_split} and --split={settings.split} share examples: the probe would be "
             "measured on what it was fitted to. Name splits apart."
         )

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vit.evaluation import classification
-from trainers.engine.feeding import Feed
+from trainers.engine.tensorflow.feeding import Feed
 from trainers.evaluations import answers
 
 
@@ -81,7 +81,7 @@ def scores(
     """The model's logits, for average precision. Arguments and errors as of `predict`.
 
     Raises:
-        ValueError: if they take more memory than `answers.LIMIT`.
+        UserError: if they take more memory than `answers.LIMIT`.
     """
     found = answers.batches(
         model, feed, strategy, batch_size, doing="evaluating", callbacks=callbacks, after_batch=after_batch

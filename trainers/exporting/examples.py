@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_vit.export import decoding, preprocessing
+from keras_vit.errors import UserError
+from keras_vit.images import decoding, transform
 from trainers.data import bad_images, images
 
 SIZES = ((1.0, 1.0), (0.6, 0.9), (1.7, 1.3), (2.4, 3.1))  # of generated pictures, in shares of the model's
@@ -36,7 +37,7 @@ def from_source(source: Any, expression: str, count: int) -> Examples:
 
     Raises:
         BadImage: for an image that cannot be read, unless such are to be skipped.
-        ValueError: if there is no such split, or none of them can be read.
+        UserError: if there is no such split, or none of them can be read.
     """
     split = source.split(expression)
     indices = np.linspace(0, split.size - 1, min(count, split.size)).round().astype("int64")
@@ -55,7 +56,7 @@ def from_source(source: Any, expression: str, count: int) -> Examples:
         encoded.append(as_bytes(image))
         labels.append(label.numpy())
     if not encoded:
-        raise ValueError(f"None of the images of {expression} of {source.name} can be read.")
+        raise UserError(f"None of the images of {expression} of {source.name} can be read.")
     single = None if source.several_labels or np.ndim(labels[0]) else np.array(labels, "int64")
     return Examples(encoded, single, f"{len(encoded):,} images of {source.name}, {expression}")
 
@@ -64,7 +65,7 @@ def resized(shown: Examples, size: tuple[int, int], channels: int) -> Examples:
     """The same images, all of one height and width."""
 
     def one(encoded):
-        image = preprocessing.resize_to(decoded(encoded, channels), size, antialias=True)
+        image = transform.resize_to(decoded(encoded, channels), size, antialias=True)
         return as_bytes(tf.ensure_shape(image, (*size, channels)))
 
     return shown._replace(

@@ -10,16 +10,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from keras_vit import weights
-from keras_vit.export import card, serving
+from keras_vit import errors, weights
+from keras_vit.cards import card
+from keras_vit.errors import MissingPackage, UserError
+from keras_vit.export import serving
 from keras_vit.export.answering import Answering
-from trainers.artefacts import source_model
+from trainers import files, machine
 from trainers.data import sources
-from trainers.engine import checkpoint, runtime
+from trainers.engine.tensorflow import runtime
 from trainers.exporting import examples, formats, gate, publishing, report, runtimes, temperature
 from trainers.exporting.examples import Examples
 from trainers.exporting.report import Row
-from trainers.runs import agreement, cards, folder
+from trainers.inference import compatibility, source_model
+from trainers.training import model_card
 
 REPORT = "report.json"
 ADVICE = "fine-tune it by trainers.finetune, or export its features: trainers.convert --change=num_classes=0."
@@ -53,8 +56,8 @@ def export(settings: Any) -> Exported:
     """Exports what the settings of `trainers.export` ask for.
 
     Raises:
-        ValueError: for a model, source or folder that cannot be used; nothing is written then.
-        ModuleNotFoundError: for a missing package, likewise.
+        UserError: for a model, source or folder that cannot be used; nothing is written then.
+        MissingPackage: for a missing package, likewise.
         NotPublished: if anything did not pass; what did is published before, unless it was the SavedModel that failed.
     """
     check_packages(settings.asked)
@@ -67,7 +70,7 @@ def export(settings: Any) -> Exported:
     for note in asked.notes:
         print(note)
     size = settings.tflite_image_size
-    known = cards.read(settings.model) or card.card_of_model(asked.model, settings.model)
+    known = model_card.read(settings.model) or card.card_of_model(asked.model, settings.model)
     job = formats.Job(
         model=asked.model,
         name=publishing.name_of(settings.model),
@@ -86,8 +89,8 @@ def export(settings: Any) -> Exported:
         if set(settings.asked) - set(faulty) and "saved_model" not in faulty:
             discard(faulty, staging)
             told = summary(settings, job, shown, rows)
-            folder.write_json(os.path.join(staging, REPORT), told)
-            cards.put(os.fspath(staging), card.with_export(known, told))
+            files.write_json(os.path.join(staging, REPORT), told)
+            model_card.put(os.fspath(staging), card.with_export(known, told))
             if "saved_model" in settings.asked:
                 configure(output, job.name)
             path = os.fspath(publishing.publish(staging, output))
@@ -104,7 +107,7 @@ def check_packages(asked: list[str]) -> None:
     for name in asked:
         missing = formats.missing(name)
         if missing:
-            raise ModuleNotFoundError(
+            raise MissingPackage(
                 f"--formats={name} needs {', '.join(missing)}, not installed here; from a clone, "
                 f"pip install -e '.[{formats.PACKAGES[missing[0]]}]'.",
                 name=missing[0],
@@ -112,18 +115,18 @@ def check_packages(asked: list[str]) -> None:
 
 
 def check(settings, model, source) -> None:
-    """Raises ValueError for a model whose answers would tell nothing, or a source that is not one for it."""
+    """Raises UserError for a model whose answers would tell nothing, or a source that is not one for it."""
     name = f"--model={settings.model}"
     if model.architecture.channels not in (1, 3):
-        raise ValueError(f"{name} takes images of {model.architecture.channels} channels; pictures have 1 or 3.")
+        raise UserError(f"{name} takes images of {model.architecture.channels} channels; pictures have 1 or 3.")
     if model.architecture.num_classes and weights.head_is_zero(model):
-        raise ValueError(f"{name} has a head of zeros, as published for fine-tuning, so answers tell nothing; {ADVICE}")
+        raise UserError(f"{name} has a head of zeros, as published for fine-tuning, so answers tell nothing; {ADVICE}")
     if source is None:
         return
     if model.architecture.num_classes:
-        agreement.check_classes(model, source, name, ADVICE)
+        compatibility.check_classes(model, source, name, ADVICE)
     else:
-        agreement.check_images(model, source, name)
+        compatibility.check_images(model, source, name)
     source.ready()
 
 
@@ -190,7 +193,7 @@ def compared(job: formats.Job, name: str, path: pathlib.Path, ours: Outputs, sho
                 faults = tuple(found.faults(limit))
                 rows.append(Row(name, each.name, file, None if rows else size, took, found, faults))
     except Exception as error:  # runtimes raise whatever they like, and any of it is a fault of the file
-        rows.append(Row(name, "", file, size, None, None, (f"cannot be used: {checkpoint.reason(error)}",)))
+        rows.append(Row(name, "", file, size, None, None, (f"cannot be used: {errors.reason(error)}",)))
     return rows
 
 
@@ -211,8 +214,8 @@ def size_of(path: pathlib.Path) -> int:
     """Bytes of a file; of a SavedModel's folder those that a server reads."""
     if path.is_file():
         return path.stat().st_size
-    files = [path / "saved_model.pb", *(path / "variables").rglob("*"), *(path / "assets").rglob("*")]
-    return sum(file.stat().st_size for file in files if file.is_file())
+    parts = [path / "saved_model.pb", *(path / "variables").rglob("*"), *(path / "assets").rglob("*")]
+    return sum(file.stat().st_size for file in parts if file.is_file())
 
 
 def discard(faulty: list[str], staging: pathlib.Path) -> None:
@@ -234,7 +237,7 @@ def summary(settings, job: formats.Job, shown: Examples, rows: list[Row]) -> dic
             if not row.faults
         },
         "refused": {row.format: list(row.faults) for row in rows if row.faults},
-        "versions": folder.versions(),
+        "versions": machine.versions(),
     }
 
 
@@ -246,4 +249,4 @@ def configure(output: pathlib.Path, name: str) -> None:
     }
     for file, content in contents.items():
         if not (output / file).exists():
-            folder.write_text(os.fspath(output / file), content)
+            files.write_text(os.fspath(output / file), content)

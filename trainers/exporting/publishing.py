@@ -8,6 +8,8 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
+from keras_vit.errors import UserError
+
 SUFFIXES = (".keras", ".h5", ".npz", ".safetensors")  # of weight files, no part of a name
 
 
@@ -46,12 +48,12 @@ def check(output: str) -> pathlib.Path:
     """The folder that `--output` names.
 
     Raises:
-        ValueError: if it is remote, or a file.
+        UserError: if it is remote, or a file.
     """
     if "://" in output:
-        raise ValueError(f"--output={output}: exports are written to a local folder; copy it from there.")
+        raise UserError(f"--output={output}: exports are written to a local folder; copy it from there.")
     if os.path.exists(output) and not os.path.isdir(output):
-        raise ValueError(f"--output={output} is a file; name a folder.")
+        raise UserError(f"--output={output} is a file; name a folder.")
     return pathlib.Path(output)
 
 
@@ -60,14 +62,14 @@ def staged(output: pathlib.Path) -> Iterator[pathlib.Path]:
     """A folder beside the versions that servers do not look at, gone when the context ends.
 
     Raises:
-        ValueError: if it cannot be made.
+        UserError: if it cannot be made.
     """
     made = [place for place in (output, *output.parents) if not place.exists()]
     try:
         output.mkdir(parents=True, exist_ok=True)
         folder = pathlib.Path(tempfile.mkdtemp(dir=output, prefix=".export-"))
     except OSError as error:
-        raise ValueError(f"--output={output} cannot be written: {error.strerror}.") from error
+        raise UserError(f"--output={output} cannot be written: {error.strerror}.") from error
     try:
         yield folder
     finally:

@@ -13,11 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vit.classifier import in_float32
-from keras_vit.export import decoding, description, preprocessing
+from keras_vit.errors import UserError
+from keras_vit.export import description
 from keras_vit.export.answering import SIGNATURE, Answering
 from keras_vit.export.saved_model import EXTRA, MAIN
-from trainers.artefacts import opening
+from keras_vit.images import decoding, transform
 from trainers.exporting import openvino_session, session
+from trainers.inference import opening
 
 PROBABILITIES, FEATURES = MAIN
 # From encoded images to their probabilities (N, Y) or features (N, D).
@@ -68,7 +70,7 @@ def of_saved_model(path: pathlib.Path, model: Any) -> Iterator[list[Runtime]]:
     """A session, by each signature; and OpenVINO, where it is installed.
 
     Raises:
-        ValueError: if it names classes otherwise than the model.
+        UserError: if it names classes otherwise than the model.
     """
     check_labels((path / EXTRA / description.LABELS).read_text(encoding="utf-8").splitlines(), model)
     main, labels, read = main_output(model), np.array(description.labels_of(model)), _reader(model)
@@ -102,7 +104,7 @@ def of_file(path: pathlib.Path, model: Any) -> Iterator[list[Runtime]]:
     """The runtime that `trainers.predict` opens such a file with.
 
     Raises:
-        ValueError: if it cannot be opened, or names classes otherwise than the model.
+        UserError: if it cannot be opened, or names classes otherwise than the model.
     """
     artefact = opening.open_artefact(os.fspath(path))
     check_labels(artefact.labels, model)
@@ -111,23 +113,23 @@ def of_file(path: pathlib.Path, model: Any) -> Iterator[list[Runtime]]:
         found = artefact.answer(encoded)
         refused = next((one for one in found if not isinstance(one, np.ndarray)), None)
         if refused is not None:
-            raise ValueError(f"it does not read an image that its model reads: {refused.reason}")
+            raise UserError(f"it does not read an image that its model reads: {refused.reason}")
         return np.stack(found)
 
     yield [Runtime(RUNTIMES[artefact.kind], main_output(model), answer)]
 
 
 def check_labels(found: Sequence[str], model: Any) -> None:
-    """Raises ValueError if labels are not those of a model's classes, in their order."""
+    """Raises UserError if labels are not those of a model's classes, in their order."""
     wanted = description.lines_of(model)
     if list(found) != wanted:
         pairs = enumerate(itertools.zip_longest(found, wanted))
         number, (theirs, ours) = next((number, pair) for number, pair in pairs if pair[0] != pair[1])
-        raise ValueError(f"its label of class {number} is {theirs!r}, the model's {ours!r}")
+        raise UserError(f"its label of class {number} is {theirs!r}, the model's {ours!r}")
 
 
 def check_best(found: dict[str, np.ndarray], labels: np.ndarray) -> None:
-    """Raises ValueError if the best classes of an answer are not those of its probabilities, by number and name."""
+    """Raises UserError if the best classes of an answer are not those of its probabilities, by number and name."""
     if PROBABILITIES not in found:
         return
     indices = found["top_indices"]
@@ -135,9 +137,9 @@ def check_best(found: dict[str, np.ndarray], labels: np.ndarray) -> None:
     best = -np.sort(-found[PROBABILITIES], axis=1)[:, : indices.shape[1]]
     names = [[name.decode() for name in row] for row in found["top_labels"]]
     if not np.array_equal(told, best) or not np.array_equal(found["top_probabilities"], best):
-        raise ValueError("its best classes are not those of its probabilities")
+        raise UserError("its best classes are not those of its probabilities")
     if names != labels[indices].tolist():
-        raise ValueError("its names of the best classes are not the model's")
+        raise UserError("its names of the best classes are not the model's")
 
 
 def all_answers(answer: Answer, encoded: Sequence[bytes]) -> np.ndarray:
@@ -160,7 +162,7 @@ def _reader(model: Any) -> Answer:
 
     @tf.function(input_signature=[tf.TensorSpec((), tf.string)])
     def one(encoded):
-        return preprocessing.transform(decoding.decode(encoded, model.architecture.channels), model.preprocessing)
+        return transform.transform(decoding.decode(encoded, model.architecture.channels), model.preprocessing)
 
     return lambda encoded: np.stack([one(tf.constant(image)).numpy() for image in encoded])
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_vit.errors import UserError
 from keras_vit.evaluation import calibration
 from trainers.data import pipeline
 from trainers.evaluations import answers
@@ -15,10 +16,10 @@ def fitted(settings: Any, model, source, where, probabilities: str) -> float:
     """The temperature under which the labels of `--calibration_split` are likeliest; says what it changes.
 
     Raises:
-        ValueError: if probabilities are no softmax, or the split has no examples with one class each.
+        UserError: if probabilities are no softmax, or the split has no examples with one class each.
     """
     if probabilities != "softmax" or source.several_labels or not model.architecture.num_classes:
-        raise ValueError(
+        raise UserError(
             "--fit_temperature is for a model with a head and a softmax, and a source whose examples have one class "
             "each."
         )

@@ -11,11 +11,11 @@ from keras_vit.evaluation import fewshot
 from trainers.data.bad_images import BadImages
 from trainers.data.pipeline import EvaluationData, training_split
 from trainers.data.source import Split
-from trainers.engine.workers import Workers
+from trainers.engine.tensorflow.workers import Workers
 from trainers.evaluations import answers
 from trainers.evaluations.answers import Answers
 from trainers.evaluations.fewshot import selected
-from trainers.runs.planning import Planned
+from trainers.training.plan import Planned
 
 # Seconds that computing features may take, of training examples and of each split that is predicted; there are no more
 # than so many of each.

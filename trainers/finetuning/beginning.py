@@ -7,7 +7,7 @@ from keras_vit import adapters, vit
 from trainers.finetuning import baseline, warm_head
 from trainers.finetuning.beside_baseline import BesideBaseline
 from trainers.finetuning.warm_head import Head
-from trainers.runs.planning import Planned
+from trainers.training.plan import Planned
 
 
 class Found(NamedTuple):

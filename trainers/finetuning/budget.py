@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from keras_vit.errors import UserError
+from trainers import run_dir
 from trainers.data.pipeline import TrainingData, training_split
-from trainers.engine.feeding import distribute
-from trainers.runs import folder, resumption, training
-from trainers.runs.learner import learner_of
-from trainers.runs.planning import Planned
+from trainers.engine.tensorflow.feeding import distribute
 from trainers.settings import finetuning_group
+from trainers.training import resume
+from trainers.training import train as training
+from trainers.training.plan import Planned
+from trainers.training.task import learner_of
 
 TIMED = 4  # updates
 # Of what is left of the budget, the share for updates and evaluations; the rest is for files and pictures.
@@ -45,14 +48,14 @@ def as_before(settings: Any) -> dict[str, Any]:
     """What an unfinished run in the folder had settled, of what the settings leave open; asked on the chief.
 
     Raises:
-        ValueError: if its flags cannot be read, or it was begun with --epochs or --examples, not a budget.
+        UserError: if its flags cannot be read, or it was begun with --epochs or --examples, not a budget.
     """
-    flagfile = folder.unfinished(settings.run_dir) if settings.resume != "never" else None
+    flagfile = run_dir.unfinished(settings.run_dir) if settings.resume != "never" else None
     if flagfile is None:
         return {}
-    before = resumption.read(flagfile, settings)
+    before = resume.read(flagfile, settings)
     if settings.budget and before.steps is None:
-        raise ValueError(
+        raise UserError(
             f"--run_dir={settings.run_dir} holds an unfinished run that was begun without --budget; give its own flags "
             "to go on, --resume=never to begin anew, or another folder."
         )

@@ -16,13 +16,16 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
-from trainers.engine.steps import NotFinite
-from trainers.engine.workers import Workers
-from trainers.runs import cards, folder, models, resumption
-from trainers.runs.training import Result
+from keras_vit.errors import UserError
+from trainers import files, machine
+from trainers import run_dir as folder
+from trainers.engine.tensorflow.steps import NotFinite
+from trainers.engine.tensorflow.workers import Workers
+from trainers.inference import models
 from trainers.settings import finetuning_group, flags, splits
+from trainers.training import model_card, resume
+from trainers.training.train import Result
 
 
 class Means(NamedTuple):
@@ -52,7 +55,7 @@ def run(settings: Any, source, workers: Workers, means: Means) -> Result:
         means: How a single training is done.
 
     Raises:
-        ValueError: if anything does not fit together, the last of the trainings included; nothing is written then.
+        UserError: if anything does not fit together, the last of the trainings included; nothing is written then.
     """
     tried = searches(settings, source) if settings.learning_rates else []
     if tried and not settings.dry_run:
@@ -76,7 +79,7 @@ def run(settings: Any, source, workers: Workers, means: Means) -> Result:
             rate = found["learning_rate"]
         trials = finals(begun, rate)
         runs = {str(trial.seed): _metrics(trial, workers, means) for trial in trials}
-        metrics = found | {"runs": runs} | spread(list(runs.values())) | {"versions": folder.versions()}
+        metrics = found | {"runs": runs} | spread(list(runs.values())) | {"versions": machine.versions()}
         if workers.is_chief:
             _publish(settings, trials[0], metrics)
         workers.any(False)
@@ -122,7 +125,7 @@ def _searched(settings: Any, source, workers: Workers, means: Means) -> dict[str
         metrics = _metrics(trial, workers, means, may_diverge=True)
         name = "best_val_accuracy" if settings.early_stopping else "val_accuracy"
         if name not in metrics and DIVERGED not in metrics:
-            raise ValueError(f"--held_out={settings.held_out}: no held-out example has a label that can be read.")
+            raise UserError(f"--held_out={settings.held_out}: no held-out example has a label that can be read.")
         accuracies[trial.learning_rate] = metrics.get(name)
         losses[trial.learning_rate] = metrics.get("val_loss", math.inf)
     kept = {rate: value for rate, value in accuracies.items() if value is not None}
@@ -144,7 +147,7 @@ def held_out(expression: str, source, share: float) -> tuple[str, str]:
         share: That is held out.
 
     Raises:
-        UsageError: if nothing would be left on either side, or the end has classes of its own.
+        UserError: if nothing would be left on either side, or the end has classes of its own.
     """
     kept, held = [], []
     source.intervals(expression)  # for its errors
@@ -152,21 +155,19 @@ def held_out(expression: str, source, share: float) -> tuple[str, str]:
         first, last = splits.bounds(term, sum(part.size for part in source.intervals(term.name)))
         cut = last - round(share * (last - first))
         if not first < cut < last:
-            raise flags.UsageError(
-                f"--held_out={share} of {last - first:,} examples of {term.name} leaves one side empty."
-            )
+            raise UserError(f"--held_out={share} of {last - first:,} examples of {term.name} leaves one side empty.")
         kept.append(f"{term.name}[{first}:{cut}]")
         held.append(f"{term.name}[{cut}:{last}]")
     return "+".join(kept), "+".join(held)
 
 
 def check_order(train: str, held: str, source) -> None:
-    """Raises UsageError if held-out examples have classes that are not trained: then the split is sorted by class."""
+    """Raises UserError if held-out examples have classes that are not trained: then the split is sorted by class."""
     learned, asked = (np.unique(source.split(split).positives()[1]) for split in (train, held))
     alone = np.setdiff1d(asked, learned)
     if len(alone):
         name = source.class_names[alone[0]] if source.class_names else alone[0]
-        raise flags.UsageError(
+        raise UserError(
             f"--held_out would take all examples of {len(alone)} classes, such as {name}: those of {source.name} are "
             "sorted by class. Write them in another order, or choose the learning rate by --validation_split."
         )
@@ -205,7 +206,7 @@ def _claim(settings: Any, claims: contextlib.ExitStack) -> bool:
     """Takes the folder for this process; returns whether the runs below it go on."""
     folder.check(settings.run_dir, settings.overwrite)
     begun = any(name.startswith(folder.PARTS) for name in folder.names_in(settings.run_dir, "run_dir"))
-    resumed = resumption.resumes(settings, begun)
+    resumed = resume.resumes(settings, begun)
     claims.enter_context(folder.claimed(settings.run_dir, flags.to_flagfile(settings), settings.overwrite, resumed))
     return resumed
 
@@ -225,25 +226,22 @@ def _metrics(trial: Any, workers: Workers, means: Means, may_diverge: bool = Fal
         metrics = {DIVERGED: str(error)}
         if workers.is_chief:
             print(f"{trial.run_dir}: {error}", flush=True)
-            folder.write_json(os.path.join(trial.run_dir, folder.RESULTS), metrics)
+            files.write_json(os.path.join(trial.run_dir, folder.RESULTS), metrics)
         return metrics
 
 
 def _finished(trial: Any) -> dict[str, Any] | None:
     """Results of a part that an earlier start of the same command finished."""
     path = os.path.join(trial.run_dir, folder.RESULTS)
-    if trial.resume == "never" or not tf.io.gfile.exists(path):
+    if trial.resume == "never" or not files.exists(path):
         return None
-    with tf.io.gfile.GFile(path, "r") as file:
-        return json.loads(file.read())
+    return json.loads(files.read_text(path))
 
 
 def _publish(settings: Any, first: Any, metrics: dict[str, Any]) -> None:
     """Puts the first seed's model, and everybody's results, into the run's folder."""
     source = os.path.join(first.run_dir, folder.MODEL)
-    folder.replace_with(
-        os.path.join(settings.run_dir, folder.MODEL), lambda path: tf.io.gfile.copy(source, path, overwrite=True)
-    )
-    cards.write_of_parts(settings, first.run_dir, metrics)
-    folder.write_json(os.path.join(settings.run_dir, folder.RESULTS), metrics)
+    files.replace_with(os.path.join(settings.run_dir, folder.MODEL), lambda path: files.copy(source, path))
+    model_card.write_of_parts(settings, first.run_dir, metrics)
+    files.write_json(os.path.join(settings.run_dir, folder.RESULTS), metrics)
     print(f"\n{table(metrics)}\nsee {settings.run_dir.rstrip('/')}/")

@@ -2,6 +2,8 @@
 
 import re
 
+from keras_vit.errors import UserError
+
 HEADS = "head(_distillation)?/.*"
 TAIL = "(norm|pool|pre_logits|head(_distillation)?)/.*"  # what comes after the blocks
 
@@ -16,7 +18,7 @@ def multipliers(architecture, train: str = "all", layer_decay: float = 1.0) -> s
             layer_decay ** (L + 1).
 
     Raises:
-        ValueError: if the model has no blocks, or fewer, to choose from.
+        UserError: if the model has no blocks, or fewer, to choose from.
     """
     if train == "head":
         return f"{HEADS}=1;.*=0"
@@ -29,7 +31,7 @@ def multipliers(architecture, train: str = "all", layer_decay: float = 1.0) -> s
     trained = int(last[1]) if last else depth
     if not depth or trained > depth:
         flag = f"--train={train}" if last else f"--layer_decay={layer_decay}"
-        raise ValueError(f"{flag} is about Transformer blocks, of which this model has {depth}.")
+        raise UserError(f"{flag} is about Transformer blocks, of which this model has {depth}.")
     rules = [f"{TAIL}=1"]
     for i in range(depth):
         factor = layer_decay ** (depth - i) if i >= depth - trained else 0.0

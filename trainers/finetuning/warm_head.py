@@ -9,9 +9,9 @@ import tensorflow as tf
 from keras_vit import optimization
 from keras_vit.objectives.classification import OBJECTIVES
 from trainers.engine import loop
-from trainers.engine.steps import Steps
+from trainers.engine.tensorflow.steps import Steps
 from trainers.evaluations.answers import Answers
-from trainers.runs.planning import Planned
+from trainers.training.plan import Planned
 
 EPOCHS, FEWEST, MOST = 20, 200, 2000  # of training, and its bounds in updates
 LEARNING_RATE = 0.1  # over the root of the number of features, so that logits move alike

@@ -2,9 +2,9 @@
 
 import dataclasses
 
+from keras_vit.errors import UserError
 from trainers.settings import layer_calls
 from trainers.settings.fields import setting, table_keys
-from trainers.settings.flags import UsageError
 
 AUGMENTATIONS = table_keys("trainers/data/augmentation/crops.py", "AUGMENTATIONS")
 
@@ -75,18 +75,18 @@ class AugmentationSettings:
 
 
 def check_augmentation(settings: AugmentationSettings) -> None:
-    """Raises UsageError for augmentation settings out of range."""
+    """Raises UserError for augmentation settings out of range."""
     for name in ("crop_area", "train_crop", "crop_padding"):
         if not 0 < getattr(settings, name) <= 1:
-            raise UsageError(f"--{name} must lie in (0, 1]; got {getattr(settings, name)}.")
+            raise UserError(f"--{name} must lie in (0, 1]; got {getattr(settings, name)}.")
     for name, (least, most) in RANGES.items():
         if not least <= getattr(settings, name) <= most:
-            raise UsageError(f"--{name} must lie in [{least}, {most}]; got {getattr(settings, name)}.")
+            raise UserError(f"--{name} must lie in [{least}, {most}]; got {getattr(settings, name)}.")
     layer_calls.parse(settings.augment_layers)
     for name in ("mixup", "cutmix"):
         # Below, Beta variates are next to all 0 or 1, and not accurate.
         if getattr(settings, name) and not 0.01 <= getattr(settings, name) <= 100:
-            raise UsageError(f"--{name} must be 0 or lie in [0.01, 100]; got {getattr(settings, name)}.")
+            raise UserError(f"--{name} must be 0 or lie in [0.01, 100]; got {getattr(settings, name)}.")
 
 
 RANGES = {

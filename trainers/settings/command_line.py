@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from keras_vit.errors import UserError
 from trainers.settings import flags
 
 DONE, FAILED, BAD_INPUT, WORKER_LOST, PREEMPTED = 0, 1, 2, 4, 75
@@ -41,9 +42,7 @@ def main(
         settings = flags.read(arguments, settings_class)
         load_tensorflow()
         return code(run(settings))
-    except (ValueError, FileNotFoundError, FileExistsError, PermissionError, ModuleNotFoundError) as error:
-        if not is_users_mistake(error):
-            raise
+    except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD_INPUT
     except Exception as error:
@@ -64,12 +63,12 @@ def load_tensorflow() -> None:
     """Imports TensorFlow and Keras without the start-up notices that would bury a command's own first lines.
 
     Raises:
-        ValueError: if another backend is asked for.
-        ModuleNotFoundError: naming the extra to install, if TensorFlow is missing.
+        UserError: if another backend is asked for.
+        MissingPackage: naming the extra to install, if TensorFlow is missing.
     """
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":
-        raise ValueError(f"Commands run on TensorFlow, but KERAS_BACKEND is {backend!r}; unset it.")
+        raise UserError(f"Commands run on TensorFlow, but KERAS_BACKEND is {backend!r}; unset it.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as notices:
@@ -90,15 +89,6 @@ def load_tensorflow() -> None:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
-
-
-def is_users_mistake(error: BaseException) -> bool:
-    """Whether an error was raised by a check of ours, and not by a library's depths or a bug."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    module = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
-    return module == "__main__" or module.split(".")[0] in ("trainers", "keras_vit")
 
 
 def help_text(settings_class: type, name: str, about: str) -> str:

@@ -2,12 +2,12 @@
 
 import dataclasses
 
+from keras_vit.errors import UserError
 from trainers.settings import splits
 from trainers.settings.fields import setting, table_keys
-from trainers.settings.flags import UsageError
 from trainers.settings.groups import check_positive
 
-RESIZES = table_keys("keras_vit/export/preprocessing.py", "KERNELS")
+RESIZES = table_keys("keras_vit/images/transform.py", "KERNELS")
 ON_BAD_IMAGE = ("fail", "skip")
 CACHES = table_keys("trainers/data/cache.py", "CACHES")
 SAMPLINGS = table_keys("trainers/data/order.py", "SAMPLINGS")
@@ -103,18 +103,18 @@ class DataSettings:
 
 
 def check_source(settings: SourceSettings) -> None:
-    """Raises UsageError for source settings out of range."""
+    """Raises UserError for source settings out of range."""
     if not 0 <= settings.max_bad_share < 1:
-        raise UsageError(f"--max_bad_share must lie in [0, 1); got {settings.max_bad_share}.")
+        raise UserError(f"--max_bad_share must lie in [0, 1); got {settings.max_bad_share}.")
 
 
 def check_data(settings: DataSettings) -> None:
-    """Raises UsageError for training-data settings out of range."""
+    """Raises UserError for training-data settings out of range."""
     for name in ("train_split", "validation_split", "test_split"):
         if getattr(settings, name) not in (None, "none"):
             splits.parse(getattr(settings, name))
     check_positive(settings, "subset")
     if settings.sampling != "natural" and not settings.shuffle:
-        raise UsageError(f"--sampling={settings.sampling} is an order of its own; it contradicts --noshuffle.")
+        raise UserError(f"--sampling={settings.sampling} is an order of its own; it contradicts --noshuffle.")
     if settings.test_crop is not None and not 0 < settings.test_crop <= 1:
-        raise UsageError(f"--test_crop must lie in (0, 1]; got {settings.test_crop}.")
+        raise UserError(f"--test_crop must lie in (0, 1]; got {settings.test_crop}.")

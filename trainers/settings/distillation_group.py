@@ -3,8 +3,8 @@
 import dataclasses
 import os
 
+from keras_vit.errors import UserError
 from trainers.settings.fields import setting, table_keys
-from trainers.settings.flags import UsageError
 
 DISTILLATIONS = table_keys("keras_vit/objectives/distillation.py", "DISTILLATIONS")
 
@@ -38,7 +38,7 @@ class DistillationSettings:
 
 
 def check_distillation(settings) -> None:
-    """Raises UsageError for settings about a teacher that cannot be, or have no meaning.
+    """Raises UserError for settings about a teacher that cannot be, or have no meaning.
 
     Args:
         settings: Of a training command.
@@ -47,27 +47,27 @@ def check_distillation(settings) -> None:
     if not settings.teacher:
         for name, usual in given.items():
             if getattr(settings, name) != usual:
-                raise UsageError(f"--{name}={getattr(settings, name)} means nothing without --teacher; give both.")
+                raise UserError(f"--{name}={getattr(settings, name)} means nothing without --teacher; give both.")
         return
     check_other_run(settings, "teacher")
     share, temperature = settings.distillation_share, settings.distillation_temperature
     if settings.objective != "softmax":
-        raise UsageError(
+        raise UserError(
             f"--teacher={settings.teacher} is for classes of which each image has one, --objective=softmax, not "
             f"{settings.objective}."
         )
     if share is not None and not 0 < share <= 1:
-        raise UsageError(f"--distillation_share must lie in (0, 1]; got {share}.")
+        raise UserError(f"--distillation_share must lie in (0, 1]; got {share}.")
     if temperature is not None and settings.distillation != "soft":
-        raise UsageError(
+        raise UserError(
             f"--distillation_temperature={temperature} is for --distillation=soft, not {settings.distillation}."
         )
     if temperature is not None and temperature <= 0:
-        raise UsageError(f"--distillation_temperature must be positive; got {temperature}.")
+        raise UserError(f"--distillation_temperature must be positive; got {temperature}.")
 
 
 def check_other_run(settings, name: str) -> None:
-    """Raises UsageError if a flag names the run that is about to be made: --overwrite would set it aside.
+    """Raises UserError if a flag names the run that is about to be made: --overwrite would set it aside.
 
     Args:
         settings: Of a training command.
@@ -75,4 +75,4 @@ def check_other_run(settings, name: str) -> None:
     """
     path = getattr(settings, name)
     if path and os.path.normpath(path.removesuffix("model.keras")) == os.path.normpath(settings.run_dir):
-        raise UsageError(f"--{name}={path} is --run_dir itself; give the new run a folder of its own.")
+        raise UserError(f"--{name}={path} is --run_dir itself; give the new run a folder of its own.")

@@ -4,9 +4,9 @@ import dataclasses
 import re
 from typing import Any
 
+from keras_vit.errors import UserError
 from trainers.settings.distillation_group import check_other_run
 from trainers.settings.fields import setting
-from trainers.settings.flags import UsageError
 
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
@@ -92,31 +92,31 @@ class FinetuningSettings:
 
 
 def check_finetuning(settings: Any) -> None:
-    """Raises UsageError for fine-tuning settings that cannot be, or contradict each other."""
+    """Raises UserError for fine-tuning settings that cannot be, or contradict each other."""
     check_other_run(settings, "weights")
     if not settings.weights:
-        raise UsageError(
+        raise UserError(
             "--weights is needed: the folder of a run, a weight file, or a published name such as augreg:B/16; "
             "trainers.pretrain trains from scratch."
         )
     for name in ("dropout", "stochastic_depth", "held_out"):
         if not 0 <= getattr(settings, name) < 1:
-            raise UsageError(f"--{name} must lie in [0, 1); got {getattr(settings, name)}.")
+            raise UserError(f"--{name} must lie in [0, 1); got {getattr(settings, name)}.")
     if not 0 < settings.layer_decay <= 1:
-        raise UsageError(f"--layer_decay must lie in (0, 1]; got {settings.layer_decay}.")
+        raise UserError(f"--layer_decay must lie in (0, 1]; got {settings.layer_decay}.")
     if settings.lora_rank is not None and settings.lora_rank < 1:
-        raise UsageError(f"--lora_rank must be positive; got {settings.lora_rank}.")
+        raise UserError(f"--lora_rank must be positive; got {settings.lora_rank}.")
     check_trained_part(settings.train)
     numbers("learning_rates", settings.learning_rates, float)
     numbers("seeds", settings.seeds, int)
     if settings.budget:
         seconds(settings.budget)
     if settings.probe_images is not None and settings.probe_images < 1:
-        raise UsageError(f"--probe_images must be positive; got {settings.probe_images}.")
+        raise UserError(f"--probe_images must be positive; got {settings.probe_images}.")
     if settings.learning_rates and not settings.held_out:
-        raise UsageError("--learning_rates needs examples to choose by, but --held_out is 0.")
+        raise UserError("--learning_rates needs examples to choose by, but --held_out is 0.")
     if settings.learning_rates and settings.subset:
-        raise UsageError(
+        raise UserError(
             f"--learning_rates would choose by examples outside --subset={settings.subset}; name a part of the split "
             "instead, e.g. --train_split=train[:1000]."
         )
@@ -124,7 +124,7 @@ def check_finetuning(settings: Any) -> None:
 
 
 def _check_one_way_of_choosing(settings) -> None:
-    """Raises UsageError where several flags say what is trained, or how fast."""
+    """Raises UserError where several flags say what is trained, or how fast."""
     ways = {
         f"--train={settings.train}": settings.train != "all",
         f"--lora_rank={settings.lora_rank}": settings.lora_rank is not None,
@@ -134,30 +134,30 @@ def _check_one_way_of_choosing(settings) -> None:
     given = [flag for flag, is_given in ways.items() if is_given]
     decayed_part = settings.layer_decay != 1 and re.fullmatch(r"last:\d+", settings.train) and len(given) == 2
     if len(given) > 1 and not decayed_part:
-        raise UsageError(f"{' and '.join(given)} both say what is trained how fast; give one of them.")
+        raise UserError(f"{' and '.join(given)} both say what is trained how fast; give one of them.")
     if settings.budget and (settings.learning_rates or settings.seeds):
-        raise UsageError("--budget is for a single run; leave out --learning_rates and --seeds, or give --steps.")
+        raise UserError("--budget is for a single run; leave out --learning_rates and --seeds, or give --steps.")
 
 
 def check_trained_part(value: str) -> None:
-    """Raises UsageError if `--train` is none of its forms."""
+    """Raises UserError if `--train` is none of its forms."""
     if value in ("all", "head") or re.fullmatch(r"last:\d+", value):
         return
     try:
         re.compile(value)
     except re.error as error:
-        raise UsageError(
+        raise UserError(
             f"--train must be all, head, last:N or a regular expression; {value!r} is none: {error}."
         ) from error
     if not value or ";" in value or value.startswith("last"):
-        raise UsageError(f"--train must be all, head, last:N or a regular expression without semicolon; got {value!r}.")
+        raise UserError(f"--train must be all, head, last:N or a regular expression without semicolon; got {value!r}.")
 
 
 def numbers(name: str, text: str, kind: type) -> list:
     """The numbers of a list joined by commas, empty for none.
 
     Raises:
-        UsageError: if there is something else, or one comes twice.
+        UserError: if there is something else, or one comes twice.
     """
     try:
         found = [kind(part) for part in text.split(",")] if text else []
@@ -166,7 +166,7 @@ def numbers(name: str, text: str, kind: type) -> list:
     allowed = (lambda value: 0 < value < float("inf")) if kind is float else (lambda value: 0 <= value < 2**31)
     if not all(map(allowed, found)) or len(set(found)) < len(found):
         example = "0.003,0.01,0.03" if kind is float else "0,1,2"
-        raise UsageError(f"--{name} is a list such as {example}, no number twice; got {text!r}.")
+        raise UserError(f"--{name} is a list such as {example}, no number twice; got {text!r}.")
     return found
 
 
@@ -174,9 +174,9 @@ def seconds(text: str) -> float:
     """A time such as 90s, 20m or 1.5h.
 
     Raises:
-        UsageError: if it is none.
+        UserError: if it is none.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
     if match is None or not float(match[1]):
-        raise UsageError(f"--budget is a time such as 90s, 20m or 2h; got {text!r}.")
+        raise UserError(f"--budget is a time such as 90s, 20m or 2h; got {text!r}.")
     return float(match[1]) * SECONDS[match[2]]

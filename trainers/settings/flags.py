@@ -10,9 +10,7 @@ from typing import Any
 
 from absl import flags
 
-
-class UsageError(ValueError):
-    """A mistake in a command line or flag file, worded for the person who made it."""
+from keras_vit.errors import UserError
 
 
 def define(settings_class: type) -> flags.FlagValues:
@@ -43,7 +41,7 @@ def read(arguments: Sequence[str], settings_class: type) -> Any:
     """Settings from command-line arguments (without the program's name).
 
     Raises:
-        UsageError: for an unknown flag, a bad value, a missing flag file, or an argument that is no flag and that the
+        UserError: for an unknown flag, a bad value, a missing flag file, or an argument that is no flag and that the
             command does not take.
         ValueError: from the dataclass's own cross-checks.
     """
@@ -53,18 +51,18 @@ def read(arguments: Sequence[str], settings_class: type) -> Any:
     try:
         leftover = values(["", *arguments])[1:]
     except flags.Error as error:
-        raise UsageError(_worded(str(error))) from error
+        raise UserError(_worded(str(error))) from error
     except UnicodeDecodeError as error:
-        raise UsageError("--flagfile names a file that is not text.") from error
+        raise UserError("--flagfile names a file that is not text.") from error
     if leftover and beside is None:
-        raise UsageError(
+        raise UserError(
             f"Unexpected argument {leftover[0]!r}. Flags are written --name=value; in a flag file, comments start with "
             "# in the first column."
         )
     fields = {field.name: values[field.name].value for field in flag_fields(settings_class)}
     for name, value in fields.items():
         if isinstance(value, str) and " #" in value:
-            raise UsageError(f"--{name}={value!r} swallowed a comment: in flag files a comment needs its own line.")
+            raise UserError(f"--{name}={value!r} swallowed a comment: in flag files a comment needs its own line.")
     return settings_class(**fields, **({} if beside is None else {beside.name: tuple(leftover)}))
 
 
@@ -91,7 +89,7 @@ def check_values(settings: Any) -> None:
     A number that may be None is None when it is 0: so a flag file's value can be cleared on the command line.
 
     Raises:
-        UsageError: for a value of another type, not finite, or not among its choices.
+        UserError: for a value of another type, not finite, or not among its choices.
     """
     hints = typing.get_type_hints(type(settings))
     for field in flag_fields(settings):
@@ -104,11 +102,11 @@ def check_values(settings: Any) -> None:
         elif kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         elif not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise UsageError(f"--{field.name} is of type {kind.__name__}; got {value!r}.")
+            raise UserError(f"--{field.name} is of type {kind.__name__}; got {value!r}.")
         if isinstance(value, float) and not math.isfinite(value):
-            raise UsageError(f"--{field.name} must be a finite number; got {value}.")
+            raise UserError(f"--{field.name} must be a finite number; got {value}.")
         if choices and value not in choices and value is not None:
-            raise UsageError(f"--{field.name}={value} is unknown; choose one of {', '.join(choices)}.")
+            raise UserError(f"--{field.name}={value} is unknown; choose one of {', '.join(choices)}.")
         object.__setattr__(settings, field.name, value)
 
 

@@ -3,8 +3,8 @@
 import dataclasses
 import fractions
 
+from keras_vit.errors import UserError
 from trainers.settings.fields import setting, table_keys
-from trainers.settings.flags import UsageError
 
 POSITIONS = table_keys("keras_vit/layers/position.py", "POSITIONS")
 POSITION_SITES = table_keys("keras_vit/variants.py", "CHOICES.position_site")
@@ -14,8 +14,8 @@ OBJECTIVES = table_keys("keras_vit/objectives/classification.py", "OBJECTIVES")
 OPTIMIZERS = table_keys("keras_vit/optimization.py", "OPTIMIZERS")
 MOMENTUM_DTYPES = ("float32", "bfloat16")
 SCHEDULES = table_keys("keras_vit/optimization.py", "SCHEDULES")
-DISTRIBUTIONS = table_keys("trainers/engine/runtime.py", "DISTRIBUTIONS")
-PRECISIONS = table_keys("trainers/engine/runtime.py", "PRECISIONS")
+DISTRIBUTIONS = table_keys("trainers/engine/tensorflow/runtime.py", "DISTRIBUTIONS")
+PRECISIONS = table_keys("trainers/engine/tensorflow/runtime.py", "PRECISIONS")
 ON_NONFINITE = ("stop", "skip")
 RESUME = ("auto", "never", "require")
 
@@ -219,11 +219,11 @@ def stages(name: str, text: str) -> tuple[int, ...]:
     """Units of each stage of a ResNet, from a flag's value such as 3,4,6,3.
 
     Raises:
-        UsageError: for anything but positive numbers with commas between them.
+        UserError: for anything but positive numbers with commas between them.
     """
     counts = [count.strip() for count in text.split(",")]
     if not all(count.isdecimal() and int(count) for count in counts):
-        raise UsageError(f"--{name} has the residual units of each stage, such as 3,4,6,3; got {text!r}.")
+        raise UserError(f"--{name} has the residual units of each stage, such as 3,4,6,3; got {text!r}.")
     return tuple(map(int, counts))
 
 
@@ -231,7 +231,7 @@ def overrides(settings: ModelSettings) -> dict[str, object]:
     """The fields of an architecture that the flags give another value than the variant's.
 
     Raises:
-        UsageError: for units of stages that are no numbers.
+        UserError: for units of stages that are no numbers.
     """
     given: dict[str, object] = {
         name: getattr(settings, name)
@@ -247,61 +247,59 @@ def overrides(settings: ModelSettings) -> dict[str, object]:
 
 
 def check_positive(settings: object, *names: str) -> None:
-    """Raises UsageError if one of the fields is set and not above zero."""
+    """Raises UserError if one of the fields is set and not above zero."""
     for name in names:
         value = getattr(settings, name)
         if value is not None and value <= 0:
-            raise UsageError(f"--{name} must be positive; got {value}.")
+            raise UserError(f"--{name} must be positive; got {value}.")
 
 
 def check_duration(settings: OptimizationSettings) -> None:
-    """Raises UsageError unless exactly one of steps, epochs and examples is given."""
+    """Raises UserError unless exactly one of steps, epochs and examples is given."""
     given = {name: getattr(settings, name) for name in ("steps", "epochs", "examples")}
     given = {name: value for name, value in given.items() if value is not None}
     if len(given) != 1:
         shown = ", ".join(f"--{name}={value}" for name, value in given.items()) or "none of them"
-        raise UsageError(
+        raise UserError(
             f"Give exactly one of --steps, --epochs, --examples; got {shown}. A flag file's value is cleared by 0."
         )
     check_positive(settings, *given)
 
 
 def check_optimization(settings: OptimizationSettings) -> None:
-    """Raises UsageError for optimization settings that contradict each other."""
+    """Raises UserError for optimization settings that contradict each other."""
     check_positive(settings, "early_stopping", "accumulate")
     for name in ("label_smoothing", "ema"):
         value = getattr(settings, name)
         if value is not None and not 0 <= value < 1:
-            raise UsageError(f"--{name} must lie in [0, 1); got {value}.")
+            raise UserError(f"--{name} must lie in [0, 1); got {value}.")
     for name in ("learning_rate", "end_learning_rate", "warmup_steps", "weight_decay", "clip_norm"):
         if getattr(settings, name) < 0:
-            raise UsageError(f"--{name} must not be negative; got {getattr(settings, name)}.")
+            raise UserError(f"--{name} must not be negative; got {getattr(settings, name)}.")
     if settings.end_learning_rate > settings.learning_rate:
-        raise UsageError(
+        raise UserError(
             f"--end_learning_rate={settings.end_learning_rate} lies above --learning_rate={settings.learning_rate}."
         )
     check_staircase(settings)
     if settings.momentum_dtype != "float32" and settings.optimizer != "sgd":
-        raise UsageError(
-            f"--momentum_dtype={settings.momentum_dtype} is for --optimizer=sgd, not {settings.optimizer}."
-        )
+        raise UserError(f"--momentum_dtype={settings.momentum_dtype} is for --optimizer=sgd, not {settings.optimizer}.")
     if settings.weight_decay and settings.optimizer == "adam":
-        raise UsageError(
+        raise UserError(
             f"--optimizer=adam does not decay weights, but --weight_decay={settings.weight_decay}; use "
             "--optimizer=adamw."
         )
 
 
 def check_staircase(settings: OptimizationSettings) -> None:
-    """Raises UsageError unless a staircase, and only a staircase, has places to fall at."""
+    """Raises UserError unless a staircase, and only a staircase, has places to fall at."""
     if settings.schedule != "staircase":
         if settings.decay_at:
-            raise UsageError(f"--decay_at={settings.decay_at} is for --schedule=staircase, not {settings.schedule}.")
+            raise UserError(f"--decay_at={settings.decay_at} is for --schedule=staircase, not {settings.schedule}.")
         return
     if not settings.decay_at:
-        raise UsageError("--schedule=staircase needs --decay_at, shares of training such as 0.3,0.6,0.9.")
+        raise UserError("--schedule=staircase needs --decay_at, shares of training such as 0.3,0.6,0.9.")
     if settings.end_learning_rate:
-        raise UsageError(
+        raise UserError(
             f"--end_learning_rate={settings.end_learning_rate} is for --schedule=linear or cosine, not staircase."
         )
     decay_shares(settings.decay_at)
@@ -311,14 +309,14 @@ def decay_shares(text: str) -> list[fractions.Fraction]:
     """Shares of training from a flag's value such as 0.3,0.6,0.9 or 30/90,60/90.
 
     Raises:
-        UsageError: unless they are numbers between 0 and 1 that rise.
+        UserError: unless they are numbers between 0 and 1 that rise.
     """
     try:
         shares = [fractions.Fraction(share.strip()) for share in text.split(",")]
     except (ValueError, ZeroDivisionError):
         shares = []
     if not shares or sorted({*shares}) != shares or not 0 < shares[0] <= shares[-1] < 1:
-        raise UsageError(
+        raise UserError(
             f"--decay_at has rising shares of training between 0 and 1, such as 0.3,0.6,0.9 or 30/90,60/90; got "
             f"{text!r}."
         )
@@ -326,8 +324,8 @@ def decay_shares(text: str) -> list[fractions.Fraction]:
 
 
 def check_run(settings: RunSettings) -> None:
-    """Raises UsageError for run settings out of range."""
+    """Raises UserError for run settings out of range."""
     counts = ("evaluate_every", "log_every", "steps_per_call", "logical_cpus", "checkpoint_every", "keep")
     check_positive(settings, *counts, "worker_timeout")
     if settings.seed < 0 or settings.seed >= 2**31:
-        raise UsageError(f"--seed must lie in [0, 2^31); got {settings.seed}.")
+        raise UserError(f"--seed must lie in [0, 2^31); got {settings.seed}.")

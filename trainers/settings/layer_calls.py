@@ -4,7 +4,7 @@ import ast
 import dataclasses
 from typing import Any
 
-from trainers.settings.flags import UsageError
+from keras_vit.errors import UserError
 
 EXAMPLE = "keras.layers.RandomGrayscale(0.2);keras.layers.RandomInvert(factor=0.1)"
 # Layers of Keras and KerasCV that mix the images of a batch, and the flags for what they do.
@@ -38,13 +38,13 @@ def parse(text: str) -> tuple[LayerCall, ...]:
     Arguments are Python literals. Nothing is evaluated or imported, so that it does not matter who wrote the text.
 
     Raises:
-        UsageError: for anything else, and for layers that mix the images of a batch.
+        UserError: for anything else, and for layers that mix the images of a batch.
     """
     if len(text.splitlines()) > 1:
-        raise UsageError("--augment_layers must be on one line, its layers joined by ';'.")
+        raise UserError("--augment_layers must be on one line, its layers joined by ';'.")
     try:
         return tuple(_call(statement) for statement in ast.parse(text.strip()).body)
-    except UsageError:
+    except UserError:
         raise
     # Python's parser has different errors for what is no Python, for bytes that are no text, and for nesting too deep.
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -60,12 +60,10 @@ def _call(statement: ast.stmt) -> LayerCall:
     if not module:
         raise _unreadable(text)
     if name in MIXING and module.startswith("keras"):
-        raise UsageError(
-            f"--augment_layers={text} mixes the images of a batch, but layers see one; use {MIXING[name]}."
-        )
+        raise UserError(f"--augment_layers={text} mixes the images of a batch, but layers see one; use {MIXING[name]}.")
     keywords = {keyword.arg: _literal(keyword.value, text) for keyword in call.keywords if keyword.arg}
     if len(keywords) < len(call.keywords):
-        raise UsageError(f"--augment_layers={text} must give each argument once, and without **.")
+        raise UserError(f"--augment_layers={text} must give each argument once, and without **.")
     return LayerCall(text, module, name, tuple(_literal(argument, text) for argument in call.args), keywords)
 
 
@@ -82,11 +80,11 @@ def _literal(node: ast.expr, text: str) -> Any:
         return ast.literal_eval(node)
     # TypeError: a dict whose key is a list.
     except (ValueError, TypeError) as error:
-        raise UsageError(
+        raise UserError(
             f"--augment_layers={text}: arguments must be literals such as 0.2, (0, 1) or 'reflect'; "
             f"got {ast.unparse(node)}."
         ) from error
 
 
-def _unreadable(text: str) -> UsageError:
-    return UsageError(f"--augment_layers must be layers by import name, such as {EXAMPLE}; got {text!r}.")
+def _unreadable(text: str) -> UserError:
+    return UserError(f"--augment_layers must be layers by import name, such as {EXAMPLE}; got {text!r}.")

@@ -2,9 +2,9 @@
 
 import dataclasses
 
+from keras_vit.errors import UserError
 from trainers.settings import groups
 from trainers.settings.fields import setting, table_keys
-from trainers.settings.flags import UsageError
 
 MASKED_PATCHES = "masked_patches"
 TARGETS = table_keys("keras_vit/objectives/masked_patches.py", "TARGETS")
@@ -30,14 +30,14 @@ class PretrainingSettings:
 
 
 def check_pretraining(settings) -> None:
-    """Raises UsageError for settings without a meaning under the objective.
+    """Raises UserError for settings without a meaning under the objective.
 
     Args:
         settings: Of `trainers.pretrain`.
     """
     if settings.objective != MASKED_PATCHES:
         if settings.masked_target != TARGETS[0]:
-            raise UsageError(
+            raise UserError(
                 f"--masked_target={settings.masked_target} is for --objective={MASKED_PATCHES}, not "
                 f"{settings.objective}."
             )
@@ -46,7 +46,7 @@ def check_pretraining(settings) -> None:
     for name, reason in WITHOUT_MEANING.items():
         value = getattr(settings, name)
         if value != usual[name]:
-            raise UsageError(f"--{name}={value}: --objective={MASKED_PATCHES} {reason}; leave it out.")
+            raise UserError(f"--{name}={value}: --objective={MASKED_PATCHES} {reason}; leave it out.")
 
 
 # Flags that masked patch prediction has no use for, and why.

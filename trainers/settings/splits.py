@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from trainers.settings.flags import UsageError
+from keras_vit.errors import UserError
 
 _NAME = r"[A-Za-z_][\w.-]*"
 _END = r"-?\d+(?:\.\d+)?%|-?\d+"
@@ -39,12 +39,12 @@ def parse(expression: str) -> list[Slice]:
     """The terms of an expression.
 
     Raises:
-        UsageError: if it is not NAME or NAME[FROM:TO], or several such joined by +.
+        UserError: if it is not NAME or NAME[FROM:TO], or several such joined by +.
     """
     matches = [_PART.fullmatch(term.strip()) for term in expression.split("+")]
     found = [Slice(match[1], match[2], match[3]) for match in matches if match]
     if len(found) < len(matches):
-        raise UsageError(
+        raise UserError(
             f"Unknown split {expression!r}; expected a name such as train, a part of one such as train[:99%] or "
             "train[1000:2000], or several joined by +."
         )
@@ -61,7 +61,7 @@ def resolve(expression: str, sizes: Mapping[str, int], views: Mapping[str, str],
         source: The source's name, for messages.
 
     Raises:
-        UsageError: if there is no such split, or the part is empty or reaches beyond it.
+        UserError: if there is no such split, or the part is empty or reaches beyond it.
     """
     found: list[Interval] = []
     for part in parse(expression):
@@ -71,15 +71,15 @@ def resolve(expression: str, sizes: Mapping[str, int], views: Mapping[str, str],
         elif name in sizes:
             whole = (Interval(name, 0, sizes[name]),)
         else:
-            raise UsageError(f"Source {source!r} has no split {name!r}; it has {', '.join([*views] or [*sizes])}.")
+            raise UserError(f"Source {source!r} has no split {name!r}; it has {', '.join([*views] or [*sizes])}.")
         size = sum(part.size for part in whole)
         first, last = bounds(part, size)
         if not 0 <= first < last <= size:
             what = "is empty" if 0 <= first <= size and 0 <= last <= size else "reaches beyond it"
-            raise UsageError(f"Split {expression!r} of {source!r} {what}: {name!r} has {size:,} examples.")
+            raise UserError(f"Split {expression!r} of {source!r} {what}: {name!r} has {size:,} examples.")
         found += _cut(whole, first, last)
     if len(found) > 1 and any(_meet(one, other) for i, one in enumerate(found) for other in found[:i]):
-        raise UsageError(f"Split {expression!r} of {source!r} names some examples twice.")
+        raise UserError(f"Split {expression!r} of {source!r} names some examples twice.")
     return tuple(found)
 
 

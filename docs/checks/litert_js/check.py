@@ -23,7 +23,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 import keras_vit  # noqa: F401, for keras.models.load_model
-from keras_vit.export import preprocessing
+from keras_vit.images import transform
 
 IMAGES = 5
 PAGE = pathlib.Path(__file__).with_name("page.html")
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
     if "error" in told:
         print(f"LiteRT.js: {told['error']}")
         return 1
-    fed = tf.stack([preprocessing.transform(image[0], model.preprocessing) for image in images])
+    fed = tf.stack([transform.transform(image[0], model.preprocessing) for image in images])
     expected = tf.nn.softmax(model(fed)).numpy()
     print(f"largest difference of a probability: {np.abs(np.array(told['answers']) - expected).max():.1e}")
     return 0

@@ -11,8 +11,9 @@ import pytest
 import tensorflow as tf
 
 import keras_vit
-from keras_vit.export import conversion, preprocessing, tflite
+from keras_vit.export import conversion, tflite
 from keras_vit.export.answering import Answering
+from keras_vit.images import transform
 
 interpreters = pytest.importorskip("ai_edge_litert.interpreter", reason="pip install -e '.[export]'")
 
@@ -39,7 +40,7 @@ def photographs(count, channels=3):
 
 
 def expected(model, images, answering):
-    logits = model(preprocessing.transform(tf.constant(images), model.preprocessing), training=False)
+    logits = model(transform.transform(tf.constant(images), model.preprocessing), training=False)
     return answering.probabilities_of(logits) if model.architecture.num_classes else tf.cast(logits, tf.float32)
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_vit.errors import UserError
 from trainers.data import arrays, class_weights
 from trainers.data.source import Source
-from trainers.settings.flags import UsageError
 
 LABELS = np.array([0] * 6 + [2] * 3 + [3])
 
@@ -42,5 +42,5 @@ def test_of_several_labels_the_mean_counts():
 
 @pytest.mark.parametrize("choice", ["balance", "ant", "ant=x", "fox=1", "ant=0", "ant=-1", "ant=inf", "ant=nan", ";"])
 def test_mistakes(choice):
-    with pytest.raises(UsageError, match="--class_weights"):
+    with pytest.raises(UserError, match="--class_weights"):
         factors(choice, LABELS)

@@ -18,9 +18,10 @@ from keras_vit import optimization
 from keras_vit.distilling import Teacher
 from keras_vit.objectives.classification import Softmax
 from keras_vit.objectives.distillation import Distillation
-from trainers.engine import loop, runtime
-from trainers.engine.evaluation import Evaluation
-from trainers.engine.steps import Steps
+from trainers.engine import loop
+from trainers.engine.tensorflow import runtime
+from trainers.engine.tensorflow.evaluation import Evaluation
+from trainers.engine.tensorflow.steps import Steps
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures"
 BATCH, STEPS, EXAMPLES = 16, 12, 37

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from trainers import files
 from trainers.engine import checkpoint, trees
 from trainers.engine.checkpoint import Checkpoints, Damaged, Unwritable
 
@@ -112,7 +113,7 @@ def test_what_cannot_be_read_now_is_not_called_damaged(tmp_path, monkeypatch):
         raise tf.errors.UnavailableError(None, None, "the network is down")
 
     monkeypatch.setattr(tf.io.gfile.GFile, "read", refuse)
-    with pytest.raises(checkpoint.Unreadable, match="cannot be read now: the network is down"):
+    with pytest.raises(files.Unreadable, match="cannot be read now: the network is down"):
         checkpoint.read(str(tmp_path))
 
 

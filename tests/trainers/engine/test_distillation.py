@@ -14,7 +14,7 @@ from keras_vit import build
 from keras_vit.distilling import Teacher
 from keras_vit.objectives.distillation import Distillation
 from keras_vit.preprocessing import Preprocessing
-from trainers.engine.steps import Steps
+from trainers.engine.tensorflow.steps import Steps
 
 BATCH, CLASSES = 8, 5
 SCRIPT = pathlib.Path(__file__).with_name("matrix_run.py")

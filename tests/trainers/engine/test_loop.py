@@ -14,10 +14,10 @@ from keras_vit import optimization
 from keras_vit.objectives.classification import Softmax
 from trainers.engine import callbacks, loop
 from trainers.engine.checkpoint import Checkpoints
-from trainers.engine.evaluation import Evaluation
-from trainers.engine.feeding import distribute
-from trainers.engine.loss_scale import LossScale
-from trainers.engine.steps import NotFinite, Steps
+from trainers.engine.tensorflow.evaluation import Evaluation
+from trainers.engine.tensorflow.feeding import distribute
+from trainers.engine.tensorflow.loss_scale import LossScale
+from trainers.engine.tensorflow.steps import NotFinite, Steps
 
 EVENTS = [
     f"on_{phase}_{edge}"

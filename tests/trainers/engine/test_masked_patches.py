@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_vit import build, parse
 from keras_vit.masking import masked_model
 from keras_vit.objectives.masked_patches import MaskedPatches
-from trainers.engine.steps import Steps
+from trainers.engine.tensorflow.steps import Steps
 
 BATCH = 8
 

@@ -106,7 +106,7 @@ def test_masks_differ_between_replicas(tmp_path):
     code = (
         "import sys, tensorflow as tf, numpy as np, keras\n"
         "from trainers.engine import runtime\n"
-        "from trainers.engine.steps import Steps\n"
+        "from trainers.engine.tensorflow.steps import Steps\n"
         "where = runtime.start('mirrored', 'float32', 0, 2)\n"
         "with where.strategy.scope():\n"
         "    model = keras.Sequential([keras.Input((64,)), keras.layers.Dropout(0.5), keras.layers.Dense(1)])\n"

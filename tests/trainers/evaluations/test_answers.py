@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import keras_vit
 from trainers.data import arrays, pipeline
 from trainers.data.source import Source
-from trainers.engine.steps import NotFinite
+from trainers.engine.tensorflow.steps import NotFinite
 from trainers.evaluations import answers, predictions
 from trainers.evaluations.features import features
 

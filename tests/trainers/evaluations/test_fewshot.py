@@ -11,7 +11,7 @@ import keras_vit
 from trainers import evaluate
 from trainers.data import arrays
 from trainers.data.source import Source
-from trainers.engine.runtime import Runtime
+from trainers.engine.tensorflow.runtime import Runtime
 from trainers.evaluations import fewshot
 
 HERE = Runtime(tf.distribute.OneDeviceStrategy("CPU:0"), "", "float32", "")

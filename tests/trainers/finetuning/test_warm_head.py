@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
 
-from trainers.engine.workers import Workers
+from trainers.engine.tensorflow.workers import Workers
 from trainers.evaluations.answers import Answers
 from trainers.finetuning import warm_head
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from keras_vit.errors import UserError
 from trainers import benchmark, convert, doctor, evaluate, export, finetune, predict, prepare, pretrain
 from trainers.settings import fields, flags, groups
 
@@ -96,7 +97,7 @@ def test_settings_survive_the_flag_file(tmp_path_factory, **values):
     ],
 )
 def test_mistakes_get_one_line_with_both_values(arguments, fragments):
-    with pytest.raises(flags.UsageError) as error:
+    with pytest.raises(UserError) as error:
         flags.read(arguments, pretrain.Settings)
     assert "\n" not in str(error.value)
     assert all(fragment in str(error.value) for fragment in fragments), str(error.value)
@@ -112,7 +113,7 @@ def test_zero_clears_what_a_flag_file_set(tmp_path):
 
 def test_a_binary_flag_file_is_a_mistake(tmp_path):
     (tmp_path / "model.keras").write_bytes(bytes(range(128, 256)))
-    with pytest.raises(flags.UsageError, match="not text"):
+    with pytest.raises(UserError, match="not text"):
         flags.read([f"--flagfile={tmp_path}/model.keras"], pretrain.Settings)
 
 
@@ -142,7 +143,7 @@ def test_stages_of_resnets_become_fields_of_the_architecture(given_flags, expect
     ],
 )
 def test_python_callers_get_the_same_checks(fields_given, fragments):
-    with pytest.raises(flags.UsageError) as error:
+    with pytest.raises(UserError) as error:
         pretrain.Settings(**{"steps": 1, **fields_given})
     assert all(fragment in str(error.value) for fragment in fragments), str(error.value)
 
@@ -186,8 +187,8 @@ def test_the_command_line_is_frozen(request):
         ("trainers/data/augmentation/crops.py", "AUGMENTATIONS", "trainers.data.augmentation.crops"),
         ("trainers/data/cache.py", "CACHES", "trainers.data.cache"),
         ("trainers/data/order.py", "SAMPLINGS", "trainers.data.order"),
-        ("keras_vit/export/preprocessing.py", "KERNELS", "keras_vit.export.preprocessing"),
-        ("trainers/engine/runtime.py", "DISTRIBUTIONS", "trainers.engine.runtime"),
+        ("keras_vit/images/transform.py", "KERNELS", "keras_vit.images.transform"),
+        ("trainers/engine/tensorflow/runtime.py", "DISTRIBUTIONS", "trainers.engine.tensorflow.runtime"),
     ],
 )
 def test_choices_read_from_source_are_the_tables_keys(file, table, module):

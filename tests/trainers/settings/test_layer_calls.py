@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keras_vit.errors import UserError
 from trainers.settings import layer_calls
-from trainers.settings.flags import UsageError
 
 ROOT = pathlib.Path(__file__).parents[3]
 
@@ -55,7 +55,7 @@ def test_literal_arguments_come_back(calls, joint):
 def test_any_text_is_calls_or_a_usage_error(text):
     try:
         assert all(isinstance(call, layer_calls.LayerCall) for call in layer_calls.parse(text))
-    except UsageError as error:
+    except UserError as error:
         assert str(error).startswith("--augment_layers")
 
 
@@ -113,7 +113,7 @@ def test_calls_that_differ_only_in_spaces_and_quotes_are_equal():
 )
 def test_all_else_is_refused_and_not_run(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=r"^--augment_layers"):
+    with pytest.raises(UserError, match=r"^--augment_layers"):
         layer_calls.parse(text)
     assert not list(tmp_path.iterdir())
 
@@ -123,7 +123,7 @@ def test_all_else_is_refused_and_not_run(text, tmp_path, monkeypatch):
     [("keras.layers.MixUp(0.2)", "--mixup"), ("keras_cv.layers.CutMix()", "--cutmix")],
 )
 def test_layers_that_mix_a_batch_name_the_flag_to_use(layer, flag):
-    with pytest.raises(UsageError, match=f"use {flag}"):
+    with pytest.raises(UserError, match=f"use {flag}"):
         layer_calls.parse(layer)
     assert layer_calls.parse("mine.MixUp()")
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keras_vit.errors import UserError
 from trainers.settings import splits
-from trainers.settings.flags import UsageError
 from trainers.settings.splits import Interval
 
 SIZES = {"train": 1000, "validation": 50, "test": 7}
@@ -67,7 +67,7 @@ def test_views_come_first_and_may_be_cut():
     ],
 )
 def test_mistakes_are_one_clear_error(expression, fragment):
-    with pytest.raises(UsageError, match=r"source|expected") as error:
+    with pytest.raises(UserError, match=r"source|expected") as error:
         splits.resolve(expression, SIZES, {}, "source")
     assert fragment in str(error.value) and "\n" not in str(error.value)
 
@@ -77,7 +77,7 @@ def test_two_sides_of_a_cut_make_the_whole(size, percent):
     expressions = (f"train[:{percent}%]", f"train[{percent}%:]")
     try:
         first, rest = (splits.resolve(expression, {"train": size}, {}, "x") for expression in expressions)
-    except UsageError:
+    except UserError:
         assert size < 100  # one side is empty
         return
     assert first[0].last == rest[0].first and first[0].size + rest[0].size == size

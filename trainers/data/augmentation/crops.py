@@ -9,7 +9,7 @@ import math
 
 import tensorflow as tf
 
-from keras_vit.export import preprocessing as test_time
+from keras_vit.images import transform as test_time
 from trainers.data import images
 
 # The sampler's default in the official code, which writes none of its own.

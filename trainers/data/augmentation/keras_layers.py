@@ -4,16 +4,15 @@ import functools
 import importlib
 import importlib.util
 import random
-import re
 import sys
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_vit.errors import UserError, reason
 from trainers.data.augmentation import layer_randomness
 from trainers.settings import layer_calls
-from trainers.settings.flags import UsageError
 
 INSTALL = {"keras_cv": "pip install 'keras_vit[cpu,keras-cv]'"}
 
@@ -33,7 +32,7 @@ def distort(image, seed, settings):
         float32 (h, w, C), values clipped to 0 to 255.
 
     Raises:
-        UsageError: as `check`.
+        UserError: as `check`.
     """
     for number, call in enumerate(layer_calls.parse(settings.augment_layers)):
         function, _ = _made(call, tuple(image.shape))
@@ -52,7 +51,7 @@ def check(settings, shape):
         shape: (h, w, C) of the images.
 
     Raises:
-        UsageError: if a layer cannot be imported, made or applied, changes the image's shape, has weights, or draws
+        UserError: if a layer cannot be imported, made or applied, changes the image's shape, has weights, or draws
             from Python's random numbers.
     """
     for call in layer_calls.parse(settings.augment_layers):
@@ -93,11 +92,9 @@ def _traced(call, layer, shape, draws):
     before = _python_states()
     function = tf.function(apply, signature, autograph=False).get_concrete_function()
     if layer.weights:
-        raise UsageError(
-            f"--augment_layers={call.text} has weights, which nothing here trains or saves; use none such."
-        )
+        raise UserError(f"--augment_layers={call.text} has weights, which nothing here trains or saves; use none such.")
     if _python_states() != before:
-        raise UsageError(
+        raise UserError(
             f"--augment_layers={call.text} draws from Python's random numbers, which inside tf.data happens once for "
             "all images; use a layer that draws from a keras.random.SeedGenerator."
         )
@@ -110,14 +107,14 @@ def _layer(call):
         kind = getattr(importlib.import_module(call.module), call.name)
     # Whatever somebody else's module does when it is imported.
     except (Exception, SystemExit) as error:
-        raise UsageError(f"--augment_layers={call.text}: {_line(error)}{_advice(call)}") from error
+        raise UserError(f"--augment_layers={call.text}: {reason(error)}{_advice(call)}") from error
     if not (isinstance(kind, type) and issubclass(kind, keras.layers.Layer)):
-        raise UsageError(f"--augment_layers={call.text} must name a subclass of keras.layers.Layer; got {kind!r}.")
+        raise UserError(f"--augment_layers={call.text} must name a subclass of keras.layers.Layer; got {kind!r}.")
     try:
         return kind(*call.arguments, **call.keywords)
     # Whatever somebody else's layer raises is about what the user wrote.
     except Exception as error:
-        raise UsageError(f"--augment_layers={call.text} cannot be made: {_line(error)}") from error
+        raise UserError(f"--augment_layers={call.text} cannot be made: {reason(error)}") from error
 
 
 def _advice(call):
@@ -130,7 +127,7 @@ def _advice(call):
 def _applied(call, layer, image):
     """float32 (h, w, C): the image after a layer, values 0 to 255."""
 
-    # With the conversion of `if` and `while` that Dataset.map would do; but UsageError is not to go through it.
+    # With the conversion of `if` and `while` that Dataset.map would do; but UserError is not to go through it.
     @tf.function
     def batch():
         return layer(image[None], training=True)
@@ -139,12 +136,12 @@ def _applied(call, layer, image):
     try:
         result = batch()
     except Exception as error:
-        raise UsageError(
-            f"--augment_layers={call.text} cannot be applied to an image of shape {shape}: {_line(error)}"
+        raise UserError(
+            f"--augment_layers={call.text} cannot be applied to an image of shape {shape}: {reason(error)}"
         ) from error
     if not isinstance(result, tf.Tensor) or not result.shape.is_compatible_with((1, *shape)):
         got = tuple(result.shape[1:]) if isinstance(result, tf.Tensor) else type(result).__name__
-        raise UsageError(f"--augment_layers={call.text} must keep an image's shape {shape}; got {got}.")
+        raise UserError(f"--augment_layers={call.text} must keep an image's shape {shape}; got {got}.")
     result = tf.ensure_shape(tf.cast(result, tf.float32), (1, *shape))[0]
     return tf.clip_by_value(result, 0.0, 255.0)
 
@@ -153,9 +150,3 @@ def _python_states():
     """States of Python's and numpy's generators, to be compared."""
     state = np.random.get_state(legacy=False)["state"]
     return random.getstate(), state["key"].tobytes(), state["pos"]
-
-
-def _line(error):
-    """What an error says, without Keras's list of arguments, the colours and the call stack of a conversion."""
-    text = re.split(r"\s+Arguments received by", str(error))[0]
-    return " ".join(re.split(r"\n\s*\n", re.sub(r"\x1b\[\d+m", "", text).strip())[-1].split())

@@ -5,7 +5,7 @@ As in big_vision, the partner of each row is the one before it in the global bat
 
 import tensorflow as tf
 
-from trainers.data.batching import CPUS
+from trainers import machine
 
 
 def mixes(settings) -> bool:
@@ -60,7 +60,7 @@ def _each_mixed(images, both, share):
         return own * images[place + 1] + (1.0 - own) * images[place]
 
     count = images.shape[0] - 1
-    mixed = tf.data.Dataset.range(count).map(one, CPUS, deterministic=True)
+    mixed = tf.data.Dataset.range(count).map(one, machine.cpus(), deterministic=True)
     return mixed.batch(count, drop_remainder=True).get_single_element()
 
 

@@ -2,9 +2,9 @@
 
 import tensorflow as tf
 
-from keras_vit.export import preprocessing as test_time
+from keras_vit.errors import UserError
+from keras_vit.images import transform as test_time
 from trainers.data.augmentation import color_jitter, crops, erasing, keras_layers, randaugment
-from trainers.settings.flags import UsageError
 
 
 def augment(image, seed, channels, preprocessing, settings):
@@ -30,7 +30,7 @@ def augment(image, seed, channels, preprocessing, settings):
 
 
 def check(preprocessing, channels: int, settings) -> None:
-    """Raises UsageError for a recipe that such images cannot go through, before any of them is read.
+    """Raises UserError for a recipe that such images cannot go through, before any of them is read.
 
     Args:
         preprocessing: The model's `Preprocessing`.
@@ -40,7 +40,7 @@ def check(preprocessing, channels: int, settings) -> None:
     if channels not in (1, 3):
         for name in ("randaugment_layers", "color_jitter", "hue_jitter"):
             if getattr(settings, name):
-                raise UsageError(
+                raise UserError(
                     f"--{name}={getattr(settings, name)} is for grey and RGB images; these have {channels} channels."
                 )
     keras_layers.check(settings, (*preprocessing.size, channels))

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from keras_vit.errors import UserError
 from keras_vit.labels import imagenet
 from trainers.data.files import paths
 from trainers.data.files.scan import IMAGE_SUFFIXES, Found, scan
@@ -25,14 +26,14 @@ def folder(value: str, settings: SourceSettings) -> Source:
         settings: Not used.
 
     Raises:
-        ValueError: if there is no such folder, no image in it, or one outside any class folder.
+        UserError: if there is no such folder, no image in it, or one outside any class folder.
     """
     where = f"--source=folder:{value}"
     if not value:
-        raise ValueError("--source=folder needs a folder, as in folder:data/flowers.")
+        raise UserError("--source=folder needs a folder, as in folder:data/flowers.")
     found = scan(value, where)
     if not found.paths:
-        raise ValueError(f"{where} holds no image ({', '.join(IMAGE_SUFFIXES)}); it holds {_counted(found.others)}.")
+        raise UserError(f"{where} holds no image ({', '.join(IMAGE_SUFFIXES)}); it holds {_counted(found.others)}.")
     tops = _split_folders(set(found.folders), where)
     parts = [_split_and_class(folder, tops) for folder in found.folders]
     _check_classes([part for _, part in parts], found, where)
@@ -64,14 +65,14 @@ def _split_folders(folders: set[bytes], where: str) -> dict[bytes, str]:
         # A class may be called train, and then holds images. With classes in train and in test they are splits.
         above_classes = {name for top, name in splits.items() if top not in folders}
         if len(above_classes) > 1:
-            raise ValueError(
+            raise UserError(
                 f"{where} has the splits {_listed(splits)}, but images in {_listed(others)} too; move those elsewhere."
             )
         return {}
     for name in dict.fromkeys(splits.values()):
         same = [top for top in splits if splits[top] == name]
         if len(same) > 1:
-            raise ValueError(f"{where}: {_listed(same)} would both be the split {name}; keep one.")
+            raise UserError(f"{where}: {_listed(same)} would both be the split {name}; keep one.")
     return splits
 
 
@@ -82,11 +83,11 @@ def _split_and_class(folder: bytes, tops: Mapping[bytes, str]) -> tuple[str, byt
 
 
 def _check_classes(classes: list[bytes], found: Found, where: str) -> None:
-    """Raises ValueError, naming a file, if there is one without a class."""
+    """Raises UserError, naming a file, if there is one without a class."""
     without = np.flatnonzero(np.array([not part for part in classes])[found.folder_of])
     if len(without):
         path = paths.shown(found.paths[without[0]])
-        raise ValueError(
+        raise UserError(
             f"{where}: class folders expected, but {path} lies outside any ({len(without):,} such files); move them "
             "into folders named by class, or list them in a table (--source=csv:FILE)."
         )

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from keras_vit.errors import UserError
 from trainers.data.files import paths
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "gif", "bmp", "webp")
@@ -53,7 +54,7 @@ def scan(root: str, where: str) -> Found:
         where: Begins the messages.
 
     Raises:
-        ValueError: if a folder cannot be listed, or a link leads back to a folder that it lies in.
+        UserError: if a folder cannot be listed, or a link leads back to a folder that it lies in.
     """
     files: list[bytes] = []
     folders: list[bytes] = []
@@ -99,11 +100,11 @@ def _entries(root: str, folder: bytes, above: frozenset, where: str) -> tuple[li
         status = os.stat(path)
         identity = (status.st_dev, status.st_ino)
         if identity in above:
-            raise ValueError(f"{where}: {paths.shown(path)} is a link to a folder that it lies in; remove the link.")
+            raise UserError(f"{where}: {paths.shown(path)} is a link to a folder that it lies in; remove the link.")
         return [entry for entry in _local(path) if not _ignored(entry.name)], above | {identity}
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise ValueError(f"{where}: {paths.shown(path)} cannot be listed: {reason}.") from error
+        raise UserError(f"{where}: {paths.shown(path)} cannot be listed: {reason}.") from error
 
 
 def _local(folder: bytes) -> Iterator[_Entry]:

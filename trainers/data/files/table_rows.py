@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from keras_vit.errors import UserError
+
 # Under which names a column is accepted; the first that there is counts.
 PATH = ("path", "image", "file", "filename")
 LABEL = ("label", "class", "labels")
@@ -56,7 +58,7 @@ def csv_table(data: bytes, where: str) -> Table:
         where: Begins the messages.
 
     Raises:
-        ValueError: if it is not UTF-8 text, or a column is missing.
+        UserError: if it is not UTF-8 text, or a column is missing.
     """
     text = _text(data, where, newline="")
     header = text.readline()
@@ -68,7 +70,7 @@ def csv_table(data: bytes, where: str) -> Table:
     def rows():
         for number, cells in _numbered(csv.reader(text, delimiter=delimiter, strict=True), where):
             if len(cells) != len(columns):
-                raise ValueError(
+                raise UserError(
                     f"{where}: row {number} has {len(cells)} columns, but the header {len(columns)}; values that "
                     f"contain {delimiter!r} need quotes."
                 )
@@ -90,7 +92,7 @@ def jsonl_table(data: bytes, where: str) -> Table:
         where: Begins the messages.
 
     Raises:
-        ValueError: if it is not UTF-8 text, or the first line is not such an object.
+        UserError: if it is not UTF-8 text, or the first line is not such an object.
     """
     first = next(_objects(data, where), (1, {}))
     keys = list(first[1])
@@ -101,10 +103,10 @@ def jsonl_table(data: bytes, where: str) -> Table:
         for number, found in _objects(data, where):
             odd = sorted(wanted ^ (found.keys() & {path, label, SPLIT}))
             if odd:
-                raise ValueError(f"{where}: of row {number} and row {first[0]}, only one has {odd[0]!r}.")
+                raise UserError(f"{where}: of row {number} and row {first[0]}, only one has {odd[0]!r}.")
             labels = found[label] if label == SEVERAL else [found[label]]
             if not isinstance(labels, list):
-                raise ValueError(f"{where}: row {number}: {SEVERAL!r} must be a list; got {_quoted(labels)}.")
+                raise UserError(f"{where}: row {number}: {SEVERAL!r} must be a list; got {_quoted(labels)}.")
             split = (found[SPLIT] or "") if SPLIT in wanted else None
             yield _checked(Row(number, found[path], labels, split), where)
 
@@ -115,13 +117,13 @@ def decoded(data: bytes, where: str) -> str:
     """UTF-8 text, with or without a byte order mark.
 
     Raises:
-        ValueError: naming the row where it is something else.
+        UserError: naming the row where it is something else.
     """
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         row = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{where}: row {row} is not UTF-8 text; save the table as UTF-8.") from error
+        raise UserError(f"{where}: row {row} is not UTF-8 text; save the table as UTF-8.") from error
 
 
 def _text(data: bytes, where: str, newline: str) -> io.TextIOWrapper:
@@ -143,11 +145,11 @@ def _first(accepted: Sequence[str], there: list[str], what: str, where: str) -> 
     """Which of the accepted names there is."""
     for name in accepted:
         if there.count(name) > 1:
-            raise ValueError(f"{where}: two columns are called {name!r}; rename one.")
+            raise UserError(f"{where}: two columns are called {name!r}; rename one.")
         if name in there:
             return name
     found = ", ".join(map(repr, there[:9])) + ", ..." * (len(there) > 9)
-    raise ValueError(f"{where}: no {what} {accepted[0]!r} (or {', '.join(accepted[1:])}); there is {found or 'none'}.")
+    raise UserError(f"{where}: no {what} {accepted[0]!r} (or {', '.join(accepted[1:])}); there is {found or 'none'}.")
 
 
 def _numbered(reader: Any, where: str) -> Iterator[tuple[int, list[str]]]:
@@ -159,7 +161,7 @@ def _numbered(reader: Any, where: str) -> Iterator[tuple[int, list[str]]]:
             if cells:
                 yield number, cells
     except csv.Error as error:
-        raise ValueError(f"{where}: row {number + 1} is not CSV: {error}.") from error
+        raise UserError(f"{where}: row {number + 1} is not CSV: {error}.") from error
 
 
 def _objects(data: bytes, where: str) -> Iterator[tuple[int, dict]]:
@@ -170,11 +172,9 @@ def _objects(data: bytes, where: str) -> Iterator[tuple[int, dict]]:
         try:
             found = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{where}: row {number} is not JSON: {getattr(error, 'msg', error)}.") from error
+            raise UserError(f"{where}: row {number} is not JSON: {getattr(error, 'msg', error)}.") from error
         if not isinstance(found, dict):
-            raise ValueError(
-                f"{where}: row {number} is not a JSON object, such as {{'path': 'a.jpg', 'label': 'cat'}}."
-            )
+            raise UserError(f"{where}: row {number} is not a JSON object, such as {{'path': 'a.jpg', 'label': 'cat'}}.")
         yield number, found
 
 
@@ -182,12 +182,12 @@ def _checked(row: Row, where: str) -> Row:
     """The row, if all its values are what they should be."""
     for name, value in (("path", row.path), (SPLIT, "train" if row.split is None else row.split)):
         if not _is_text(value):
-            raise ValueError(f"{where}: row {row.number}: a {name} expected; got {_quoted(value)}.")
+            raise UserError(f"{where}: row {row.number}: a {name} expected; got {_quoted(value)}.")
     for label in row.labels:
         if label in ("", None):
-            raise ValueError(f"{where}: row {row.number}: label missing; only {SEVERAL!r} may be empty.")
+            raise UserError(f"{where}: row {row.number}: label missing; only {SEVERAL!r} may be empty.")
         if not (_is_text(label) or (isinstance(label, int) and not isinstance(label, bool))):
-            raise ValueError(
+            raise UserError(
                 f"{where}: row {row.number}: a label is a name or a whole number; got {_quoted(label)}. Lists go under "
                 f"{SEVERAL!r}."
             )

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from keras_vit.errors import UserError, reason
 from trainers.data.files import paths, table_rows, vocabulary
 from trainers.data.files.table_rows import Row, Table
 from trainers.data.source import Source, Split
@@ -28,7 +29,7 @@ def csv_table(value: str, settings: SourceSettings) -> Source:
         settings: Not used.
 
     Raises:
-        ValueError: naming the row, if there is something wrong with the table.
+        UserError: naming the row, if there is something wrong with the table.
     """
     return _source("csv", value, table_rows.csv_table)
 
@@ -41,7 +42,7 @@ def jsonl_table(value: str, settings: SourceSettings) -> Source:
         settings: Not used.
 
     Raises:
-        ValueError: naming the row, if there is something wrong with the table.
+        UserError: naming the row, if there is something wrong with the table.
     """
     return _source("jsonl", value, table_rows.jsonl_table)
 
@@ -49,7 +50,7 @@ def jsonl_table(value: str, settings: SourceSettings) -> Source:
 def _source(kind: str, value: str, parse: Callable[[bytes, str], Table]) -> Source:
     where = f"--source={kind}:{value}"
     if not value:
-        raise ValueError(f"--source={kind} needs a file, as in {kind}:data/flowers.{kind}.")
+        raise UserError(f"--source={kind} needs a file, as in {kind}:data/flowers.{kind}.")
     data = _read(value, where)
     table = parse(data, where)
     rows = tqdm(table.rows, f"Reading {value}", data.count(b"\n"), unit=" rows", delay=2, leave=False)
@@ -85,7 +86,7 @@ class _Columns:
         vocabulary: Each label that occurs, with the row where it first does.
 
     Raises:
-        ValueError: if there is no row, or one is wrong.
+        UserError: if there is no row, or one is wrong.
     """
 
     def __init__(self, rows: Iterable[Row], where: str):
@@ -105,7 +106,7 @@ class _Columns:
                 name = _split_name(row, where)
                 self._split_of.append(self._split_numbers.setdefault(name, len(self._split_numbers)))
         if not self.paths:
-            raise ValueError(f"{where} lists no image; a row for each is expected.")
+            raise UserError(f"{where} lists no image; a row for each is expected.")
 
     def labels(self, classes: vocabulary.Classes, several: bool) -> paths.Labels:
         """The classes of each row: one, or any number where there may be several."""
@@ -130,7 +131,7 @@ def _split_name(row: Row, where: str) -> str:
     given = str(row.split)
     name = paths.SPLIT_WORDS.get(given.lower(), given)
     if not (name.isidentifier() and name.isascii()):
-        raise ValueError(
+        raise UserError(
             f"{where}: row {row.number}: a split is train, validation, test or another name of letters, digits and _; "
             f"got {given!r}."
         )
@@ -142,7 +143,7 @@ def _read(path: str, where: str) -> bytes:
         with tf.io.gfile.GFile(path, "rb") as file:
             return file.read()
     except tf.errors.OpError as error:
-        raise ValueError(f"{where}: {path} cannot be read: {_reason(error)}.") from error
+        raise UserError(f"{where}: {path} cannot be read: {reason(error)}.") from error
 
 
 def _class_names(path: str, where: str) -> tuple[str, ...] | None:
@@ -152,19 +153,15 @@ def _class_names(path: str, where: str) -> tuple[str, ...] | None:
 
 
 def _check_there(splits: Mapping[str, Split], where: str) -> None:
-    """Raises ValueError unless the first file of each split exists; a million would take a while."""
+    """Raises UserError unless the first file of each split exists; a million would take a while."""
     for name, split in splits.items():
         path = split.locate(0)
         try:
-            reason = None if tf.io.gfile.exists(path) else "there is none"
+            fault = None if tf.io.gfile.exists(path) else "there is none"
         except tf.errors.OpError as error:
-            reason = _reason(error)
-        if reason:
-            raise ValueError(
-                f"{where}: the first image of {name} is looked for at {path}, but: {reason}. Paths are relative to the "
+            fault = reason(error)
+        if fault:
+            raise UserError(
+                f"{where}: the first image of {name} is looked for at {path}, but: {fault}. Paths are relative to the "
                 "table's folder."
             )
-
-
-def _reason(error: tf.errors.OpError) -> str:
-    return error.message.splitlines()[0].rstrip(".")

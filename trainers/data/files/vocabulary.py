@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_vit.errors import UserError
+
 _DECIMAL = re.compile(r"-?[0-9]{1,18}")  # longer ones are no numbers of classes, but may be names
 _LAST = 2**31 - 2  # labels are int32, and so is their number
 
@@ -34,10 +36,10 @@ def classes(labels: Mapping[str | int, int], names: tuple[str, ...] | None, type
         where: Begins the messages.
 
     Raises:
-        ValueError: naming row and label, if a label is not among the classes.
+        UserError: naming row and label, if a label is not among the classes.
     """
     if not labels:
-        raise ValueError(f"{where}: not one row has a label.")
+        raise UserError(f"{where}: not one row has a label.")
     numbers = _numbers(list(labels), names, typed)
     if numbers is None:
         names = names or tuple(sorted(set(map(str, labels))))
@@ -49,7 +51,7 @@ def classes(labels: Mapping[str | int, int], names: tuple[str, ...] | None, type
         expected = f"is not a class; those are numbered from 0 to {last:,}{' in classes.txt' * bool(names)}"
     for number, (label, row) in zip(numbers, labels.items(), strict=True):
         if not 0 <= number <= last:
-            raise ValueError(f"{where}: row {row}: label {label!r} {expected}.")
+            raise UserError(f"{where}: row {row}: label {label!r} {expected}.")
     return Classes(np.array(numbers, "int32"), len(names) if names else max(numbers) + 1, names)
 
 
@@ -57,15 +59,15 @@ def class_names(text: str, where: str) -> tuple[str, ...]:
     """The names in a file of one per line.
 
     Raises:
-        ValueError: if a line is blank, or two are the same.
+        UserError: if a line is blank, or two are the same.
     """
     names: dict[str, int] = {}
     for row, line in enumerate(text.rstrip().split("\n"), 1):
         name = line.strip()
         if not name:
-            raise ValueError(f"{where}: classes.txt, row {row} is blank; a name is expected.")
+            raise UserError(f"{where}: classes.txt, row {row} is blank; a name is expected.")
         if name in names:
-            raise ValueError(f"{where}: classes.txt has {name!r} in rows {names[name]} and {row}; keep one.")
+            raise UserError(f"{where}: classes.txt has {name!r} in rows {names[name]} and {row}; keep one.")
         names[name] = row
     return tuple(names)
 

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from keras_vit.errors import UserError
 from trainers.data.records.kept_index import kept
 
 FRAME = 16  # bytes that a record takes beside its data
@@ -92,7 +93,7 @@ def index_of(files: Sequence[str], labels_of: Callable[[tf.Tensor], tf.Tensor], 
         key: Says what `labels_of` does, so that what was kept for another meaning of labels is not used.
 
     Raises:
-        ValueError: naming file and record, if one is damaged, cut short or compressed, or `labels_of` fails.
+        UserError: naming file and record, if one is damaged, cut short or compressed, or `labels_of` fails.
     """
     arrays = kept(files, f"records {_FORMAT} {key}", lambda sizes: _scan(files, sizes, labels_of))
     return Index(tuple(files), **arrays)
@@ -165,18 +166,18 @@ def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _check_whole(file: str, size: int, lengths: np.ndarray) -> None:
-    """Raises ValueError unless a file's records reach to its end."""
+    """Raises UserError unless a file's records reach to its end."""
     reached = int((lengths + FRAME).sum())
     if reached == size:
         return
     with tf.io.gfile.GFile(file, "rb") as content:
         kind, command = _COMPRESSED.get(content.read(2), ("", ""))
     if kind and not len(lengths):
-        raise ValueError(
+        raise UserError(
             f"{file} is compressed with {kind}, and compressed records cannot be read by number; unpack it, as by "
             f"`{command} FILE > NEW_FILE`, and name what was unpacked."
         )
-    raise ValueError(
+    raise UserError(
         f"{file} is damaged, cut short, or no TFRecord file: record {len(lengths):,}, at byte {reached:,} of {size:,}, "
         "cannot be read. Fetch or write the file again, or leave it out."
     )

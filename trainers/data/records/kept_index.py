@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_vit.errors import UserError
+
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, tf.errors.OpError)
 
 
@@ -83,7 +85,7 @@ def sizes_and_times(files: Sequence[str]) -> tuple[list[int], list[int]]:
     """Size and time of change of each file; asked for side by side, for a bucket takes its time over each.
 
     Raises:
-        ValueError: if one is not there.
+        UserError: if one is not there.
     """
 
     def asked(file):
@@ -93,7 +95,7 @@ def sizes_and_times(files: Sequence[str]) -> tuple[list[int], list[int]]:
             found = tf.io.gfile.stat(file)
             return found.length, found.mtime_nsec
         except (FileNotFoundError, tf.errors.NotFoundError):
-            raise ValueError(f"{file} is missing.") from None
+            raise UserError(f"{file} is missing.") from None
 
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         sizes, times = zip(*pool.map(asked, files), strict=True)

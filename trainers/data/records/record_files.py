@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from keras_vit.errors import UserError
 from trainers.data.files.paths import SPLIT_WORDS
 
 _WORD = re.compile(rf"(?<![a-z])({'|'.join(SPLIT_WORDS)})(?![a-z])", re.IGNORECASE)
@@ -22,21 +23,19 @@ def meant(value: str) -> list[str]:
     else:
         files = [file for file in tf.io.gfile.glob(value) if not tf.io.gfile.isdir(file)]
     if not files:
-        raise ValueError(
-            "no record files there; name a file, a pattern, or a folder of *.tfrecord or *-00000-of-00010."
-        )
+        raise UserError("no record files there; name a file, a pattern, or a folder of *.tfrecord or *-00000-of-00010.")
     return sorted(files)
 
 
 def _check_shards(names: Sequence[str]) -> None:
-    """Raises ValueError if, of shards such as train-00000-of-00010, some are not there."""
+    """Raises UserError if, of shards such as train-00000-of-00010, some are not there."""
     matches = [match for name in names if (match := _SHARD.fullmatch(name))]
     for stem, count, end in sorted({(match[1], match[3], match[4]) for match in matches}):
         present = {int(match[2]) for match in matches if (match[1], match[3], match[4]) == (stem, count, end)}
         missing = [number for number in range(int(count)) if number not in present]
         if missing:
             first = f"{stem}-{missing[0]:0{len(count)}d}-of-{count}{end}"
-            raise ValueError(
+            raise UserError(
                 f"{len(missing):,} of {int(count):,} shards are missing, {first} first; fetch them, or name the files "
                 "by a pattern to do without."
             )
@@ -49,7 +48,7 @@ def divided(files: Sequence[str]) -> dict[str, list[str]]:
         return {"train": list(files)}
     unnamed = next((file for file in files if not words[file]), None)
     if unnamed is not None:
-        raise ValueError(f"the name of {unnamed} says no split, as those of others do; leave it out or rename it.")
+        raise UserError(f"the name of {unnamed} says no split, as those of others do; leave it out or rename it.")
     order = dict.fromkeys(SPLIT_WORDS.values())
     by_split = {name: [file for file in files if words[file][-1] == name] for name in order}
     return {name: members for name, members in by_split.items() if members}

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from keras_vit.errors import UserError
 from trainers.data.records import indexing
 from trainers.data.records.kept_index import UNREADABLE, read_arrays, sizes_and_times, write_whole
 
@@ -63,15 +64,15 @@ def read(folder: str) -> Description:
     """What a set says of itself.
 
     Raises:
-        ValueError: if that cannot be read, or is of another version.
+        UserError: if that cannot be read, or is of another version.
     """
     path = os.path.join(folder, DESCRIPTION)
     try:
         found = Description(**read_json(path))
     except (TypeError, *UNREADABLE) as error:
-        raise ValueError(f"{path} is damaged ({error}); write the set again, or fetch that file.") from error
+        raise UserError(f"{path} is damaged ({error}); write the set again, or fetch that file.") from error
     if found.format != FORMAT:
-        raise ValueError(f"{path} is of format {found.format}, not {FORMAT}; write the set again with this version.")
+        raise UserError(f"{path} is of format {found.format}, not {FORMAT}; write the set again with this version.")
     return found
 
 
@@ -95,13 +96,13 @@ def index(folder: str, split: str, description: Description, labels_of) -> index
         labels_of: As for `indexing.index_of`.
 
     Raises:
-        ValueError: if a shard is missing, or not as it was written.
+        UserError: if a shard is missing, or not as it was written.
     """
     written = description.splits[split]["bytes"]
     files = [os.path.join(folder, shard_name(split, shard, len(written))) for shard in range(len(written))]
     for file, size, expected in zip(files, sizes_and_times(files)[0], written, strict=True):
         if size != expected:
-            raise ValueError(f"{file} has {size:,} bytes, but {expected:,} were written; fetch or write it again.")
+            raise UserError(f"{file} has {size:,} bytes, but {expected:,} were written; fetch or write it again.")
     try:
         return indexing.Index(tuple(files), **read_arrays(os.path.join(folder, index_name(split))))
     except (TypeError, *UNREADABLE):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from keras_vit.errors import UserError
 from trainers.data.records import indexing, record_set
 from trainers.data.records.kept_index import UNREADABLE, write_arrays, write_whole
 from trainers.data.records.shard_plan import ShardPlan
@@ -49,7 +50,7 @@ def write(
         By name of the split.
 
     Raises:
-        ValueError: if the folder holds something else, or labels are shares of classes.
+        UserError: if the folder holds something else, or labels are shares of classes.
         BadImage: naming the image that cannot be read, or some where they are too many.
     """
     check(source, plans, folder, rules, overwrite)
@@ -73,9 +74,9 @@ def write(
 
 
 def check(source: Source, plans: Sequence[ShardPlan], folder: str, rules: Rules, overwrite: bool) -> None:
-    """Raises ValueError if the set may not be written into a folder, for what the folder holds."""
+    """Raises UserError if the set may not be written into a folder, for what the folder holds."""
     if tf.io.gfile.exists(folder) and not tf.io.gfile.isdir(folder):
-        raise ValueError(f"--output={folder} is a file; name a folder.")
+        raise UserError(f"--output={folder} is a file; name a folder.")
     names = sorted(name for name in _listed(folder) if not name.startswith("."))
     ours = record_set.exists(folder) or record_set.begun(folder)
     if not names or (overwrite and ours) or _goes_on(folder, _marker(source, plans, rules)):
@@ -89,7 +90,7 @@ def check(source: Source, plans: Sequence[ShardPlan], folder: str, rules: Rules,
         )
     else:
         what = f"{', '.join(names[:3])}, which are no set of records; name another folder"
-    raise ValueError(f"--output={folder} holds {what}.")
+    raise UserError(f"--output={folder} holds {what}.")
 
 
 def _marker(source: Source, plans: Sequence[ShardPlan], rules: Rules) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from keras_vit.errors import UserError
 from trainers.data.attempt import attempt
 from trainers.data.source import Source, Split
 
@@ -37,13 +38,13 @@ def plan(source: Source, name: str, expression: str, shard_bytes: int) -> ShardP
     """Shards of equally many examples, and of about `shard_bytes` of encoded images each.
 
     Raises:
-        UsageError: if there is no such split.
-        ValueError: if its images are floats, which files of images cannot hold.
+        UserError: if there is no such split.
+        UserError: if its images are floats, which files of images cannot hold.
     """
     split = source.split(expression)
     image, _ = tf.data.Dataset.range(1).map(split.read).element_spec
     if image.dtype not in (tf.string, tf.uint8):
-        raise ValueError(
+        raise UserError(
             f"{source.name} holds images of {image.dtype.name}; records hold encoded images or uint8 pixels, so save "
             "it as uint8, from 0 to 255."
         )

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from keras_vit.errors import UserError
 from trainers.data import images
 from trainers.data.attempt import attempt
 from trainers.data.bad_images import BadImage, why
@@ -69,7 +70,7 @@ def write_shards(plan: ShardPlan, folder: str, channels: int, rules: Rules) -> l
 
     Raises:
         BadImage: naming the image that cannot be read, or some where they are too many.
-        ValueError: if labels are shares of classes.
+        UserError: if labels are shares of classes.
     """
     parts: list[Part] = []
     while len(parts) < plan.shards and (part := _present(folder, plan, len(parts))):
@@ -156,7 +157,7 @@ def _classes(label: np.ndarray, place: str) -> list[int]:
     if label.ndim == 0:
         return [int(label)]
     if not ((label == 0) | (label == 1)).all():
-        raise ValueError(f"{place} belongs to classes in shares; records hold whole classes only.")
+        raise UserError(f"{place} belongs to classes in shares; records hold whole classes only.")
     return np.flatnonzero(label).tolist()
 
 

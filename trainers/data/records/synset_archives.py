@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from keras_vit.errors import UserError
 from keras_vit.labels import imagenet
 from trainers.data.files.paths import places, shown
 from trainers.data.records.kept_index import kept
@@ -35,16 +36,16 @@ def synset_archives(value: str, settings: SourceSettings) -> Source:
         where they are those and not all are among the 21,843.
 
     Raises:
-        ValueError: if there are none, one is damaged, compressed, or of an unknown synset.
+        UserError: if there are none, one is damaged, compressed, or of an unknown synset.
     """
     try:
         archives = _archives(value)
         classes = _table(archives)
         arrays = kept([str(path) for path in archives], "members 1", lambda sizes: _scan(archives, sizes))
         if not len(arrays["offsets"]):
-            raise ValueError("the archives hold no images.")
-    except (ValueError, OSError) as error:
-        raise ValueError(f"--source=synset_archives:{value}: {error}") from error
+            raise UserError("the archives hold no images.")
+    except (UserError, OSError) as error:
+        raise UserError(f"--source=synset_archives:{value}: {error}") from error
     numbers = {synset: number for number, synset in enumerate(classes)}
     split = _split(archives, np.array([numbers[path.stem] for path in archives]), **arrays)
     return Source(
@@ -60,19 +61,19 @@ def synset_archives(value: str, settings: SourceSettings) -> Source:
 def _archives(value: str) -> list[pathlib.Path]:
     """The archives in a folder and below, by their names."""
     if "://" in value:
-        raise ValueError("archives are read in place, which needs local files; copy them to a disk first.")
+        raise UserError("archives are read in place, which needs local files; copy them to a disk first.")
     if not value or not os.path.isdir(value):
-        raise ValueError("a folder of archives such as n01440764.tar is needed.")
+        raise UserError("a folder of archives such as n01440764.tar is needed.")
     found = sorted(pathlib.Path(value).rglob("*.tar"), key=lambda path: (path.name, path))
     strange = next((path for path in found if not imagenet.SYNSET.fullmatch(path.stem)), None)
     if not found or strange:
         what = f"{strange} is not" if strange else "there is nothing"
-        raise ValueError(
+        raise UserError(
             f"{what} named as a synset's archive, n01440764.tar; an archive of archives must be unpacked, once."
         )
     twice = next((path for path, other in zip(found[1:], found, strict=False) if path.name == other.name), None)
     if twice:
-        raise ValueError(f"{twice.name} is there twice, last as {twice}; leave one.")
+        raise UserError(f"{twice.name} is there twice, last as {twice}; leave one.")
     return found
 
 
@@ -83,7 +84,7 @@ def _table(archives: Sequence[pathlib.Path]) -> list[str]:
         if present <= table.keys():
             return list(table)
     unknown = sorted(present - imagenet.imagenet_21k().keys())
-    raise ValueError(
+    raise UserError(
         f"{len(unknown):,} of the archives are of synsets that are not among the 21,843: {', '.join(unknown[:3])}; "
         "leave them out."
     )
@@ -108,17 +109,17 @@ def _members(path: pathlib.Path, size: int) -> tuple[np.ndarray, np.ndarray, np.
     """Of the files in an archive, where each begins, its length, and its place in the split's order.
 
     Raises:
-        ValueError: if it is damaged, cut short or compressed.
+        UserError: if it is damaged, cut short or compressed.
     """
     try:
         with tarfile.open(path, "r:", errors="surrogateescape") as archive:
             members = [one for one in archive if one.isfile() and not os.path.basename(one.name).startswith(".")]
             end = archive.offset
     except tarfile.TarError as error:
-        raise ValueError(f"{path} is damaged, compressed or no tar archive ({error}); fetch it again.") from error
+        raise UserError(f"{path} is damaged, compressed or no tar archive ({error}); fetch it again.") from error
     # tarfile takes an archive to be over where it is cut between members; the last block of a whole one is empty.
     if _bytes(path, end, _BLOCK) != bytes(_BLOCK):
-        raise ValueError(f"{path} is damaged or cut short at byte {end:,} of {size:,}; fetch it again.")
+        raise UserError(f"{path} is damaged or cut short at byte {end:,} of {size:,}; fetch it again.")
     offsets, lengths = (np.array([getattr(one, key) for one in members], "int64") for key in ("offset_data", "size"))
     # By name, not by place in the archive, so that another copy of the same images has the same order.
     return offsets, lengths, places([os.fsencode(f"{path.stem}/{one.name}") for one in members])

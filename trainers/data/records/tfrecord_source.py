@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from keras_vit.errors import UserError
 from trainers.data.records import indexing, record_files, record_set
 from trainers.data.source import Source, Split, multi_hot
 from trainers.settings.data_groups import SourceSettings
@@ -22,21 +23,21 @@ def tfrecord(value: str, settings: SourceSettings) -> Source:
         settings: `image_feature` and `label_feature` name the features that hold them.
 
     Raises:
-        ValueError: if there are no such files, they cannot be read by number, or hold other features.
+        UserError: if there are no such files, they cannot be read by number, or hold other features.
     """
     try:
         if not value:
-            raise ValueError("a folder, a file or a pattern is needed, as in tfrecord:data/train-*.")
+            raise UserError("a folder, a file or a pattern is needed, as in tfrecord:data/train-*.")
         folder = value if tf.io.gfile.isdir(value) else os.path.dirname(value) or "."
         if not record_set.exists(folder):
             if folder == value and record_set.begun(folder):
-                raise ValueError("the set is unfinished; the command that began it goes on where it stopped.")
+                raise UserError("the set is unfinished; the command that began it goes on where it stopped.")
             return _foreign(value, settings)
         if folder != value:
-            raise ValueError(f"name the folder, tfrecord:{folder}: what is in it is a set, with splits to choose from.")
+            raise UserError(f"name the folder, tfrecord:{folder}: what is in it is a set, with splits to choose from.")
         return _written(folder, settings)
-    except ValueError as error:
-        raise ValueError(f"--source=tfrecord:{value}: {error}") from error
+    except UserError as error:
+        raise UserError(f"--source=tfrecord:{value}: {error}") from error
 
 
 def _written(folder: str, settings: SourceSettings) -> Source:
@@ -45,12 +46,12 @@ def _written(folder: str, settings: SourceSettings) -> Source:
     asked = {"image": settings.image_feature, "label": settings.label_feature}
     if asked != found.features:
         shown = " ".join(f"--{key}_feature={name}" for key, name in found.features.items())
-        raise ValueError(f"features of other names were asked for; its are {shown}.")
+        raise UserError(f"features of other names were asked for; its are {shown}.")
     labels_of = _labels_of(found.features["label"])
     indices = {name: record_set.index(folder, name, found, labels_of) for name in found.splits}
     for name, index in indices.items():
         if index.size != found.splits[name]["examples"]:
-            raise ValueError(f"{name} has {index.size:,} records, not {found.splits[name]['examples']:,} as written.")
+            raise UserError(f"{name} has {index.size:,} records, not {found.splits[name]['examples']:,} as written.")
     return Source(
         f"tfrecord:{folder}",
         found.channels,
@@ -71,12 +72,12 @@ def _foreign(value: str, settings: SourceSettings) -> Source:
     indices = {name: indexing.index_of(members, labels_of, key) for name, members in by_split.items()}
     indices = {name: index for name, index in indices.items() if index.size}
     if not indices:
-        raise ValueError("the files hold no records.")
+        raise UserError("the files hold no records.")
     for index in indices.values():
         _check_classes(index, settings.label_feature)
     classes = [index.classes for index in indices.values()]
     if not any(map(len, classes)):
-        raise ValueError(f"no record has a label; --label_feature={settings.label_feature} is empty in all of them.")
+        raise UserError(f"no record has a label; --label_feature={settings.label_feature} is empty in all of them.")
     num_classes = 1 + max(int(of_split.max()) for of_split in classes if len(of_split))
     # As many pairs as records are not enough: one record may have none, and another two.
     several = any(not np.array_equal(index.examples, np.arange(index.size)) for index in indices.values())
@@ -92,7 +93,7 @@ def _foreign(value: str, settings: SourceSettings) -> Source:
 
 
 def _check_features(files: Sequence[str], settings: SourceSettings) -> None:
-    """Raises ValueError unless the first record has what is asked for; one that is damaged is found later."""
+    """Raises UserError unless the first record has what is asked for; one that is damaged is found later."""
     try:
         data = next(iter(tf.data.TFRecordDataset(files).take(1)), None)
     except tf.errors.DataLossError:
@@ -102,20 +103,20 @@ def _check_features(files: Sequence[str], settings: SourceSettings) -> None:
     try:
         features = tf.train.Example.FromString(data.numpy()).features.feature
     except Exception as error:  # protobuf's own, whose package is not ours to import
-        raise ValueError(f"the first record of {files[0]} is no tf.train.Example: {error}.") from error
+        raise UserError(f"the first record of {files[0]} is no tf.train.Example: {error}.") from error
     kinds = {name: _KINDS.get(feature.WhichOneof("kind"), "empty") for name, feature in features.items()}
     wanted = {"image": (settings.image_feature, "bytes"), "label": (settings.label_feature, "integers")}
     for flag, (name, kind) in wanted.items():
         if kinds.get(name) != kind:
             there = ", ".join(f"{other} ({kinds[other]})" for other in sorted(kinds)) or "none"
-            raise ValueError(f"--{flag}_feature={name} must be a feature of {kind}; the first record has {there}.")
+            raise UserError(f"--{flag}_feature={name} must be a feature of {kind}; the first record has {there}.")
 
 
 def _check_classes(index: indexing.Index, feature: str) -> None:
     negative = np.flatnonzero(index.classes < 0)
     if len(negative):
         where = index.locate(int(index.examples[negative[0]]))
-        raise ValueError(f"{where}, has label {index.classes[negative[0]]} in {feature}; classes are counted from 0.")
+        raise UserError(f"{where}, has label {index.classes[negative[0]]} in {feature}; classes are counted from 0.")
 
 
 def _labels_of(feature: str) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -6,6 +6,8 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from keras_vit.errors import UserError
+
 
 class Unavailable(OSError):
     """A data set that could not be fetched."""
@@ -21,7 +23,7 @@ def builder_of(name: str, data_dir: str | None) -> Any:
         data_dir: Where data sets are kept; TFDS's own default if None.
 
     Raises:
-        ValueError: if there is no such data set.
+        UserError: if there is no such data set.
     """
     with _worded(name):
         return tfds.builder(name, data_dir=data_dir)
@@ -31,7 +33,7 @@ def build(builder: Any) -> None:
     """Downloads and builds what is not there yet, with TFDS's own bars.
 
     Raises:
-        ValueError: if it cannot be built, as where files are to be fetched by hand first; the message says which.
+        UserError: if it cannot be built, as where files are to be fetched by hand first; the message says which.
         Unavailable: if something cannot be fetched at the moment.
     """
     with _worded(builder.info.full_name):
@@ -43,11 +45,11 @@ def _worded(name: str) -> Iterator[None]:
     try:
         yield
     except tfds.core.DatasetNotFoundError as error:  # whose message lists all there are
-        raise ValueError(
+        raise UserError(
             f"--source=tfds:{name}: TensorFlow Datasets cannot build a data set of that name; "
             "https://www.tensorflow.org/datasets/catalog lists them."
         ) from error
     except OSError as error:  # of the network above all
         raise Unavailable(f"--source=tfds:{name} cannot be fetched: {error}.") from error
     except (ValueError, AssertionError, RuntimeError) as error:
-        raise ValueError(f"--source=tfds:{name} cannot be built: {error}") from error
+        raise UserError(f"--source=tfds:{name} cannot be built: {error}") from error

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from keras_vit.errors import UserError
 from trainers.data.records import indexing
 from trainers.data.records.kept_index import kept
 
@@ -36,14 +37,14 @@ def tfrecord(builder: Any, split: str, labels_of: LabelsOf, key: str) -> Example
         key: Says what `labels_of` does, so that what was kept for other labels is not used.
 
     Raises:
-        ValueError: if a file is damaged, or holds another number of records than TFDS says.
+        UserError: if a file is damaged, or holds another number of records than TFDS says.
     """
     info = builder.info.splits[split]
     index = indexing.index_of(_paths(info), labels_of, key)
     found = np.bincount(index.file_of, minlength=len(info.shard_lengths)).tolist()
     for path, count, expected in zip(index.files, found, info.shard_lengths, strict=True):
         if count != expected:
-            raise ValueError(
+            raise UserError(
                 f"{path} has {count:,} records where TensorFlow Datasets wrote {expected:,}; prepare again."
             )
     return Examples(indexing.reader(index), lambda: (index.examples, index.classes))

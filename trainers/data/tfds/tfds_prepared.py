@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_vit.errors import UserError
 from keras_vit.labels import imagenet
 from trainers.data import images
 from trainers.data.source import Source, Split, multi_hot
@@ -53,38 +54,38 @@ class Prepared:
         )
 
     def _check(self) -> None:
-        """Raises ValueError unless all of it is there, and can be read."""
+        """Raises UserError unless all of it is there, and can be read."""
         where, dataset, builder = f"--source={self._name}", self._dataset, self._builder
         if builder is None:
-            raise ValueError(
+            raise UserError(
                 f"{where} is not prepared, and TensorFlow Datasets cannot prepare it; read it from its own files, as "
                 "by folder:DIR, synset_archives:DIR or tfrecord:GLOB."
             )
         if not self._infos:
-            raise ValueError(f"{where} is not prepared in {builder.data_dir}; run {self._command}.")
+            raise UserError(f"{where} is not prepared in {builder.data_dir}; run {self._command}.")
         again = f"remove {builder.data_dir} and run {self._command}."
         found = {split: info.num_examples for split, info in self._infos.items() if split in dataset.sizes}
         if found != dataset.sizes:
-            raise ValueError(
+            raise UserError(
                 f"{where} should have {_counted(dataset.sizes)} (trainers/data/tfds/catalog.py), but has "
                 f"{_counted(found)}; {again}"
             )
         lacking = [name for name in ("image", dataset.label) if name not in builder.info.features]
         if lacking:
             there = ", ".join(sorted(builder.info.features))
-            raise ValueError(f"{where} should have a feature {lacking[0]}, but has {there}; {again}")
+            raise UserError(f"{where} should have a feature {lacking[0]}, but has {there}; {again}")
         if self._class_names and len(self._class_names) != dataset.num_classes:
-            raise ValueError(
+            raise UserError(
                 f"{where} should have {dataset.num_classes:,} classes, but has {len(self._class_names):,}; {again}"
             )
         if tfds_files.format_of(builder) not in tfds_files.FORMATS:
-            raise ValueError(
+            raise UserError(
                 f"{where} is prepared in the format {tfds_files.format_of(builder)}, where "
                 f"{' or '.join(tfds_files.FORMATS)} was expected; {again}"
             )
         missing = tfds_files.missing(builder, dataset.sizes)
         if missing:
-            raise ValueError(f"{where}: {len(missing):,} files are missing, such as {missing[0]}; {again}")
+            raise UserError(f"{where}: {len(missing):,} files are missing, such as {missing[0]}; {again}")
 
     def _split(self, name: str, size: int) -> Split:
         info = self._infos.get(name)
@@ -111,7 +112,7 @@ class Prepared:
         examples, classes = self._examples(split).positives()
         if (classes < 0).any():
             place = self._locate(split, int(examples[np.argmax(classes < 0)]))
-            raise ValueError(f"{place} has no label; name a split whose examples all have one.")
+            raise UserError(f"{place} has no label; name a split whose examples all have one.")
         return examples, classes
 
     def _locate(self, split: str, number: int) -> str:

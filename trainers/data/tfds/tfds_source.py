@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_vit.errors import UserError
 from trainers.data.source import Source
 from trainers.data.tfds import catalog
 from trainers.data.tfds.catalog import Dataset
@@ -26,12 +27,12 @@ def tensorflow_datasets(value: str, settings: SourceSettings) -> Source:
         settings: Says where prepared data sets are.
 
     Raises:
-        ValueError: if there is no such data set, or one that is not in the catalog is not prepared.
+        UserError: if there is no such data set, or one that is not in the catalog is not prepared.
     """
     where = f"--source=tfds:{value}"
     match = _VALUE.fullmatch(value)
     if not match:
-        raise ValueError(f"{where}: expected NAME, NAME/CONFIG or either with :VERSION, as in tfds:cifar10:3.*.*.")
+        raise UserError(f"{where}: expected NAME, NAME/CONFIG or either with :VERSION, as in tfds:cifar10:3.*.*.")
     name, version = match.groups()
     rows = catalog.DATASETS.values()
     dataset = catalog.DATASETS.get(name) or next((row for row in rows if row.name == name), None)
@@ -50,12 +51,12 @@ def vtab(value: str, settings: SourceSettings) -> Source:
         settings: Says where prepared data sets are.
 
     Raises:
-        ValueError: if there is no such task.
+        UserError: if there is no such task.
     """
     where = f"--source=vtab:{value}"
     task = catalog.VTAB.get(value)
     if task is None:
-        raise ValueError(f"{where}: no such task; expected one of {', '.join(catalog.VTAB)}.")
+        raise UserError(f"{where}: no such task; expected one of {', '.join(catalog.VTAB)}.")
     builder = _builder(task.name, task.version, settings, where)
     labels = task.label if task.classes is catalog.unchanged else value
     return Prepared(f"vtab:{value}", labels, task, builder, _command(task.name, settings)).source()
@@ -65,7 +66,7 @@ def _builder(name: str, version: str, settings: SourceSettings, where: str) -> A
     """TFDS's builder of a data set: of its files where it is prepared, else of its code; None where it has neither.
 
     Raises:
-        ValueError: if it knows the data set, but not that version or configuration.
+        UserError: if it knows the data set, but not that version or configuration.
     """
     import tensorflow_datasets as tfds
 
@@ -75,21 +76,21 @@ def _builder(name: str, version: str, settings: SourceSettings, where: str) -> A
         return None
     except (AssertionError, ValueError, ImportError, OSError) as error:
         reason = " ".join(str(error).split('}": ')[-1].split())  # behind a repetition of what was asked for
-        raise ValueError(f"{where} cannot be opened: {reason[:300]}") from error
+        raise UserError(f"{where} cannot be opened: {reason[:300]}") from error
 
 
 def _described(name: str, builder: Any, command: str, settings: SourceSettings, where: str) -> Dataset:
     """What a prepared data set says of itself.
 
     Raises:
-        ValueError: if it is not prepared, or not a set of labelled images.
+        UserError: if it is not prepared, or not a set of labelled images.
     """
     import tensorflow_datasets as tfds
 
     if builder is None:
         names = {*catalog.DATASETS, *tfds.list_builders(with_community_datasets=False)}
         near = " or ".join(difflib.get_close_matches(name, names, 3))
-        raise ValueError(
+        raise UserError(
             f"{where}: TFDS has no data set of that name, nor is one of that name and version prepared in "
             f"{settings.data_dir or 'its usual place'}; {f'did you mean {near}?' if near else 'check the name.'}"
         )
@@ -100,12 +101,12 @@ def _described(name: str, builder: Any, command: str, settings: SourceSettings, 
     if image is None or not integers or not isinstance(label, tfds.features.ClassLabel):
         tasks = ", ".join(f"vtab:{task}" for task, row in catalog.VTAB.items() if row.name == name)
         there = ", ".join(f"{key} ({type(feature).__name__})" for key, feature in sorted(features.items()))
-        raise ValueError(
+        raise UserError(
             f"{where}: expected the features image (an Image of integers) and label (a ClassLabel); there are {there}."
             + f" Tasks on it are {tasks}." * bool(tasks)
         )
     if not builder.info.splits:
-        raise ValueError(f"{where}: its sizes are known only once it is prepared; run {command}.")
+        raise UserError(f"{where}: its sizes are known only once it is prepared; run {command}.")
     return Dataset(
         builder.info.full_name.removesuffix(f"/{builder.version}"),
         str(builder.version),

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from keras_vit import Preprocessing
-from keras_vit.export import preprocessing as test_time
+from keras_vit.images import transform as test_time
 from trainers.data.augmentation.crops import AUGMENTATIONS
 from trainers.data.augmentation.recipe import augment
 from trainers.settings.augmentation_group import AugmentationSettings

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_vit.errors import UserError
 from trainers.data.augmentation import keras_layers
 from trainers.settings.augmentation_group import AugmentationSettings
-from trainers.settings.flags import UsageError
 
 SHAPE = (12, 16, 3)
 IMAGE = np.random.default_rng(0).integers(0, 256, SHAPE).astype("float32")
@@ -223,7 +223,7 @@ def test_such_a_layer_keeps_its_own_draws(own_layers):
     ],
 )
 def test_what_cannot_be_used_is_said_in_one_line(own_layers, layer, message):
-    with pytest.raises(UsageError, match=rf"^--augment_layers=.*{message}") as raised:
+    with pytest.raises(UserError, match=rf"^--augment_layers=.*{message}") as raised:
         check(layer)
     assert "\n" not in str(raised.value) and str(raised.value).startswith(f"--augment_layers={layer}")
 
@@ -231,7 +231,7 @@ def test_what_cannot_be_used_is_said_in_one_line(own_layers, layer, message):
 def test_the_extra_that_installs_kerascv_is_named(monkeypatch):
     for name in ("keras_cv", "keras_cv.layers"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(UsageError, match=r"pip install 'keras_vit\[cpu,keras-cv\]'"):
+    with pytest.raises(UserError, match=r"pip install 'keras_vit\[cpu,keras-cv\]'"):
         check("keras_cv.layers.GridMask()")
 
 

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from keras_vit import Preprocessing
+from keras_vit.errors import UserError
 from keras_vit.objectives.classification import Sigmoid, Softmax
 from trainers import pretrain
 from trainers.data import pipeline, sources
@@ -51,7 +52,7 @@ def test_there_is_no_other_preset(request):
     ],
 )
 def test_settings_out_of_range_are_refused(arguments, said):
-    with pytest.raises(flags.UsageError) as caught:
+    with pytest.raises(UserError) as caught:
         flags.read([arguments, "--steps=1"], pretrain.Settings)
     assert arguments.partition("=")[0] in str(caught.value) and said in str(caught.value)
 
@@ -151,5 +152,5 @@ def test_operations_on_colours_want_one_or_three_channels(tmp_path):
     settings = pretrain.Settings(
         source=f"npz:{tmp_path}/data.npz", image_size=8, batch_size=2, steps=1, randaugment_layers=2
     )
-    with pytest.raises(flags.UsageError, match=r"--randaugment_layers.*4 channels"):
+    with pytest.raises(UserError, match=r"--randaugment_layers.*4 channels"):
         pipeline.TrainingData(sources.open_source(settings), settings)

@@ -1,0 +1,74 @@
+"""Contact sheets: what the model sees, in place, with or without words."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from trainers import doctor
+from trainers.data import arrays, pipeline
+from trainers.data.source import Source
+from trainers.inspection import captions, contact_sheet
+from trainers.inspection.scan import scan
+from trainers.inspection.subject import Part
+
+SIZE = 100  # above contact_sheet.LEAST, so that pixels are not repeated
+STEP = SIZE + contact_sheet.GAP
+
+
+def part(count, channels=3):
+    images = np.random.default_rng(0).integers(0, 256, (count, SIZE, SIZE, channels)).astype("uint8")
+    split = arrays.from_arrays("train", images, np.arange(count, dtype="int32") % 2)
+    source = Source("made up", channels, 2, ("ant", "bee"), {"train": split})
+    return Part(source, "train", split, scan(split, channels, "images"), *split.positives()), images
+
+
+def settings(**given):
+    return doctor.Settings(source="synthetic", image_size=SIZE, **given)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("words", [True, False])
+def test_evaluation(channels, words, monkeypatch):
+    monkeypatch.setattr(captions, "available", lambda: words)
+    seen, images = part(40, channels)
+    sheet = contact_sheet.evaluation(seen, settings())
+    band = STEP + captions.HEIGHT * words
+    assert sheet.shape == (4 * band, contact_sheet.COLUMNS * STEP, 3) and sheet.dtype == np.uint8
+    for place in (0, 9, 31):
+        row, column = divmod(place, contact_sheet.COLUMNS)
+        tile = sheet[row * band : row * band + SIZE, column * STEP : column * STEP + SIZE]
+        np.testing.assert_array_equal(tile, np.broadcast_to(images[place * 40 // 32], (SIZE, SIZE, 3)))
+    assert not words or (sheet[STEP:band] < 128).any()
+
+
+def test_training_shows_what_the_pipeline_gives(monkeypatch):
+    monkeypatch.setattr(captions, "available", lambda: False)
+    seen, images = part(5)
+    flags = settings(augment="pad_crop", flip=True, seed=3)
+    sheet = contact_sheet.training(seen, flags)
+    assert sheet.shape == ((1 + contact_sheet.DRAWS) * STEP, contact_sheet.COLUMNS * STEP, 3)
+    rows = sheet.reshape(1 + contact_sheet.DRAWS, STEP, contact_sheet.COLUMNS, STEP, 3)[:, :SIZE, :, :SIZE].swapaxes(
+        1, 2
+    )
+    np.testing.assert_array_equal(rows[0, :5], images)
+    assert (rows[:, 5:] == 255).all()
+    expected = pipeline.TrainingData(seen.source, dataclasses.replace(flags, shuffle=False, batch_size=5)).batches()
+    for row, batch in zip(rows[1:], expected, strict=False):
+        np.testing.assert_allclose(row[:5], (batch["images"] * 0.5 + 0.5) * 255, atol=0.51)
+    assert len({draw[0].tobytes() for draw in rows[1:]}) > 1
+
+
+def test_small_images_are_enlarged_and_none_gives_a_patch():
+    seen, _ = part(3)
+    assert contact_sheet.evaluation(seen, dataclasses.replace(settings(), image_size=10)).shape[1] == 8 * 102
+    nothing = dataclasses.replace(seen, scan=seen.scan._replace(readable=np.zeros(3, bool)))
+    for sheet in (contact_sheet.evaluation, contact_sheet.training):
+        assert (sheet(nothing, settings()) == 255).all()
+
+
+def test_words_are_cut_and_strange_letters_do_not_matter():
+    strip = captions.strip(["a", "x" * 500, "$x_1$ 鹤"], 100)
+    assert strip.shape == (captions.HEIGHT, 300, 3)
+    assert all((strip[:, left : left + 100] < 128).any() for left in (0, 100, 200))
+    assert (strip[:, 198:202] > 200).all()

@@ -1,1 +1,0 @@
-"""Models in whatever form they are: opened by one function, and asked by one about encoded images."""

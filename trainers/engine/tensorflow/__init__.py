@@ -1,0 +1,1 @@
+"""The engine on TensorFlow: the one place that knows strategies, replicas and graphs."""

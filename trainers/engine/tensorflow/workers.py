@@ -1,0 +1,206 @@
+"""Several processes as one run: what they agree on, and what happens when one of them is lost."""
+
+import contextlib
+import dataclasses
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from keras_vit.errors import UserError
+from trainers.engine.trees import Tree, array_specs, put_together, take_apart
+
+# What tf.distribute raises in the others when a worker is gone, depending on where they were: always one of the first,
+# or one of the second with one of these words. Without them it is a fault of this worker's own.
+LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
+MAYBE_LOST = (tf.errors.InternalError, tf.errors.FailedPreconditionError, tf.errors.UnknownError)
+WORDS = ("collective", "peer", "remote", "connection", "coordination", "heartbeat")
+
+
+class WorkerLost(RuntimeError):
+    """Another worker died or does not answer."""
+
+    exit_code = 4
+
+
+@dataclasses.dataclass
+class _Wait:
+    """What this process is waiting in, and since when it has not heard of the others."""
+
+    what: str
+    units: int
+    at_least: float = 0.0  # seconds of patience, because of what this wait is part of
+    begin: float = 0.0
+
+
+class Workers:
+    """The processes of a run, of which this is one.
+
+    Everything that needs all of them goes through here, so that a lost one is noticed.
+
+    Args:
+        strategy: tf.distribute strategy.
+        count: Number of processes.
+        is_chief: Whether this is the one that writes files.
+        timeout: Seconds without an answer after which another worker counts as lost.
+    """
+
+    # The first call of each kind traces and compiles, on every worker at its own pace.
+    FIRST_CALL = 900.0
+
+    def __init__(self, strategy, count: int = 1, is_chief: bool = True, timeout: float = 600.0):
+        self.strategy = strategy
+        self.count = count
+        self.is_chief = is_chief
+        self.timeout = timeout
+        self._deadline = float("inf")
+        self._patience = timeout
+        self._wait: _Wait | None = None
+        self._slowest: dict[str, float] = {}  # most seconds that a unit of each kind took, but for the first time
+        if count > 1:
+            threading.Thread(target=self._watch, daemon=True).start()
+
+    @contextlib.contextmanager
+    def waiting(self, what: str, units: int = 1):
+        """Around what needs all workers.
+
+        Args:
+            what: Kind of work, for the message.
+            units: How much of it, so that more may take longer.
+
+        Raises:
+            WorkerLost: instead of what tf.distribute raises when a worker is gone. Where one only does not answer,
+                nothing can be raised, since this process is stuck in a collective: then it ends with the same message.
+        """
+        if self.count == 1:
+            yield
+            return
+        outer = self._wait
+        self._wait = _Wait(what, units, self._patience if outer else 0.0)
+        self._set_deadline()
+        try:
+            yield
+            self.answered()
+        except (*LOST, *MAYBE_LOST) as error:
+            if isinstance(error, MAYBE_LOST) and not any(word in error.message.lower() for word in WORDS):
+                raise
+            cause = str(error.message).partition("\n")[0][:200]
+            raise WorkerLost(_advice(f"A worker was lost during {what} ({cause})")) from error
+        finally:
+            self._wait = outer
+            self._set_deadline()
+
+    def answered(self) -> None:
+        """Within `waiting`: the others were heard of."""
+        if self._wait is not None:
+            what, seconds = self._wait.what, (time.monotonic() - self._wait.begin) / self._wait.units
+            # The first time, which traces and compiles, tells nothing.
+            self._slowest[what] = max(self._slowest[what], seconds) if what in self._slowest else 0.0
+            self._set_deadline()
+
+    def _set_deadline(self) -> None:
+        if self._wait is None:
+            self._deadline = float("inf")
+            return
+        slowest = self._slowest.get(self._wait.what)
+        # Three times what it took before: a call of many slow updates is no hung worker.
+        usual = self.FIRST_CALL if slowest is None else 3 * slowest * self._wait.units
+        self._patience = max(self.timeout, usual, self._wait.at_least)
+        self._wait.begin = time.monotonic()
+        self._deadline = self._wait.begin + self._patience
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """Of each flag, whether it is true on any worker; all must ask.
+
+        Raises:
+            WorkerLost: when another worker is gone.
+        """
+        if self.count == 1:
+            return flags
+        with self.waiting("agreement"):
+            return tuple((self._sum(tf.constant(flags, tf.float32)).numpy() > 0).tolist())
+
+    def on_chief(self, function: Callable[[], Tree]) -> Tree:
+        """What the function returns on the chief, where alone it is called; all must ask.
+
+        Raises:
+            UserError: everywhere, with the same words, if the function raises one on the chief.
+            WorkerLost: when another worker is gone.
+        """
+        outcome: dict[str, Tree] = {}
+        if self.is_chief:
+            try:
+                outcome = {"value": function()}
+            except UserError as error:
+                if self.count == 1:
+                    raise
+                outcome = {"error": str(error)}
+        outcome = self.from_chief(outcome)
+        if "error" in outcome:
+            raise UserError(outcome["error"])
+        return outcome["value"]
+
+    def agree(self, what: str, value: str) -> None:
+        """Raises UserError on all workers if the value is not the same on all."""
+        chiefs = self.from_chief(value)
+        (differ,) = self.any(value != chiefs)
+        if differ:
+            raise UserError(f"Workers were started with different {what}; here: {value}; on the chief: {chiefs}.")
+
+    def from_chief(self, tree: Tree) -> Tree:
+        """The chief's tree of plain values and NumPy arrays; all must ask, the others with anything."""
+        return self._from(0, tree)
+
+    def gather(self, tree: Tree) -> list[Tree]:
+        """Every worker's tree of plain values and NumPy arrays, the chief's first; all must ask."""
+        return [self._from(number, tree) for number in range(self.count)]
+
+    def _from(self, worker: int, tree: Tree) -> Tree:
+        if self.count == 1:
+            return tree
+        state, arrays = take_apart(tree)
+        with self.waiting("broadcast"):
+            length = self._broadcast(worker, np.array(len(state), "int64"))
+            numbers = np.resize(np.frombuffer(state, "uint8").astype("int32"), length)
+            shared = self._broadcast(worker, numbers).astype("uint8").tobytes()
+            if shared != state:  # this worker's arrays are of other shapes
+                arrays = [np.zeros(shape, dtype) for dtype, shape in array_specs(shared)]
+            return put_together(shared, [self._broadcast(worker, array) for array in arrays])
+
+    def _broadcast(self, worker: int, array: np.ndarray) -> np.ndarray:
+        """A sum to which only the first replica of one worker adds something."""
+        first = worker * self.strategy.num_replicas_in_sync // self.count
+
+        def part():
+            is_first = tf.distribute.get_replica_context().replica_id_in_sync_group == first
+            return tf.constant(array) if is_first else tf.zeros(array.shape, array.dtype)
+
+        total = tf.function(
+            lambda: self.strategy.reduce(tf.distribute.ReduceOp.SUM, self.strategy.run(part), axis=None)
+        )
+        return total().numpy()
+
+    @tf.function(reduce_retracing=True)
+    def _sum(self, value):
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, self.strategy.run(lambda: value), axis=None)
+
+    def _watch(self):
+        while True:
+            time.sleep(0.2)
+            if time.monotonic() > self._deadline:
+                message = _advice(f"No answer from another worker for {self._patience:.0f} s")
+                print(f"error: {message}", file=sys.stderr, flush=True)
+                os._exit(WorkerLost.exit_code)
+
+
+def _advice(what: str) -> str:
+    return f"{what}. Stop all workers and start them again: they go on from the last checkpoint."

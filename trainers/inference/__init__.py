@@ -1,0 +1,1 @@
+"""Models in any form, asked for their answers to image files."""

@@ -1,0 +1,40 @@
+"""The one function that opens a model of any kind."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from trainers.inference import keras_model, onnx, saved_model, server, tflite
+from trainers.inference.predictor import Artefact
+
+
+class Kind(NamedTuple):
+    """One row of `KINDS`: whether a path is of that kind, and what opens it, told the flag that named it."""
+
+    recognises: Callable[[str], bool]
+    open: Callable[[str, str], Artefact]
+
+
+def open_artefact(path: str, flag: str = "model") -> Artefact:
+    """Opens a model.
+
+    Args:
+        path: A SavedModel, or an export's folder of versions, of which the newest is taken; a .tflite or .onnx file;
+            the URL of a served model; the folder of a run, a `.keras` file, somebody's weights, or the name of
+            published ones.
+        flag: That named it.
+
+    Raises:
+        UserError: if nothing is there, or no model of ours.
+        MissingPackage: if its runtime is not installed.
+    """
+    return next(kind for kind in KINDS.values() if kind.recognises(path)).open(path, flag)
+
+
+# The first that recognises a path opens it.
+KINDS = {
+    "server": Kind(lambda path: path.startswith(("http://", "https://")), server.opened),
+    "tflite": Kind(lambda path: path.endswith(".tflite"), tflite.opened),
+    "onnx": Kind(lambda path: path.endswith(".onnx"), onnx.opened),
+    "saved_model": Kind(saved_model.recognises, saved_model.opened),
+    "keras": Kind(lambda path: True, keras_model.opened),
+}

@@ -1,0 +1,120 @@
+"""What is to be known of a source beside findings: counts, sizes and formats, as numbers and as text."""
+
+from typing import Any
+
+import numpy as np
+
+from trainers.inspection import image_kinds
+from trainers.inspection.findings import LEVELS, Finding, counted, listed
+from trainers.inspection.image_checks import aspects
+from trainers.inspection.subject import Part, Subject, class_name
+
+CLASSES_SHOWN = 10  # of more, the commonest and the rarest
+
+
+def of_part(part: Part) -> dict[str, Any]:
+    """A split's numbers, as plain values."""
+    sizes = part.scan.sizes[part.scan.readable]
+    shapes = {}
+    if len(sizes):
+        heights, widths = (
+            {"min": int(side.min()), "median": float(np.median(side)), "max": int(side.max())} for side in sizes.T
+        )
+        shapes = {"height": heights, "width": widths, "longest_aspect": round(float(aspects(part).max()), 3)}
+    return {
+        "images": part.split.size,
+        "bad": len(part.scan.unreadable),
+        "blank": int(part.scan.blank.sum()),
+        **shapes,
+        "formats": _kinds(part, 0, image_kinds.FORMATS),
+        "modes": _kinds(part, 1, image_kinds.MODES),
+        "examples_by_class": {
+            class_name(part.source, label): int(count) for label, count in enumerate(part.counts.tolist())
+        },
+        "seconds": round(part.scan.seconds, 2),
+    }
+
+
+def _kinds(part: Part, column: int, names: tuple[str, ...]) -> dict[str, int]:
+    counts = np.bincount(part.scan.kinds[part.scan.readable, column], minlength=len(names))
+    return {name: int(count) for name, count in zip(names, counts, strict=True) if count}
+
+
+def text(subject: Subject, findings: list[Finding], shown: int) -> str:
+    """The whole report, findings first.
+
+    Args:
+        subject: What was seen.
+        findings: In the order to be printed.
+        shown: Images of a finding, at most.
+    """
+    counts = [counted(sum(finding.level == level for finding in findings), level) for level in LEVELS]
+    images = sum(part.split.size for part in subject.parts)
+    head = (
+        f"{subject.source.name}: {counted(images, 'image')} in {counted(len(subject.parts), 'split')}, "
+        f"{counted(subject.source.num_classes, 'class')}; {', '.join(counts)}"
+    )
+    tables = f"Images\n{images_table(subject)}\n\nExamples by class\n{classes_table(subject)}"
+    return f"{head}\n\n{findings_text(findings, shown)}\n\n{tables}"
+
+
+def images_table(subject: Subject) -> str:
+    """Sizes and formats of every split, a row each."""
+    rows: list[tuple[str, ...]] = [("split", "images", "bad", "height", "width", "kinds", "looked at in")]
+    for part in (*subject.parts, *subject.against):
+        found = of_part(part)
+        sides = [
+            f"{found[side]['min']} / {found[side]['median']:.0f} / {found[side]['max']}" if side in found else "-"
+            for side in ("height", "width")
+        ]
+        kinds = listed(f"{count:,} {name}" for name, count in (found["formats"] | _unusual(found["modes"])).items())
+        title = part.name if part.source is subject.source else part.title
+        rows.append((title, f"{part.split.size:,}", f"{found['bad']:,}", *sides, kinds, f"{part.scan.seconds:,.0f} s"))
+    return _aligned(rows)
+
+
+def _unusual(modes: dict[str, int]) -> dict[str, int]:
+    return {name: count for name, count in modes.items() if name != "colour"}
+
+
+def classes_table(subject: Subject) -> str:
+    """Examples of every class in each split, with the share that it has of all; of many classes, the extremes."""
+    counts = np.stack([part.counts for part in subject.parts])
+    totals = counts.sum(axis=0)
+    size = sum(part.split.size for part in subject.parts)
+    order = np.argsort(-totals, kind="stable")
+    half = CLASSES_SHOWN // 2
+    shown = order if len(order) <= CLASSES_SHOWN else np.concatenate([order[:half], order[-half:]])
+    rows = [("class", *(part.name for part in subject.parts), "share")]
+    for label in shown.tolist():
+        share = f"{totals[label] / max(size, 1):.1%}"
+        rows.append((class_name(subject.source, label), *(f"{count:,}" for count in counts[:, label]), share))
+    if len(shown) < len(order):
+        rows.insert(1 + half, (f"... {counted(len(order) - len(shown), 'class')} between", *[""] * (len(rows[0]) - 1)))
+    return _aligned(rows)
+
+
+def findings_text(findings: list[Finding], shown: int) -> str:
+    """Findings with their first few images."""
+    lines = []
+    for finding in findings:
+        lines += ["", f"{finding.level.upper()}  {finding.check}: {finding.text}", f"    {finding.advice}"]
+        for split, place, detail in finding.first(shown):
+            lines.append(
+                f"    - {place if place.startswith(split) else f'{split}: {place}'}" + f" ({detail})" * bool(detail)
+            )
+        if finding.count > shown:
+            lines.append(f"    - and {finding.count - shown:,} more")
+    return "\n".join(lines[1:]) or "nothing to complain of"
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> str:
+    """Columns, the first to the left and the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            f"{cell:<{width}}" if place == 0 else f"{cell:>{width}}"
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )

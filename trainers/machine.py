@@ -1,0 +1,49 @@
+"""What this machine is: processors, memory, free space, and the versions of what decides a result."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+
+
+def cpus() -> int:
+    """Processors that this process may use. os.cpu_count() counts what a container may not use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory() -> float | None:
+    """GiB of this machine, or of the container where that has less; None where nobody says."""
+    try:
+        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not on every system
+        return None
+    try:
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
+            whole = min(whole, int(file.read()))
+    except (OSError, ValueError):  # no such limit, or `max`
+        pass
+    return round(whole / 2**30, 1)
+
+
+def free_space(path: str) -> float | str:
+    """GiB free where a folder is, or would be made."""
+    if "://" in path:
+        return "not known: not on this machine"
+    found = os.path.abspath(os.path.expanduser(path))
+    while not os.path.exists(found):
+        found = os.path.dirname(found)
+    return round(shutil.disk_usage(found).free / 2**30, 1)
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of Python, of the packages that decide a result, and of others; only of those that are installed."""
+    found = {"python": platform.python_version()}
+    for package in (*DECIDING, *packages):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+DECIDING = ("keras_vit", "keras", "tensorflow", "numpy", "tensorflow-datasets")

@@ -1,0 +1,78 @@
+"""The memory that a replica has for training, and what to change where that is not enough."""
+
+import dataclasses
+from collections.abc import Iterator
+
+from tensorflow.python.client import device_lib
+
+from keras_vit import variants
+from trainers import machine
+from trainers.memory import demand as memory
+from trainers.memory.demand import Demand
+
+
+def limit(where) -> int | None:
+    """Bytes that a replica's device has for training; None where nobody says, as of TPUs.
+
+    Replicas that are parts of one CPU share the machine's memory, or the container's, less what the program takes.
+
+    Args:
+        where: Runtime.
+    """
+    kind = memory.device_of(where)
+    if kind == "GPU":
+        limits = [device.memory_limit for device in device_lib.list_local_devices() if device.device_type == "GPU"]
+        return min(limits, default=None)
+    if kind == "CPU":
+        whole = machine.memory()
+        here = len(where.strategy.extended.worker_devices)
+        return None if whole is None else max(int(whole * 2**30) - PROGRAM_BYTES, 0) // here
+    return None
+
+
+def advice(demand: Demand, limit: int | None) -> str | None:
+    """One line about what to change where training will not fit; None where it will, or nobody knows.
+
+    Args:
+        demand: What is asked for.
+        limit: Bytes that there are.
+    """
+    asked = memory.plan(demand)
+    if asked is None or limit is None or asked.total <= limit:
+        return None
+    begin = f"about {memory.size(asked.total)} are needed on each replica, which has {memory.size(limit)}"
+    for words, changed in _changes(demand):
+        found = memory.plan(changed)
+        if found is not None and found.total <= limit:
+            return f"{begin}; {words} would need {memory.size(found.total)}."
+    return f"{begin}; take a smaller --variant or --image_size, or a larger device."
+
+
+def _changes(demand: Demand) -> Iterator[tuple[str, Demand]]:
+    """Flags and the demand with them, in the order of what they cost the user: nothing, time, results."""
+    shares = [count for count in range(demand.accumulate + 1, demand.rows + 1) if demand.rows % count == 0]
+    recomputed = dataclasses.replace(demand, remat=True)
+    for count in shares:
+        if demand.rows // count >= LEAST_ROWS:
+            yield f"--accumulate={count}", dataclasses.replace(demand, accumulate=count)
+    if demand.device == "GPU" and demand.precision == "float32":
+        yield "--precision=mixed_bfloat16", dataclasses.replace(demand, precision="mixed_bfloat16")
+    if not demand.remat:
+        yield "--remat", recomputed
+        for count in shares:
+            yield f"--remat --accumulate={count}", dataclasses.replace(recomputed, accumulate=count)
+    for rows in (demand.rows >> halvings for halvings in range(1, demand.rows.bit_length())):
+        words = f"--batch_size={rows * demand.replicas}{' --accumulate=1' * (demand.accumulate > 1)}"
+        yield words, dataclasses.replace(demand, rows=rows, accumulate=1)
+    a = demand.architecture
+    if demand.finetunes and isinstance(a, variants.Architecture):
+        for blocks in range(memory.trained_blocks(a, demand.train) - 1, -1, -1):
+            train = f"last:{blocks}" if blocks else "head"
+            yield f"--train={train}", dataclasses.replace(demand, train=train)
+
+
+# Images of a micro-batch below which anything else is advised first: fewer leave a device idle.
+LEAST_ROWS = 4
+
+# Of a training process on a CPU before it holds a tensor: TensorFlow 0.8 GB, graphs and kernels 0.2 to 0.5 GB.
+PROGRAM_BYTES = 1_200_000_000

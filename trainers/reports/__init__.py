@@ -1,0 +1,1 @@
+"""What a finished run or evaluation shows people: tables by class, confusion, curves."""

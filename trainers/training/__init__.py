@@ -1,0 +1,1 @@
+"""What every training command does: plan, task, training in a run folder, summary, model card."""

@@ -1,0 +1,197 @@
+"""What a training run will do, found out before it does anything."""
+
+import dataclasses
+import fractions
+import math
+import os
+from typing import Any
+
+from keras_vit.errors import UserError
+from keras_vit.preprocessing import Preprocessing
+from trainers import run_dir
+from trainers.data import class_weights, pipeline
+from trainers.data.augmentation import recipe
+from trainers.data.source import Source
+from trainers.engine.checkpoint import Checkpoints
+from trainers.engine.loop import Plan
+from trainers.engine.tensorflow import runtime
+from trainers.engine.tensorflow.runtime import Runtime
+from trainers.engine.tensorflow.workers import Workers
+from trainers.settings import flags, groups, splits
+from trainers.training import resume
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """A training run that has not begun.
+
+    Args:
+        settings: Of the command.
+        source: Opened source.
+        where: Runtime it will train on.
+        name: Of the model, for people.
+        architecture: Of the model.
+        preprocessing: The model's test-time transform.
+        multipliers: Learning-rate multipliers by weight path, as `keras_vit.multipliers` has them.
+        trained: What of the model is trained, for people.
+        workers: The processes of the run.
+        plan: Length and rhythm.
+        validation: Split that chooses between checkpoints, or None.
+        test: Split that the finished model is reported on, or None.
+        start: Step from which an earlier run goes on, or 0.
+        teacher: Model to learn from beside the labels, or None.
+    """
+
+    settings: Any
+    source: Source
+    where: Runtime
+    name: str
+    architecture: Any
+    preprocessing: Preprocessing
+    multipliers: str
+    trained: str
+    workers: Workers
+    plan: Plan
+    validation: str | None
+    test: str | None
+    start: int
+    teacher: Any = None
+
+
+def planned(
+    settings,
+    source: Source,
+    where: Runtime,
+    *,
+    name: str,
+    architecture,
+    preprocessing: Preprocessing,
+    multipliers: str,
+    trained: str,
+    workers: Workers,
+    teacher: Any = None,
+) -> Planned:
+    """The run that the settings ask for; the arguments are fields of `Planned`.
+
+    Raises:
+        UserError: for settings that do not fit the source, the runtime or the folder.
+    """
+    check_labels(settings, source)
+    recipe.check(preprocessing, source.channels, settings)
+    plan = plan_for(settings, pipeline.training_split(source, settings).size)
+    validation, test = splits_of(settings, source)
+    runtime.check_batch_size(settings.batch_size, where.replicas, settings.accumulate)
+    start = workers.on_chief(lambda: start_of(settings))
+    return Planned(
+        settings=settings,
+        source=source,
+        where=where,
+        name=name,
+        architecture=architecture,
+        preprocessing=preprocessing,
+        multipliers=multipliers,
+        trained=trained,
+        workers=workers,
+        plan=plan,
+        validation=validation,
+        test=test,
+        start=start,
+        teacher=teacher,
+    )
+
+
+def splits_of(settings, source) -> tuple[str | None, str | None]:
+    """The splits to choose by and to report on; those left out default to the source's own, where it has them.
+
+    There is none to report on where the source's own test split chooses.
+
+    Raises:
+        UserError: if a split that was named does not exist, or early stopping has nothing to go by.
+    """
+    found = []
+    for given, usual in ((settings.validation_split, "validation"), (settings.test_split, "test")):
+        name = given or (usual if usual in source.names else "none")
+        if name != "none" and splits.overlap(source.intervals(name), source.intervals(settings.train_split)):
+            raise UserError(
+                f"--{usual}_split={name} holds examples of --train_split={settings.train_split}, so it would not "
+                "tell how well the model does on new ones."
+            )
+        found.append(None if name == "none" else name)
+    if None not in found and splits.overlap(source.intervals(found[0]), source.intervals(found[1])):
+        if settings.test_split:
+            raise UserError(
+                f"--test_split={found[1]} holds examples of --validation_split={found[0]}, which choose: name splits "
+                "apart, or --test_split=none."
+            )
+        found[1] = None  # what chooses cannot report as well
+    if settings.early_stopping and found[0] is None:
+        raise UserError(
+            f"--early_stopping={settings.early_stopping} needs evaluations, but {source.name} has no validation split; "
+            "name a part of another, e.g. --train_split=train[:99%] --validation_split=train[99%:]."
+        )
+    return found[0], found[1]
+
+
+def check_labels(settings, source) -> None:
+    """Raises UserError where objective or class weights do not fit the source's labels."""
+    if settings.class_weights not in ("none", "balanced"):
+        class_weights.given(settings.class_weights, source)
+    if source.several_labels and settings.objective == "softmax":
+        raise UserError(
+            f"The examples of {source.name} may belong to several classes, but --objective=softmax means exactly one; "
+            "use --objective=sigmoid, with --head_bias=-10 where classes are many."
+        )
+
+
+def plan_for(settings, examples: int) -> Plan:
+    """Length and rhythm of training in updates.
+
+    Raises:
+        UserError: if warm-up is not shorter than training.
+    """
+    per_epoch = examples / settings.batch_size
+    if settings.steps is not None:
+        total = settings.steps
+    elif settings.epochs is not None:
+        # Exact, because 15.0 * (1293 / 5) is a little more than 3,879.
+        total = math.ceil(fractions.Fraction(str(settings.epochs)) * examples / settings.batch_size)
+    else:
+        total = math.ceil((settings.examples or 0) / settings.batch_size)
+    if settings.warmup_steps >= total:
+        raise UserError(f"--warmup_steps={settings.warmup_steps} must be less than the {total} steps of training.")
+    evaluate_every = min(settings.evaluate_every or math.ceil(per_epoch), total)
+    return Plan(total, evaluate_every, settings.log_every, settings.steps_per_call, settings.checkpoint_every)
+
+
+def decay_updates(settings, total: int) -> list[int]:
+    """The updates after which a staircase's learning rate falls, of so many in all; none for other schedules."""
+    return [round(share * total) for share in groups.decay_shares(settings.decay_at)] if settings.decay_at else []
+
+
+def workers_of(settings, source, where) -> Workers:
+    """The processes of the run.
+
+    Raises:
+        UserError: if they were started with different flags or data, or chose different precisions.
+    """
+    workers = Workers(where.strategy, where.workers, where.is_chief, settings.worker_timeout)
+    here = ("--run_dir", "--data_dir")  # may differ between machines
+    workers.agree("flags", " ".join(line for line in flags.to_flagfile(settings).split() if not line.startswith(here)))
+    workers.agree("precisions; name one by --precision", where.precision)
+    workers.agree(f"examples in --source={settings.source}", source.fingerprint)
+    return workers
+
+
+def start_of(settings) -> int:
+    """The step from which a run will go on, 0 for a new one.
+
+    Raises:
+        UserError: if the folder holds something that may not be replaced or resumed.
+    """
+    run_dir.check(settings.run_dir, settings.overwrite)
+    steps = checkpoints_of(settings).steps()
+    return steps[-1] if resume.resumes(settings, bool(steps)) else 0
+
+
+def checkpoints_of(settings) -> Checkpoints:
+    return Checkpoints(os.path.join(settings.run_dir, run_dir.CHECKPOINTS), settings.keep)

@@ -1,0 +1,47 @@
+"""The teacher of a run: opened before anything else, and placed where the student is."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+import keras_vit
+from keras_vit import distilling
+from trainers.inference import compatibility, models
+
+ADVICE = "take one that was trained on this source, or fine-tune it first."
+
+
+def opened(settings, source) -> Any:
+    """The model that `--teacher` names, in the memory of the CPU; None where none is asked for.
+
+    Args:
+        settings: Of a training command.
+        source: What is learned.
+
+    Raises:
+        UserError: if there is no such model, or its classes or channels are not the source's.
+    """
+    if not settings.teacher:
+        return None
+    with tf.device("CPU"):
+        teacher = models.load(settings.teacher, "teacher")
+    compatibility.check_classes(teacher, source, f"--teacher={settings.teacher}", ADVICE)
+    # The teacher's first weights took numbers: with this the student has the same ones as without it.
+    keras.utils.set_random_seed(settings.seed)
+    return teacher
+
+
+def placed(planned) -> distilling.Teacher:
+    """The run's teacher in its precision, frozen; called under the run's strategy, where variables belong.
+
+    Args:
+        planned: The run.
+    """
+    given = planned.teacher
+    model = keras_vit.build(
+        given.architecture, preprocessing=given.preprocessing, dtype=planned.where.precision, name="teacher"
+    )
+    model.set_weights(given.get_weights())
+    model.trainable = False
+    return distilling.Teacher(model, planned.preprocessing)

@@ -1,0 +1,230 @@
+"""What every training command does once it has a model: train in a run folder, resumably, and report."""
+
+import contextlib
+import functools
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_vit import adapters, multipliers, optimization
+from trainers import files
+from trainers import run_dir as folder
+from trainers.data.pipeline import EvaluationData, TrainingData, training_split
+from trainers.engine import callbacks, loop
+from trainers.engine.checkpoint import Checkpoints
+from trainers.engine.metrics_file import MetricsFile
+from trainers.engine.preemption import Preemption
+from trainers.engine.tensorflow.evaluation import Evaluation
+from trainers.engine.tensorflow.steps import Steps
+from trainers.settings import flags
+from trainers.training import model_card, provenance, summary
+from trainers.training import plan as planning
+from trainers.training.callbacks.data_watch import DataWatch
+from trainers.training.callbacks.input_wait import InputWait
+from trainers.training.plan import Planned
+from trainers.training.task import Learner, learner_of
+
+
+class Result(NamedTuple):
+    """What a run returns: the trained model, Keras's history, the contents of results.json, and its folder."""
+
+    model: Any
+    history: Any
+    metrics: dict[str, Any]
+    run_dir: str | None
+
+
+def run(
+    planned: Planned,
+    make_model: Callable[[], keras.Model],
+    further_callbacks: Sequence[keras.callbacks.Callback] = (),
+    last: Callable[[keras.Model], dict[str, Any]] = lambda model: {},
+) -> Result:
+    """Trains, or goes on training, in the run folder; only the chief writes there and speaks.
+
+    Args:
+        planned: The run.
+        make_model: Makes the model that the run leaves behind; called under the strategy.
+        further_callbacks: The user's.
+        last: Called with that model, trained, before results are written, on all workers; returns more of those.
+
+    Raises:
+        UserError: if the multipliers do not fit the model, the folder may not be used, or its checkpoints belong to
+            another model.
+        Preempted: after a checkpoint, when a signal asked to stop.
+        NotFinite: before an update whose gradients are not finite.
+        WorkerLost: when another process of the run is gone.
+        Unwritable: if a file of the run cannot be written.
+        BadImage: for the first image that cannot be read, or too many of them.
+    """
+    data = TrainingData(planned.source, planned.settings, planned.preprocessing)
+    with planned.workers.waiting("the set-up of the model"):
+        learner = learner_of(planned, make_model)
+        steps = steps_for(planned, data.element_spec, learner)
+    return train(planned, data, learner, steps, further_callbacks, last)
+
+
+def steps_for(planned: Planned, element_spec, learner: Learner) -> Steps:
+    """Model, objective and optimizer, under the run's strategy.
+
+    Args:
+        planned: The run.
+        element_spec: Of its batches.
+        learner: What is trained.
+
+    Raises:
+        UserError: if the learning-rate multipliers do not fit the model.
+    """
+    settings, strategy = planned.settings, planned.where.strategy
+    with strategy.scope():
+        model = learner.trained
+        factors = multipliers.freeze(model, planned.multipliers)
+        schedule = optimization.WarmupSchedule(
+            settings.schedule,
+            settings.learning_rate,
+            planned.plan.total_steps,
+            settings.warmup_steps,
+            settings.end_learning_rate,
+            planning.decay_updates(settings, planned.plan.total_steps),
+        )
+        optimizer = optimization.optimizer(
+            settings.optimizer,
+            model.trainable_variables,
+            learning_rate=schedule,
+            weight_decay=settings.weight_decay,
+            multipliers=factors,
+            **({"trace_dtype": settings.momentum_dtype} if settings.optimizer == "sgd" else {}),
+        )
+        model.compile(optimizer=optimizer)  # standard callbacks look for it on the model
+    return Steps(
+        model,
+        learner.objective,
+        optimizer,
+        strategy,
+        element_spec,
+        batch_size=settings.batch_size,
+        clip_norm=settings.clip_norm,
+        accumulate=settings.accumulate,
+        ema=settings.ema,
+        xla=settings.xla,
+        seed=settings.seed,
+        skip_nonfinite=settings.on_nonfinite == "skip",
+    )
+
+
+def evaluation_of(planned: Planned, learner: Learner, split: str | None, keep: str = "none") -> Evaluation | None:
+    """Evaluation on a split; None without a split."""
+    if split is None:
+        return None
+    batch_size = planned.settings.batch_size
+    data = EvaluationData(planned.source, split, batch_size, planned.preprocessing, keep)
+    return Evaluation(learner.measured, learner.evaluated_by, data.batches, planned.where.strategy, batch_size)
+
+
+def train(
+    planned: Planned,
+    data: TrainingData,
+    learner: Learner,
+    steps: Steps,
+    further_callbacks: Sequence[keras.callbacks.Callback],
+    last: Callable[[keras.Model], dict[str, Any]],
+) -> Result:
+    """The part of `run` that comes after the set-up of data and model, whose errors these are too."""
+    settings, plan, workers = planned.settings, planned.plan, planned.workers
+    with Preemption() as preemption, contextlib.ExitStack() as claims:
+        with workers.waiting("the others' set-up"):  # who built the model in less time waits for the others here
+            state = workers.on_chief(lambda: claim(settings, claims))
+        revision = provenance.revision() if workers.is_chief else None  # now: files may change while training lasts
+        checkpoints = planning.checkpoints_of(settings) if workers.is_chief else None
+        listing = os.path.join(settings.run_dir, folder.BAD_IMAGES) if workers.is_chief else None
+        watch = DataWatch(planned.source, listing, workers)
+        history, ours = make_callbacks(planned, learner, steps, checkpoints)
+        with workers.waiting("the set-up of evaluation"):
+            evaluation = evaluation_of(planned, learner, planned.validation, settings.cache)
+        everybody = [watch, *ours, *further_callbacks]
+        trainer = loop.Trainer(steps, plan, everybody, evaluation, checkpoints, workers, preemption)
+        if state is not None:
+            trainer.restore(state)
+        if state is not None and workers.is_chief:
+            print(f"resumes from step {steps.step:,} of {plan.total_steps:,} in {settings.run_dir}/", flush=True)
+        trainer.fit(functools.partial(data.batches, steps.step))
+        if checkpoints is not None:
+            checkpoints.wait()
+            save_best(settings, learner.saved, checkpoints)
+        metrics = summary.results(settings, plan, steps, trainer.progress.seconds, history, learner.monitor)
+        model = finish(planned, learner, watch, metrics, last, revision)
+    return Result(model, history, metrics, settings.run_dir if workers.is_chief else None)
+
+
+def claim(settings, claims: contextlib.ExitStack):
+    """Takes the run folder for this process; returns the state to go on from, or None for a new run."""
+    resumed = planning.start_of(settings) > 0
+    flagfile = flags.to_flagfile(settings)
+    claims.enter_context(folder.claimed(settings.run_dir, flagfile, settings.overwrite, resumed))
+    return planning.checkpoints_of(settings).newest() if resumed else None
+
+
+def save_best(settings, model, checkpoints: Checkpoints) -> None:
+    """Writes the weights that did best on the validation split as a model, beside the checkpoints."""
+    best = checkpoints.best()
+    if best is not None:
+        # What is saved may have layers that had no part in training.
+        own = {variable.path: keras.ops.convert_to_numpy(variable.value) for variable in model.weights}
+        copy = adapters.plain_copy(model, own | best["weights"])
+        files.replace_with(os.path.join(settings.run_dir, folder.CHECKPOINTS, folder.BEST), copy.save)
+
+
+def finish(
+    planned: Planned, learner: Learner, watch: DataWatch, metrics: dict[str, Any], last, revision: str | None
+) -> keras.Model:
+    """Saves the trained model, adds what it does on the test split to the metrics, and writes card and results."""
+    settings, workers = planned.settings, planned.workers
+    model = adapters.plain_copy(learner.saved)
+    if workers.is_chief:
+        files.replace_with(os.path.join(settings.run_dir, folder.MODEL), model.save)
+    with workers.waiting("the set-up of the test"):
+        evaluation = evaluation_of(planned, learner, planned.test)
+    if evaluation is not None:
+        with workers.waiting("the test"):
+            means = evaluation.run(after_batch=workers.answered)
+        watch.exchange()
+        metrics |= {f"test_{name}": value for name, value in means.items()}
+    with workers.waiting("the report"):
+        metrics |= last(learner.saved)
+    if workers.is_chief:
+        model_card.write(planned, model, metrics, revision)
+        files.write_json(os.path.join(settings.run_dir, folder.RESULTS), metrics)
+        print(summary.closing(metrics, settings.run_dir, learner.monitor))
+    workers.any(False)  # nobody leaves while another still needs it
+    return model
+
+
+def make_callbacks(planned: Planned, learner: Learner, steps: Steps, checkpoints: Checkpoints | None):
+    """Keras's history, and the callbacks of every run; those that write and speak only on the chief."""
+    settings, monitor = planned.settings, learner.monitor
+    history = keras.callbacks.History()
+    ours: list[keras.callbacks.Callback] = [history]
+    if checkpoints is not None:
+        logs = os.path.join(settings.run_dir, folder.LOGS)
+        ours += [
+            MetricsFile(
+                os.path.join(settings.run_dir, folder.METRICS),
+                batch_size=settings.batch_size,
+                log_every=settings.log_every,
+                metrics=steps.metrics,
+                summaries=os.path.join(logs, "rows"),
+            ),
+            callbacks.Progress(planned.plan.total_steps, settings.batch_size, metrics=steps.metrics),
+            InputWait(settings, training_split(planned.source, settings)),
+            keras.callbacks.TensorBoard(logs, write_graph=False),
+            callbacks.Best(checkpoints, monitor.logged, monitor.mode),
+        ]
+    if settings.early_stopping:
+        ours.append(
+            keras.callbacks.EarlyStopping(
+                monitor.logged, mode=monitor.mode, patience=settings.early_stopping, restore_best_weights=True
+            )
+        )
+    return history, ours
