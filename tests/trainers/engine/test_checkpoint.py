@@ -12,7 +12,8 @@ from hypothesis.extra import numpy as hnp
 
 from trainers import files
 from trainers.engine import checkpoint, trees
-from trainers.engine.checkpoint import Checkpoints, Damaged, Unwritable
+from trainers.engine.checkpoint import Checkpoints, Damaged
+from trainers.files import Unwritable
 
 FILES = (checkpoint.ARRAYS, checkpoint.STATE, checkpoint.MARKER)
 TREE = {
