@@ -51,7 +51,7 @@ def trained(name: str, seed: int, data_dir: str | None) -> dict[str, float]:
 def cost(name: str) -> tuple[int, float]:
     """Parameters, and millions of operations for an image."""
     settings = pretrain.Settings(**RECIPE, **FAMILIES[name])
-    architecture = parse(settings.variant, channels=1, num_classes=10, **pretrain.groups.overrides(settings))
+    architecture = parse(settings.variant, channels=1, num_classes=10, **settings.overrides)
     return count_params(architecture), flops(architecture) / 1e6
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import re
 from typing import Any, ClassVar, NamedTuple
 
-from keras_vit import fields
+from keras_vit import choices, fields
 from keras_vit.bit_architecture import RESNETS, BitArchitecture, parse_bit
 from keras_vit.costs import count_params, flops
 from keras_vit.errors import UserError
@@ -283,13 +283,13 @@ def _check_geometry(a: Architecture) -> None:
         raise UserError(f"position={a.position!r} needs a width divisible by {needed}; got {a.width}.")
 
 
-# The names an architecture may use; the classes behind them stand in the tables of keras_vit.layers.
+# The names an architecture may use, by field.
 CHOICES = {
-    "position": ("none", "learned_1d", "learned_2d", "relative", "sincos1d", "sincos2d"),
-    "position_site": ("stem", "blocks", "shared"),
-    "pool": ("token", "gap", "map"),
-    "norm_site": ("tokens", "pooled"),
-    "gelu": ("tanh", "erf"),
+    "position": choices.POSITIONS,
+    "position_site": choices.POSITION_SITES,
+    "pool": choices.POOLINGS,
+    "norm_site": choices.NORM_SITES,
+    "gelu": choices.GELUS,
 }
 
 # Width, depth, heads, MLP width, and the patch sizes that have been published.

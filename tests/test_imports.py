@@ -9,13 +9,14 @@ ROOT = pathlib.Path(__file__).parents[1]
 # Longest matching prefix wins. Each file may import these roots, beside the standard library.
 ALLOWED = {
     "keras_vit/__init__.py": {"keras_vit"},
+    "keras_vit/choices.py": set(),
     "keras_vit/errors.py": set(),
     "keras_vit/installation.py": {"keras_vit.errors"},
     "keras_vit/fields.py": {"keras_vit.errors"},
     "keras_vit/bit_architecture.py": {"keras_vit.errors", "keras_vit.fields"},
     "keras_vit/costs.py": {"keras_vit.bit_architecture", "keras_vit.variants"},
     "keras_vit/variants.py": {
-        *("keras_vit.bit_architecture", "keras_vit.costs", "keras_vit.errors", "keras_vit.fields"),
+        *("keras_vit.bit_architecture", "keras_vit.choices", "keras_vit.costs", "keras_vit.errors", "keras_vit.fields"),
     },
     "keras_vit/preprocessing.py": {"keras_vit.errors"},
     "keras_vit/layers": {"keras", "numpy", "keras_vit.errors", "keras_vit.layers"},
@@ -57,7 +58,12 @@ ALLOWED = {
     "trainers/files.py": {"tensorflow", "keras_vit.errors"},
     "trainers/machine.py": set(),
     "trainers/run_dir.py": {"keras_vit.errors", "trainers.files"},
-    "trainers/settings": {"absl", "tensorflow", "keras_vit.errors", "keras_vit.installation", "trainers.settings"},
+    "trainers/settings": {
+        *("absl", "keras_vit.choices", "keras_vit.errors", "trainers.settings"),
+    },
+    "trainers/settings/command_line.py": {
+        *("tensorflow", "keras_vit.errors", "keras_vit.installation", "trainers.settings"),
+    },
     "trainers/data": {
         *("keras", "numpy", "sklearn", "tensorflow", "tensorflow_datasets", "tqdm"),
         *("keras_vit.errors", "keras_vit.images", "keras_vit.labels", "keras_vit.preprocessing"),

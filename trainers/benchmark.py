@@ -8,38 +8,40 @@ files, beside KerasHub's where that is installed. All times are medians over --r
 """
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from keras_vit.errors import UserError
 from trainers import machine
-from trainers.settings import command_line, data_groups, flags, groups
+from trainers.settings import command_line
+from trainers.settings.data import BatchSettings, SourceSettings
 from trainers.settings.fields import setting
+from trainers.settings.model import ModelSettings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(data_groups.BatchSettings, data_groups.SourceSettings, groups.ModelSettings):
+class Settings(BatchSettings, SourceSettings, ModelSettings):
     """Benchmark."""
 
     benchmarks: str = setting(
         "engine,checkpoint",
         "What to measure, separated by commas: engine, checkpoint, input, weights, memory, exported.",
-        affects_result=True,
     )
-    updates: int = setting(30, "Updates per measurement of engine and checkpoint.", affects_result=True)
-    images: int = setting(
-        2000, "Images per measurement of input; memory is watched over ten times as many.", affects_result=True
-    )
-    rounds: int = setting(5, "Measurements of each row; rows take turns.", affects_result=True)
-    seed: int = setting(0, "Of the weights and of augmentation.", affects_result=True)
+    updates: int = setting(30, "Updates per measurement of engine and checkpoint.")
+    images: int = setting(2000, "Images per measurement of input; memory is watched over ten times as many.")
+    rounds: int = setting(5, "Measurements of each row; rows take turns.")
+    seed: int = setting(0, "Of the weights and of augmentation.")
 
-    def __post_init__(self):
-        flags.check_values(self)
-        groups.overrides(self)  # says what is wrong with them
-        data_groups.check_source(self)
-        groups.check_positive(self, "batch_size", "updates", "images", "rounds")
-        unknown = sorted(set(self.benchmarks.split(",")) - set(BENCHMARKS))
+    @functools.cached_property
+    def asked(self) -> list[str]:
+        """The benchmarks, in the order asked for."""
+        return self.benchmarks.split(",")
+
+    def check(self) -> None:
+        self.check_positive("updates", "images", "rounds")
+        unknown = sorted(set(self.asked) - set(BENCHMARKS))
         if unknown:
             raise UserError(f"Unknown --benchmarks {unknown[0]!r}; choose among {', '.join(BENCHMARKS)}.")
 
@@ -51,7 +53,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> dict[str, float]:
     where = runtime.start("one_device", "float32", settings.seed)
     print(", ".join(f"{name} {version}" for name, version in machine.versions().items()), f"; {where.reason}", sep="")
     values: dict[str, float] = {}
-    for name in settings.benchmarks.split(","):
+    for name in settings.asked:
         values |= BENCHMARKS[name](settings, where)
     return values
 

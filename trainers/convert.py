@@ -5,6 +5,7 @@ weights that have names.
 """
 
 import dataclasses
+import functools
 import os
 import pathlib
 import sys
@@ -12,47 +13,50 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
+from keras_vit.choices import WEIGHT_FORMATS
 from keras_vit.errors import UserError
-from trainers.settings import command_line, flags
-from trainers.settings.fields import setting
+from trainers.settings import command_line
+from trainers.settings.fields import Group, setting
 
-FORMATS = ("google", "bigvision", "huggingface", "timm", "bit", "keras")
 # Largest difference of logits, in shares of the largest logit: float32 rounds that much in deep models.
 TOLERANCE = 1e-5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Group):
     """Conversion."""
 
     input: str = setting(
         "",
         "A run's folder, weight file or folder (KerasHub's presets too), or the name of published weights; see --list.",
-        affects_result=True,
     )
     output: str = setting(
-        "",
-        "File to write; a folder for huggingface. Of keras, .keras has the whole model, .weights.h5 its weights.",
-        affects_result=True,
+        "", "File to write; a folder for huggingface. Of keras, .keras has the whole model, .weights.h5 its weights."
     )
-    format: str = setting("keras", "What to write.", choices=FORMATS, affects_result=True)
+    format: str = setting("keras", "What to write.", choices=WEIGHT_FORMATS)
     change: str = setting(
         "",
         "Fields of the architecture that become others, or that the file does not tell, e.g. "
         "image_size=384;num_classes=10 or heads=4.",
-        affects_result=True,
     )
     ignore: str = setting(
-        "",
-        "Regular expression over arrays of the file and variables of the model that may be left over or be missing.",
-        affects_result=True,
+        "", "Regular expression over arrays of the file and variables of the model that may be left over or be missing."
     )
     overwrite: bool = setting(False, "Whether what is at --output may be replaced.", affects_result=False)
     list: bool = setting(False, "Show the published weights and stop.", affects_result=False)
 
-    def __post_init__(self):
-        flags.check_values(self)
-        changes(self.change)
+    @functools.cached_property
+    def changes(self) -> dict[str, Any]:
+        """The fields of the architecture that `change` names, with their values."""
+        found: dict[str, Any] = {}
+        for item in filter(None, self.change.split(";")):
+            name, equals, value = item.partition("=")
+            if not equals or not name.strip():
+                raise UserError(f"--change={self.change}: {item!r} is not FIELD=VALUE, e.g. image_size=384.")
+            found[name.strip()] = _value(value.strip())
+        return found
+
+    def check(self) -> None:
         if self.list:
             return
         for name in ("input", "output"):
@@ -60,21 +64,6 @@ class Settings:
                 raise UserError(f"--{name} is needed; --list shows the published weights that have names.")
         if not self.overwrite and os.path.exists(self.output):
             raise UserError(f"--output={self.output} is there already; add --overwrite or name another.")
-
-
-def changes(text: str) -> dict[str, Any]:
-    """The fields that `--change` names.
-
-    Raises:
-        UserError: if an item is not FIELD=VALUE.
-    """
-    found: dict[str, Any] = {}
-    for item in filter(None, text.split(";")):
-        name, equals, value = item.partition("=")
-        if not equals or not name.strip():
-            raise UserError(f"--change={text}: {item!r} is not FIELD=VALUE, e.g. image_size=384.")
-        found[name.strip()] = _value(value.strip())
-    return found
 
 
 def _value(text: str) -> Any:
@@ -99,8 +88,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> Any:
     if settings.list:
         print(published.listing())
         return None
-    wanted = changes(settings.change)
-    model, report = models.load(settings.input, "input", return_report=True, ignore=settings.ignore, **wanted)
+    model, report = models.load(settings.input, "input", return_report=True, ignore=settings.ignore, **settings.changes)
     print(report)
     if weights.head_is_zero(model):
         print("The head is all zeros: the file was meant for fine-tuning, and its classes all get the same logit.")

@@ -7,6 +7,7 @@ duplicates.csv, bad_images.csv and a contact sheet of each split. Without, nothi
 """
 
 import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,50 +15,43 @@ from typing import Any
 
 from keras_vit.errors import UserError
 from trainers import machine
-from trainers.settings import augmentation_group, command_line, data_groups, flags, groups, splits
+from trainers.settings import command_line, flags, splits
+from trainers.settings.augmentation import AugmentationSettings
+from trainers.settings.data import BatchSettings, DataSettings, SourceSettings
 from trainers.settings.fields import setting
+from trainers.settings.run import check_seed
 
 SHOWN = 5  # images of a finding that are printed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(
-    augmentation_group.AugmentationSettings,
-    data_groups.DataSettings,
-    data_groups.BatchSettings,
-    data_groups.SourceSettings,
-):
+class Settings(AugmentationSettings, DataSettings, BatchSettings, SourceSettings):
     """Doctor."""
 
-    source: str = setting(
-        "", "What to look at: any source, see docs/data.md. Without, this machine is looked at.", affects_result=True
-    )
+    source: str = setting("", "What to look at: any source, see docs/data.md. Without, this machine is looked at.")
     against: str = setting(
-        "",
-        "Sources separated by commas, whose images should not be in this one: the test data of later tasks.",
-        affects_result=True,
+        "", "Sources separated by commas, whose images should not be in this one: the test data of later tasks."
     )
     output: str = setting("", "Folder for the report; without, it is printed only.", affects_result=False)
     image_size: int | tuple[int, int] = setting(
-        224, "Input size of the model to be trained: 224, or 224x160 for height x width.", affects_result=True
+        224, "Input size of the model to be trained: 224, or 224x160 for height x width."
     )
-    seed: int = setting(0, "Of the augmentation on the contact sheet.", affects_result=True)
+    seed: int = setting(0, "Of the augmentation on the contact sheet.")
 
-    def __post_init__(self):
-        flags.check_values(self)
-        data_groups.check_source(self)
-        data_groups.check_data(self)
-        augmentation_group.check_augmentation(self)
-        groups.check_positive(self, "batch_size")
+    @functools.cached_property
+    def others(self) -> list[str]:
+        """The sources of `against`."""
+        return [name for name in self.against.split(",") if name]
+
+    def check(self) -> None:
         if min(self.image_size if isinstance(self.image_size, tuple) else (self.image_size,)) <= 0:
             raise UserError(f"--image_size must be positive; got {self.image_size}.")
-        if not 0 <= self.seed < 2**31:
-            raise UserError(f"--seed must lie in [0, 2^31); got {self.seed}.")
+        check_seed(self.seed)
         if self.against and not self.source:
             raise UserError(f"--against={self.against} needs --source: what it is held against.")
-        if self.source and self.source in self.against.split(","):
+        if self.source and self.source in self.others:
             raise UserError(f"--against={self.source} is the --source itself, and has all of its images.")
-        for source in (self.source, *self.against.split(",")):
+        for source in (self.source, *self.others):
             _, _, value = source.partition(":")
             inside = os.path.join(os.path.realpath(self.output), "").startswith(
                 os.path.join(os.path.realpath(value), "")
@@ -92,7 +86,7 @@ def inspect_source(settings: Settings) -> dict[str, Any]:
     from trainers.inspection import checks, figures, speed, subject, tables
 
     source, others = opened(sources, settings), {}
-    for name in filter(None, settings.against.split(",")):
+    for name in settings.others:
         others[name] = other = opened(sources, dataclasses.replace(settings, source=name, against="", output=""))
         if is_same(source, other):
             raise UserError(f"--against={name} is the --source itself, and has all of its images.")

@@ -6,6 +6,7 @@ classical methods trained on the pixels of the other splits, for small data. See
 """
 
 import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Sequence
@@ -13,26 +14,24 @@ from typing import Any
 
 from keras_vit.errors import UserError
 from trainers import machine
-from trainers.settings import command_line, data_groups, flags, groups, splits
+from trainers.settings import command_line, splits
+from trainers.settings.data import BatchSettings, SourceSettings
 from trainers.settings.fields import setting
 
 RESULTS = "evaluation.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(data_groups.BatchSettings, data_groups.SourceSettings):
+class Settings(BatchSettings, SourceSettings):
     """Evaluation."""
 
     model: str = setting(
         "",
         "Folder of a run, a .keras file, anybody's weight file or folder, or the name of published weights such as "
         "augreg:B/16 (python -m trainers.convert --list shows them).",
-        affects_result=True,
     )
-    split: str = setting("test", "What to evaluate on, e.g. test or validation.", affects_result=True)
-    evaluations: str = setting(
-        "accuracy", "What to report, separated by commas: accuracy, fewshot, baselines.", affects_result=True
-    )
+    split: str = setting("test", "What to evaluate on, e.g. test or validation.")
+    evaluations: str = setting("accuracy", "What to report, separated by commas: accuracy, fewshot, baselines.")
     per_class: bool = setting(
         False, "Whether accuracy also prints a table of the classes, the worst first.", affects_result=False
     )
@@ -41,37 +40,37 @@ class Settings(data_groups.BatchSettings, data_groups.SourceSettings):
         f"Folder for {RESULTS} and, from accuracy, per_class.csv, confusion.csv and confusion.png.",
         affects_result=False,
     )
-    train_split: str = setting("train", "What the few examples of fewshot are chosen from.", affects_result=True)
-    fewshot_shots: str = setting("1,5,10,25", "Examples of each class, for fewshot.", affects_result=True)
-    fewshot_seeds: str = setting("0,1,2", "Seeds of their choice; the mean is reported.", affects_result=True)
+    train_split: str = setting("train", "What the few examples of fewshot are chosen from.")
+    fewshot_shots: str = setting("1,5,10,25", "Examples of each class, for fewshot.")
+    fewshot_seeds: str = setting("0,1,2", "Seeds of their choice; the mean is reported.")
 
-    def __post_init__(self):
-        flags.check_values(self)
-        groups.check_positive(self, "batch_size")
-        data_groups.check_source(self)
+    @functools.cached_property
+    def asked(self) -> list[str]:
+        """The evaluations, in the order asked for."""
+        return self.evaluations.split(",")
+
+    @functools.cached_property
+    def shots(self) -> list[int]:
+        """Examples of each class."""
+        return numbers("fewshot_shots", self.fewshot_shots)
+
+    @functools.cached_property
+    def seeds(self) -> list[int]:
+        """Of their choice."""
+        return numbers("fewshot_seeds", self.fewshot_seeds)
+
+    def check(self) -> None:
         if not self.model:
             raise UserError("--model is needed: the folder of a run, a weight file, or the name of published weights.")
-        asked = self.evaluations.split(",")
-        unknown = sorted(set(asked) - set(EVALUATIONS))
+        unknown = sorted(set(self.asked) - set(EVALUATIONS))
         if unknown:
             raise UserError(f"Unknown --evaluations {unknown[0]!r}; choose among {', '.join(EVALUATIONS)}.")
-        if self.per_class and "accuracy" not in asked:
+        if self.per_class and "accuracy" not in self.asked:
             raise UserError(f"--per_class is about accuracy, which is not among --evaluations={self.evaluations}.")
         splits.parse(self.split)
         splits.parse(self.train_split)
         if min(self.shots) < 1:
             raise UserError(f"--fewshot_shots={self.fewshot_shots}: each number must be at least 1.")
-        _ = self.seeds
-
-    @property
-    def shots(self) -> list[int]:
-        """Examples of each class."""
-        return numbers("fewshot_shots", self.fewshot_shots)
-
-    @property
-    def seeds(self) -> list[int]:
-        """Of their choice."""
-        return numbers("fewshot_seeds", self.fewshot_seeds)
 
 
 def numbers(flag: str, text: str) -> list[int]:
@@ -100,7 +99,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> dict[str, float]:
     source.ready()
     size = source.split(settings.split).size  # also to refuse a split that is not there
     rows: dict[str, float] = {}
-    for name in settings.evaluations.split(","):
+    for name in settings.asked:
         rows |= EVALUATIONS[name](settings, model, source, where, callbacks)
     report_bad(source)
     if settings.output:
@@ -139,7 +138,7 @@ def write_results(settings: Settings, source, rows: dict[str, float]) -> None:
 
     left_out = {split: len(places) for split, places in source.bad.snapshot().items()}
     fields = ("model", "source", "split", "train_split", "fewshot_shots", "fewshot_seeds")
-    asked = {name: getattr(settings, name) for name in (fields if "fewshot" in settings.evaluations else fields[:3])}
+    asked = {name: getattr(settings, name) for name in (fields if "fewshot" in settings.asked else fields[:3])}
     found = {"examples": source.split(settings.split).size, "left_out": left_out, "rows": rows}
     files.write_json(os.path.join(settings.output or "", RESULTS), {**asked, **found, "versions": machine.versions()})
     print(f"{RESULTS}: in {os.path.join(settings.output or '', '')}")

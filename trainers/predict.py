@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_vit.errors import UserError
-from trainers.settings import command_line, flags, groups
-from trainers.settings.fields import positional, setting, table_keys
-
-FORMATS = table_keys("trainers/inference/formats.py", "FORMATS")
+from trainers.settings import command_line
+from trainers.settings.choices import PREDICTION_FORMATS
+from trainers.settings.fields import Group, positional, setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Group):
     """Prediction."""
 
     paths: tuple[str, ...] = positional(
@@ -31,19 +30,13 @@ class Settings:
         "",
         "Folder of a run, a .keras file, anybody's weight file or folder, the name of published weights such as "
         "augreg:B/16, a SavedModel or an export's folder, a .tflite or .onnx file.",
-        affects_result=True,
     )
     server: str = setting(
-        "",
-        "Instead of --model, a served model's URL, as http://host:8501/v1/models/NAME (TF Serving's REST).",
-        affects_result=True,
+        "", "Instead of --model, a served model's URL, as http://host:8501/v1/models/NAME (TF Serving's REST)."
     )
-    top: int = setting(5, "How many of the best classes are told.", affects_result=True)
+    top: int = setting(5, "How many of the best classes are told.")
     format: str = setting(
-        "table",
-        "What is printed: a table, one JSON array, or CSV with a line per class.",
-        choices=FORMATS,
-        affects_result=True,
+        "table", "What is printed: a table, one JSON array, or CSV with a line per class.", choices=PREDICTION_FORMATS
     )
     output: str | None = setting(
         None, "File to write instead of printing; there when it is whole.", affects_result=False
@@ -51,9 +44,8 @@ class Settings:
     batch_size: int = setting(32, "Most images at a time.", affects_result=False)
     server_timeout: float = setting(60.0, "Seconds to wait for an answer of --server.", affects_result=False)
 
-    def __post_init__(self):
-        flags.check_values(self)
-        groups.check_positive(self, "top", "batch_size", "server_timeout")
+    def check(self) -> None:
+        self.check_positive("top", "batch_size", "server_timeout")
         if bool(self.model) == bool(self.server):
             raise UserError(
                 "Exactly one of --model and --server is needed: a run, a file or published weights, or a served "

@@ -6,6 +6,7 @@ data set is downloaded and built.
 """
 
 import dataclasses
+import functools
 import itertools
 import os
 import sys
@@ -13,35 +14,42 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_vit.errors import UserError
-from trainers.settings import command_line, data_groups, flags, groups, splits
+from trainers.settings import command_line, splits
+from trainers.settings.data import SourceSettings
 from trainers.settings.fields import setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(data_groups.SourceSettings):
+class Settings(SourceSettings):
     """Preparation."""
 
-    output: str = setting(
-        "", "Folder for the record files; only --source=tfds:NAME does without, and is built.", affects_result=True
-    )
+    output: str = setting("", "Folder for the record files; only --source=tfds:NAME does without, and is built.")
     splits: str = setting(
         "",
         "What to write, separated by commas: splits, or NAME=SPLIT for part of one, e.g. "
         "train=train[:98%],validation=train[98%:]. All of the source's if left out.",
-        affects_result=True,
     )
-    shard_megabytes: int = setting(128, "Size of a record file in MiB, about.", affects_result=True)
-    verify: bool = setting(
-        True, "Whether every image is decoded, to find broken ones now and not in training.", affects_result=True
-    )
+    shard_megabytes: int = setting(128, "Size of a record file in MiB, about.")
+    verify: bool = setting(True, "Whether every image is decoded, to find broken ones now and not in training.")
     overwrite: bool = setting(False, "Whether a set in that folder may be replaced.", affects_result=False)
     dry_run: bool = setting(False, "Print what would be written and stop.", affects_result=False)
 
-    def __post_init__(self):
-        flags.check_values(self)
-        data_groups.check_source(self)
-        groups.check_positive(self, "shard_megabytes")
-        expressions(self.splits)
+    @functools.cached_property
+    def expressions(self) -> dict[str, str]:
+        """By name, what is to be written of the source; empty for all."""
+        found: dict[str, str] = {}
+        for item in filter(None, self.splits.split(",")):
+            name, _, expression = item.partition("=")
+            if splits.parse(name) != [splits.Slice(name, None, None)]:
+                raise UserError(f"--splits={self.splits}: {name!r} cannot be a name; write NAME={name}.")
+            if name in found:
+                raise UserError(f"--splits={self.splits} names {name!r} twice.")
+            found[name] = expression or name
+            splits.parse(found[name])
+        return found
+
+    def check(self) -> None:
+        self.check_positive("shard_megabytes")
         kind, _, value = self.source.partition(":")
         if not self.output and kind != "tfds":
             raise UserError(f"--output is needed: a folder for the records of --source={self.source}.")
@@ -51,24 +59,6 @@ class Settings(data_groups.SourceSettings):
         folder = value if os.path.isdir(value) else os.path.dirname(value)
         if self.output and value and os.path.realpath(self.output) in map(os.path.realpath, (value, folder)):
             raise UserError(f"--output={self.output} is where the source is; name another folder.")
-
-
-def expressions(given: str) -> dict[str, str]:
-    """By name, what is to be written of a source; empty for all.
-
-    Raises:
-        UserError: if a name is no name of a split, or there twice.
-    """
-    found: dict[str, str] = {}
-    for item in filter(None, given.split(",")):
-        name, _, expression = item.partition("=")
-        if splits.parse(name) != [splits.Slice(name, None, None)]:
-            raise UserError(f"--splits={given}: {name!r} cannot be a name; write NAME={name}.")
-        if name in found:
-            raise UserError(f"--splits={given} names {name!r} twice.")
-        found[name] = expression or name
-        splits.parse(found[name])
-    return found
 
 
 def run(settings: Settings, callbacks: Sequence[Any] = ()) -> Any:
@@ -86,7 +76,7 @@ def write_records(settings: Settings) -> dict[str, Any]:
 
     source = sources.open_source(settings)
     source.ready()
-    asked = expressions(settings.splits) or {name: name for name in source.names}
+    asked = settings.expressions or {name: name for name in source.names}
     check_disjoint(source, asked)
     plans = [
         shard_plan.plan(source, name, expression, settings.shard_megabytes << 20) for name, expression in asked.items()

@@ -16,51 +16,34 @@ if TYPE_CHECKING:
     from trainers.training.train import Result
 
 from keras_vit.errors import UserError
-from trainers.settings import (
-    augmentation_group,
-    command_line,
-    data_groups,
-    distillation_group,
-    flags,
-    groups,
-    pretraining_group,
-)
-from trainers.settings.pretraining_group import MASKED_PATCHES
+from trainers.settings import command_line
+from trainers.settings.fields import with_default
+from trainers.settings.model import ModelSettings
+from trainers.settings.pretraining import MASKED_PATCHES, WITHOUT_MEANING, PretrainingSettings
+from trainers.settings.training import TrainingSettings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(
-    groups.RunSettings,
-    pretraining_group.PretrainingSettings,  # before the group whose objective has fewer choices
-    groups.OptimizationSettings,
-    distillation_group.DistillationSettings,
-    augmentation_group.AugmentationSettings,
-    data_groups.DataSettings,
-    data_groups.BatchSettings,
-    data_groups.SourceSettings,
-    groups.ModelSettings,
-):
+class Settings(TrainingSettings, PretrainingSettings, ModelSettings):
     """Settings of pre-training; every field is a flag of the same name."""
 
-    def __post_init__(self):
-        flags.check_values(self)
-        groups.check_positive(self, "batch_size")
-        groups.overrides(self)  # says what is wrong with them
-        data_groups.check_source(self)
-        data_groups.check_data(self)
-        augmentation_group.check_augmentation(self)
-        groups.check_duration(self)
-        groups.check_optimization(self)
-        groups.check_run(self)
-        pretraining_group.check_pretraining(self)
-        distillation_group.check_distillation(self)
-        if self.distillation_token and not self.teacher:
-            raise UserError("--distillation_token learns from a --teacher; name one, or leave it out.")
-        if self.early_stopping and self.validation_split == "none":
-            raise UserError(f"--early_stopping={self.early_stopping} needs evaluations, but --validation_split=none.")
+    objective: str = with_default(PretrainingSettings, "objective", "softmax")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.run_dir:
             name = f"{self.source}_{self.variant}".replace("/", "_").replace(":", "_")
             object.__setattr__(self, "run_dir", f"saved_models/{name}")
+
+    def check(self) -> None:
+        self.check_duration()
+        if self.distillation_token and not self.teacher:
+            raise UserError("--distillation_token learns from a --teacher; name one, or leave it out.")
+        usual = {field.name: field.default for field in dataclasses.fields(self)}
+        for name, reason in WITHOUT_MEANING.items():
+            value = getattr(self, name)
+            if self.objective == MASKED_PATCHES and value != usual[name]:
+                raise UserError(f"--{name}={value}: --objective={MASKED_PATCHES} {reason}; leave it out.")
 
 
 def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
@@ -107,7 +90,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
     return train.run(planned, lambda: new_model(planned), [*pictures(planned), *callbacks])
 
 
-def architecture_for(settings: groups.ModelSettings, source):
+def architecture_for(settings: ModelSettings, source):
     """The architecture that the flags and the source make together.
 
     Raises:
@@ -115,12 +98,13 @@ def architecture_for(settings: groups.ModelSettings, source):
     """
     from keras_vit import variants
 
-    fields = groups.overrides(settings)
     known = {field.name for field in dataclasses.fields(variants.parse(settings.variant))}
-    for name in sorted(fields.keys() - known):
+    for name in sorted(settings.overrides.keys() - known):
         value = getattr(settings, name)
         raise UserError(f"--{name}={value} means nothing to --variant={settings.variant}; leave it out.")
-    return variants.parse(settings.variant, channels=source.channels, num_classes=source.num_classes, **fields)
+    return variants.parse(
+        settings.variant, channels=source.channels, num_classes=source.num_classes, **settings.overrides
+    )
 
 
 def headless(settings: Settings, architecture):

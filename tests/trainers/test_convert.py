@@ -123,7 +123,7 @@ def test_mistakes_are_one_line_and_leave_nothing(arguments, said, fixtures, tmp_
     [("3", 3), ("0.5", 0.5), ("48x64", (48, 64)), ("none", None), ("true", True), ("gap", "gap"), ("1e-12", 1e-12)],
 )
 def test_values_are_read_as_what_they_are(text, value):
-    assert convert.changes(f"field={text}") == {"field": value}
+    assert convert.Settings(list=True, change=f"field={text}").changes == {"field": value}
 
 
 def test_settings_with_a_list_need_nothing_else():

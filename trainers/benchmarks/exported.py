@@ -6,7 +6,7 @@ import importlib.util
 import pathlib
 import tempfile
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -17,7 +17,6 @@ from keras_vit.export.answering import SIGNATURE, Answering
 from trainers import machine
 from trainers.benchmarks.timing import in_turns, seconds_of
 from trainers.exporting import examples, exporting, formats, runtimes, session
-from trainers.settings import groups
 
 REQUESTS = 5  # of one image each, in a measurement
 IMAGE = (375, 500)  # ImageNet's median height and width
@@ -43,8 +42,7 @@ def measure(settings, where) -> dict[str, float]:
         settings: Of the command.
         where: Runtime, which is not asked: everything runs where TensorFlow and LiteRT run it, on a CPU if that is all.
     """
-    fields: dict[str, Any] = groups.overrides(settings)
-    model = keras_vit.build(settings.variant, **fields)
+    model = keras_vit.build(settings.variant, **settings.overrides)
     random = np.random.default_rng(settings.seed)
     model.get_layer("head").kernel.assign(random.normal(0, 0.02, model.get_layer("head").kernel.shape))
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as opened:

@@ -18,7 +18,8 @@ from trainers.benchmarks import photographs, timing
 from trainers.data import sources
 from trainers.data.pipeline import EvaluationData, TrainingData, preprocessing_for
 from trainers.data.source import Source
-from trainers.settings import augmentation_group, data_groups
+from trainers.settings.augmentation import AugmentationSettings
+from trainers.settings.data import BatchSettings, DataSettings, SourceSettings
 
 # Of a new iterator, so that as much work is under way when time begins to count as when it ends.
 BATCHES_BEFORE = 4
@@ -26,10 +27,10 @@ BATCHES_BEFORE = 4
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe(
-    augmentation_group.AugmentationSettings,
-    data_groups.DataSettings,
-    data_groups.BatchSettings,
-    data_groups.SourceSettings,
+    AugmentationSettings,
+    DataSettings,
+    BatchSettings,
+    SourceSettings,
 ):
     """What batches depend on; of a training run's settings, those that data reads."""
 
@@ -159,7 +160,7 @@ def _tutorial(source: Source, settings) -> tf.data.Dataset:
 
 
 def _recipe(settings, **changes) -> Recipe:
-    taken = {field.name: getattr(settings, field.name) for field in dataclasses.fields(data_groups.SourceSettings)}
+    taken = {field.name: getattr(settings, field.name) for field in dataclasses.fields(SourceSettings)}
     taken |= {name: getattr(settings, name) for name in ("batch_size", "image_size", "seed")}
     return Recipe(**taken, cache="none", **changes)
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_vit.errors import UserError
 from trainers.data.source import Source, Split
-from trainers.settings.data_groups import SourceSettings
+from trainers.settings.data import SourceSettings
 
 
 def digits(value: str, settings: SourceSettings) -> Source:

@@ -9,7 +9,7 @@ from trainers.data.files import folder, tables
 from trainers.data.records import synset_archives, tfrecord_source
 from trainers.data.source import Source
 from trainers.data.tfds import tfds_source
-from trainers.settings.data_groups import SourceSettings
+from trainers.settings.data import SourceSettings
 
 
 def open_source(settings: SourceSettings) -> Source:

@@ -10,7 +10,6 @@ from keras_vit.errors import UserError
 from trainers import run_dir
 from trainers.data.pipeline import TrainingData, training_split
 from trainers.engine.tensorflow.feeding import distribute
-from trainers.settings import finetuning_group
 from trainers.training import resume
 from trainers.training import train as training
 from trainers.training.plan import Planned
@@ -74,7 +73,7 @@ def settled(settings: Any, planned: Planned, make_model: Callable[[], Any], spen
     """
     begin = time.monotonic()
     per_update = planned.workers.from_chief(seconds_per_update(planned, make_model))
-    left = finetuning_group.seconds(settings.budget) - spent - (time.monotonic() - begin)
+    left = settings.budget_seconds - spent - (time.monotonic() - begin)
     left = planned.workers.from_chief(left) * FOR_WORK
     # Forward is about a third of an update.
     validation, test = (

@@ -23,7 +23,7 @@ from trainers import run_dir as folder
 from trainers.engine.tensorflow.steps import NotFinite
 from trainers.engine.tensorflow.workers import Workers
 from trainers.inference import models
-from trainers.settings import finetuning_group, flags, splits
+from trainers.settings import flags, splits
 from trainers.training import model_card, resume
 from trainers.training.train import Result
 
@@ -42,7 +42,7 @@ class Means(NamedTuple):
 
 def has_parts(settings: Any) -> bool:
     """Whether the settings ask for more than one training."""
-    return bool(settings.learning_rates or settings.seeds)
+    return bool(settings.rates or settings.several_seeds)
 
 
 def run(settings: Any, source, workers: Workers, means: Means) -> Result:
@@ -92,13 +92,13 @@ def searches(settings: Any, source) -> list[Any]:
     train, held = held_out(settings.train_split, source, settings.held_out)
     return [
         _part(settings, f"rate_{rate}", learning_rate=rate, train_split=train, validation_split=held, test_split="none")
-        for rate in finetuning_group.numbers("learning_rates", settings.learning_rates, float)
+        for rate in settings.rates
     ]
 
 
 def finals(settings: Any, rate: float) -> list[Any]:
     """A run for each seed, on the whole training split."""
-    seeds = finetuning_group.numbers("seeds", settings.seeds, int) or [settings.seed]
+    seeds = settings.several_seeds or (settings.seed,)
     return [
         _part(settings, f"seed_{seed}", learning_rate=rate, seed=seed, baseline=settings.baseline and seed == seeds[0])
         for seed in seeds

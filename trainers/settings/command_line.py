@@ -7,21 +7,25 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeVar
 
 from keras_vit.errors import UserError
 from trainers.settings import flags
+from trainers.settings.fields import Group, flag_fields
+
+S = TypeVar("S", bound=Group)
+R = TypeVar("R")
 
 DONE, FAILED, BAD_INPUT, WORKER_LOST, PREEMPTED = 0, 1, 2, 4, 75
 
 
 def main(
-    settings_class: type,
-    run: Callable[[Any], Any],
+    settings_class: type[S],
+    run: Callable[[S], R],
     name: str,
     arguments: Sequence[str] | None = None,
     *,
-    code: Callable[[Any], int] = lambda result: DONE,
+    code: Callable[[R], int] = lambda result: DONE,
 ) -> int:
     """Runs a command from its command line and returns the exit code.
 
@@ -91,7 +95,7 @@ def load_tensorflow() -> None:
             os.close(stderr)
 
 
-def help_text(settings_class: type, name: str, about: str) -> str:
+def help_text(settings_class: type[Group], name: str, about: str) -> str:
     """Usage, the command's description, then every flag under the heading of the group it belongs to."""
     width = min(shutil.get_terminal_size((110, 20)).columns, 120)
     beside = flags.positional_field(settings_class)
@@ -101,8 +105,8 @@ def help_text(settings_class: type, name: str, about: str) -> str:
         lines += ["", *_listed(f"  {beside.metadata['positional']}", beside.metadata["help"], width)]
     own = {field.name: field for field in dataclasses.fields(settings_class)}  # which may have other defaults
     seen: set[str] = set()
-    for group in (*settings_class.__mro__[-2:0:-1], settings_class):
-        fields = [f for f in flags.flag_fields(group) if f.name not in seen] if dataclasses.is_dataclass(group) else []
+    for group in (*settings_class.__mro__[-3:0:-1], settings_class):
+        fields = [f for f in flag_fields(group) if f.name not in seen]
         if not fields:
             continue
         seen |= {field.name for field in fields}

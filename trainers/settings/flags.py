@@ -1,19 +1,20 @@
 """The only reader and writer of flags: dataclass <-> absl flags <-> flag file."""
 
 import dataclasses
-import math
 import pathlib
-import types
 import typing
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from absl import flags
 
 from keras_vit.errors import UserError
+from trainers.settings.fields import Group, flag_fields, kind_of
+
+S = TypeVar("S", bound=Group)
 
 
-def define(settings_class: type) -> flags.FlagValues:
+def define(settings_class: type[Group]) -> flags.FlagValues:
     """A set of absl flags, one for each field of a settings dataclass; the process's global flags stay untouched."""
     values = flags.FlagValues()
     hints = typing.get_type_hints(settings_class)
@@ -23,27 +24,21 @@ def define(settings_class: type) -> flags.FlagValues:
         if choices:
             flags.DEFINE_enum(field.name, default, choices, text, flag_values=values)
         else:
-            _DEFINE[_kind(hints[field.name])](field.name, default, text, flag_values=values)
+            _DEFINE[kind_of(hints[field.name])](field.name, default, text, flag_values=values)
     return values
 
 
-def flag_fields(settings: Any) -> list[dataclasses.Field]:
-    """The fields of a settings dataclass that are flags."""
-    return [field for field in dataclasses.fields(settings) if "positional" not in field.metadata]
-
-
-def positional_field(settings: Any) -> dataclasses.Field | None:
+def positional_field(settings: type[Group]) -> dataclasses.Field | None:
     """The field for what a command line has beside its flags; None of a command that takes nothing else."""
     return next((field for field in dataclasses.fields(settings) if "positional" in field.metadata), None)
 
 
-def read(arguments: Sequence[str], settings_class: type) -> Any:
+def read(arguments: Sequence[str], settings_class: type[S]) -> S:
     """Settings from command-line arguments (without the program's name).
 
     Raises:
         UserError: for an unknown flag, a bad value, a missing flag file, or an argument that is no flag and that the
-            command does not take.
-        ValueError: from the dataclass's own cross-checks.
+            command does not take; and from the groups' own checks.
     """
     values = define(settings_class)
     beside = positional_field(settings_class)
@@ -66,7 +61,7 @@ def read(arguments: Sequence[str], settings_class: type) -> Any:
     return settings_class(**fields, **({} if beside is None else {beside.name: tuple(leftover)}))
 
 
-def to_flagfile(settings: Any) -> str:
+def to_flagfile(settings: Group) -> str:
     """A flag file that reads back as equal settings.
 
     Left out are values that are None or the default, and what is not the run's but the moment's, e.g. `overwrite`.
@@ -81,43 +76,6 @@ def to_flagfile(settings: Any) -> str:
         else:
             lines.append(f"--{field.name}={'x'.join(map(str, value)) if isinstance(value, tuple) else value}")
     return "\n".join(lines) + "\n"
-
-
-def check_values(settings: Any) -> None:
-    """Brings the fields of a settings dataclass into their one form, and checks types and choices.
-
-    A number that may be None is None when it is 0: so a flag file's value can be cleared on the command line.
-
-    Raises:
-        UserError: for a value of another type, not finite, or not among its choices.
-    """
-    hints = typing.get_type_hints(type(settings))
-    for field in flag_fields(settings):
-        value, kind, choices = getattr(settings, field.name), _kind(hints[field.name]), field.metadata["choices"]
-        optional = type(None) in typing.get_args(hints[field.name])
-        if optional and (value is None or (value == 0 and kind in (int, float))):
-            value = None
-        elif kind is tuple:
-            value = tuple(value) if isinstance(value, list) else value
-        elif kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        elif not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise UserError(f"--{field.name} is of type {kind.__name__}; got {value!r}.")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"--{field.name} must be a finite number; got {value}.")
-        if choices and value not in choices and value is not None:
-            raise UserError(f"--{field.name}={value} is unknown; choose one of {', '.join(choices)}.")
-        object.__setattr__(settings, field.name, value)
-
-
-def _kind(hint: Any) -> type:
-    """The one type other than None of an annotation such as `int | None`; a size counts as a tuple."""
-    parts = [part for part in typing.get_args(hint) if part is not type(None)] if _is_union(hint) else [hint]
-    return tuple if len(parts) > 1 else parts[0]
-
-
-def _is_union(hint: Any) -> bool:
-    return isinstance(hint, types.UnionType)
 
 
 class _SizeParser(flags.ArgumentParser):

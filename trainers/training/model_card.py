@@ -17,7 +17,7 @@ from trainers import files
 from trainers import run_dir as folder
 from trainers.data import pipeline
 from trainers.settings import flags
-from trainers.settings.finetuning_group import FinetuningSettings
+from trainers.settings.finetuning import FinetuningSettings
 from trainers.training import provenance
 from trainers.training.plan import Planned
 

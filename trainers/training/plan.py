@@ -17,7 +17,7 @@ from trainers.engine.loop import Plan
 from trainers.engine.tensorflow import runtime
 from trainers.engine.tensorflow.runtime import Runtime
 from trainers.engine.tensorflow.workers import Workers
-from trainers.settings import flags, groups, splits
+from trainers.settings import flags, splits
 from trainers.training import resume
 
 
@@ -165,7 +165,7 @@ def plan_for(settings, examples: int) -> Plan:
 
 def decay_updates(settings, total: int) -> list[int]:
     """The updates after which a staircase's learning rate falls, of so many in all; none for other schedules."""
-    return [round(share * total) for share in groups.decay_shares(settings.decay_at)] if settings.decay_at else []
+    return [round(share * total) for share in settings.decay_shares]
 
 
 def workers_of(settings, source, where) -> Workers:

@@ -9,7 +9,7 @@ from trainers import run_dir as folder
 from trainers.data import cache, pipeline
 from trainers.memory import demand as memory
 from trainers.memory import limit
-from trainers.settings.pretraining_group import MASKED_PATCHES
+from trainers.settings.pretraining import MASKED_PATCHES
 from trainers.training import plan as planning
 from trainers.training.plan import Planned
 from trainers.training.task import Monitor, monitor_of

@@ -11,7 +11,8 @@ import tensorflow as tf
 from keras_vit.preprocessing import Preprocessing
 from trainers.data import sources
 from trainers.data.augmentation import crops, recipe
-from trainers.settings import augmentation_group, data_groups
+from trainers.settings.augmentation import AugmentationSettings
+from trainers.settings.data import SourceSettings
 
 GENERATOR = np.random.default_rng(0)
 IMAGES = GENERATOR.integers(0, 256, (6, 8, 10, 3)).astype("uint8")
@@ -26,7 +27,7 @@ def opened(tmp_path):
 
     def open_arrays(**arrays):
         np.savez(tmp_path / "data.npz", **arrays)
-        return sources.open_source(data_groups.SourceSettings(source=f"npz:{tmp_path}/data.npz"))
+        return sources.open_source(SourceSettings(source=f"npz:{tmp_path}/data.npz"))
 
     return open_arrays
 
@@ -41,7 +42,7 @@ def examples(split):
 def fed(split, transformation, index=0):
     """What a transformation makes of one example, for a model of the images' own size."""
     image, _ = split.read(tf.constant(index, tf.int64))
-    settings = augmentation_group.AugmentationSettings(augment=transformation)
+    settings = AugmentationSettings(augment=transformation)
     return recipe.augment(image, tf.constant([0, 1], tf.int64), 3, Preprocessing(size=(8, 10)), settings).numpy()
 
 
@@ -155,14 +156,14 @@ FILES = {
 def test_other_files_are_refused_in_one_line(name, tmp_path):
     (tmp_path / "data.npz").write_bytes(FILES[name])
     with pytest.raises(ValueError, match=r"--source=npz:.*data\.npz") as error:
-        sources.open_source(data_groups.SourceSettings(source=f"npz:{tmp_path}/data.npz"))
+        sources.open_source(SourceSettings(source=f"npz:{tmp_path}/data.npz"))
     assert "\n" not in str(error.value)
 
 
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(ValueError, match=r"nothing\.npz: no such file"):
-        sources.open_source(data_groups.SourceSettings(source=f"npz:{tmp_path}/nothing.npz"))
+        sources.open_source(SourceSettings(source=f"npz:{tmp_path}/nothing.npz"))
     with pytest.raises(ValueError, match="no such file"):
-        sources.open_source(data_groups.SourceSettings(source=f"npz:{tmp_path}"))
+        sources.open_source(SourceSettings(source=f"npz:{tmp_path}"))
     with pytest.raises(ValueError, match="npz needs a file"):
-        sources.open_source(data_groups.SourceSettings(source="npz"))
+        sources.open_source(SourceSettings(source="npz"))

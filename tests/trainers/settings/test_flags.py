@@ -7,9 +7,12 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from keras_vit.choices import POSITIONS
 from keras_vit.errors import UserError
 from trainers import benchmark, convert, doctor, evaluate, export, finetune, predict, prepare, pretrain
-from trainers.settings import fields, flags, groups
+from trainers.settings import flags
+from trainers.settings.fields import flag_fields
+from trainers.settings.model import ModelSettings
 
 COMMANDS = {
     "pretrain": pretrain.Settings,
@@ -50,7 +53,7 @@ def test_nested_flag_files(tmp_path):
     ema=st.none() | st.floats(1e-9, 0.99999),
     clip_norm=st.floats(0, 10),
     image_size=st.integers(1, 1000) | st.tuples(st.integers(1, 999), st.integers(1, 999)),
-    position=st.sampled_from(groups.POSITIONS),
+    position=st.sampled_from(POSITIONS),
     run_dir=st.text("abc/_-. 12é", min_size=1).filter(lambda text: " #" not in text and text == text.strip()),
 )
 def test_settings_survive_the_flag_file(tmp_path_factory, **values):
@@ -128,7 +131,7 @@ def test_a_binary_flag_file_is_a_mistake(tmp_path):
     ],
 )
 def test_stages_of_resnets_become_fields_of_the_architecture(given_flags, expected):
-    assert groups.overrides(pretrain.Settings(steps=1, **given_flags)) == {"image_size": 224} | expected
+    assert pretrain.Settings(steps=1, **given_flags).overrides == {"image_size": 224} | expected
 
 
 @pytest.mark.parametrize(
@@ -163,40 +166,11 @@ def test_every_field_has_help_and_a_reader(command):
     for field in dataclasses.fields(COMMANDS[command]):
         assert field.metadata["help"].endswith((".", ")")), field.name
         read = f"settings.{field.name}" in code or f"self.{field.name}" in code
-        assert read or field.name in {f.name for f in dataclasses.fields(groups.ModelSettings)}, field.name
+        assert read or field.name in {f.name for f in dataclasses.fields(ModelSettings)}, field.name
 
 
 def test_the_command_line_is_frozen(request):
     """A new, renamed or dropped flag must be meant: update tests/golden/flags.txt with the change."""
     golden = (request.config.rootpath / "tests" / "golden" / "flags.txt").read_text()
-    lines = [f"{name} --{field.name}" for name, cls in COMMANDS.items() for field in flags.flag_fields(cls)]
+    lines = [f"{name} --{field.name}" for name, cls in COMMANDS.items() for field in flag_fields(cls)]
     assert golden.splitlines() == sorted(lines)
-
-
-@pytest.mark.parametrize(
-    ("file", "table", "module"),
-    [
-        ("keras_vit/layers/position.py", "POSITIONS", "keras_vit.layers.position"),
-        ("keras_vit/layers/pooling.py", "POOLINGS", "keras_vit.layers.pooling"),
-        ("keras_vit/layers/mlp.py", "GELUS", "keras_vit.layers.mlp"),
-        ("keras_vit/variants.py", "CHOICES", "keras_vit.variants"),
-        ("keras_vit/optimization.py", "SCHEDULES", "keras_vit.optimization"),
-        ("keras_vit/optimization.py", "OPTIMIZERS", "keras_vit.optimization"),
-        ("keras_vit/objectives/classification.py", "OBJECTIVES", "keras_vit.objectives.classification"),
-        ("keras_vit/objectives/masked_patches.py", "TARGETS", "keras_vit.objectives.masked_patches"),
-        ("trainers/data/augmentation/crops.py", "AUGMENTATIONS", "trainers.data.augmentation.crops"),
-        ("trainers/data/cache.py", "CACHES", "trainers.data.cache"),
-        ("trainers/data/order.py", "SAMPLINGS", "trainers.data.order"),
-        ("keras_vit/images/transform.py", "KERNELS", "keras_vit.images.transform"),
-        ("trainers/engine/tensorflow/runtime.py", "DISTRIBUTIONS", "trainers.engine.tensorflow.runtime"),
-    ],
-)
-def test_choices_read_from_source_are_the_tables_keys(file, table, module):
-    import importlib
-
-    assert fields.table_keys(file, table) == tuple(getattr(importlib.import_module(module), table))
-
-
-def test_a_lost_table_is_noticed():
-    with pytest.raises(LookupError, match="NOWHERE"):
-        fields.table_keys("keras_vit/optimization.py", "NOWHERE")

@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from keras_vit.errors import UserError, reason
 from trainers.data.augmentation import layer_randomness
-from trainers.settings import layer_calls
 
 INSTALL = {"keras_cv": "pip install 'keras_vit[cpu,keras-cv]'"}
 
@@ -34,7 +33,7 @@ def distort(image, seed, settings):
     Raises:
         UserError: as `check`.
     """
-    for number, call in enumerate(layer_calls.parse(settings.augment_layers)):
+    for number, call in enumerate(settings.layers):
         function, _ = _made(call, tuple(image.shape))
         # Bicubic crops overshoot.
         image = function(tf.clip_by_value(image, 0.0, 255.0), tf.random.fold_in(seed, number))
@@ -54,7 +53,7 @@ def check(settings, shape):
         UserError: if a layer cannot be imported, made or applied, changes the image's shape, has weights, or draws
             from Python's random numbers.
     """
-    for call in layer_calls.parse(settings.augment_layers):
+    for call in settings.layers:
         _made(call, shape)
 
 

@@ -10,7 +10,7 @@ from keras_vit.labels import imagenet
 from trainers.data.files import paths
 from trainers.data.files.scan import IMAGE_SUFFIXES, Found, scan
 from trainers.data.source import Source
-from trainers.settings.data_groups import SourceSettings
+from trainers.settings.data import SourceSettings
 
 
 def folder(value: str, settings: SourceSettings) -> Source:

@@ -12,7 +12,7 @@ from keras_vit.errors import UserError, reason
 from trainers.data.files import paths, table_rows, vocabulary
 from trainers.data.files.table_rows import Row, Table
 from trainers.data.source import Source, Split
-from trainers.settings.data_groups import SourceSettings
+from trainers.settings.data import SourceSettings
 
 _CLASSES = "classes.txt"
 

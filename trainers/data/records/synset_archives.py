@@ -19,7 +19,7 @@ from keras_vit.labels import imagenet
 from trainers.data.files.paths import places, shown
 from trainers.data.records.kept_index import kept
 from trainers.data.source import Source, Split
-from trainers.settings.data_groups import SourceSettings
+from trainers.settings.data import SourceSettings
 
 _BLOCK = tarfile.BLOCKSIZE
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_vit.errors import UserError
 from trainers.data.records import indexing, record_files, record_set
 from trainers.data.source import Source, Split, multi_hot
-from trainers.settings.data_groups import SourceSettings
+from trainers.settings.data import SourceSettings
 
 _KINDS = {"bytes_list": "bytes", "float_list": "floats", "int64_list": "integers"}
 

@@ -11,7 +11,7 @@ from trainers.data.source import Source
 from trainers.data.tfds import catalog
 from trainers.data.tfds.catalog import Dataset
 from trainers.data.tfds.tfds_prepared import Prepared
-from trainers.settings.data_groups import SourceSettings
+from trainers.settings.data import SourceSettings
 
 _VALUE = re.compile(r"(\w+(?:/[\w.-]+)?)(?::((?:\d+|\*)\.(?:\d+|\*)\.(?:\d+|\*)))?")
 

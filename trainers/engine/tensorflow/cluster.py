@@ -137,13 +137,13 @@ def _are_addresses(addresses) -> bool:
     return all(isinstance(address, str) and re.fullmatch(r"\S+:\d+", address) for address in addresses)
 
 
-def _bad_tf_config(problem: str) -> ValueError:
+def _bad_tf_config(problem: str) -> UserError:
     example = {"cluster": {"worker": ["host:port", "host:port"]}, "task": {"type": "worker", "index": 0}}
-    return ValueError(f"TF_CONFIG must be JSON such as {json.dumps(example)}; it {problem}.")
+    return UserError(f"TF_CONFIG must be JSON such as {json.dumps(example)}; it {problem}.")
 
 
-def _bad_slurm(tasks: int, problem: str) -> ValueError:
-    return ValueError(
+def _bad_slurm(tasks: int, problem: str) -> UserError:
+    return UserError(
         f"SLURM says that {tasks} tasks run together, but {problem}; start them with srun, or set TF_CONFIG, or train "
         "on this machine alone with --distribution=mirrored."
     )

@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image, ImageEnhance
 
 from trainers.data.augmentation import color_jitter
-from trainers.settings.augmentation_group import AugmentationSettings
+from trainers.settings.augmentation import AugmentationSettings
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 30, 3)).astype("uint8")
 # Two halves, both coloured and neither near black or white: jittered by up to 0.4, nothing is clipped.

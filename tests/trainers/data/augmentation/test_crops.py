@@ -10,7 +10,7 @@ from keras_vit import Preprocessing
 from keras_vit.images import transform as test_time
 from trainers.data.augmentation.crops import AUGMENTATIONS
 from trainers.data.augmentation.recipe import augment
-from trainers.settings.augmentation_group import AugmentationSettings
+from trainers.settings.augmentation import AugmentationSettings
 
 PLAIN = Preprocessing(size=(16, 24))
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from trainers.data.augmentation import erasing
-from trainers.settings.augmentation_group import AugmentationSettings
+from trainers.settings.augmentation import AugmentationSettings
 
 # A value that the noise never has.
 GROUND = 100.0

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from trainers.data.augmentation import keras_layers, mixing
-from trainers.settings.augmentation_group import AugmentationSettings
+from trainers.settings.augmentation import AugmentationSettings
 
 keras_cv = pytest.importorskip("keras_cv", reason="needs KerasCV: pip install 'keras_vit[cpu,keras-cv]'")
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_vit.errors import UserError
 from trainers.data.augmentation import keras_layers
-from trainers.settings.augmentation_group import AugmentationSettings
+from trainers.settings.augmentation import AugmentationSettings
 
 SHAPE = (12, 16, 3)
 IMAGE = np.random.default_rng(0).integers(0, 256, SHAPE).astype("float32")

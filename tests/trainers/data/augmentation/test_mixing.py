@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from trainers.data.augmentation import mixing
-from trainers.settings.augmentation_group import AugmentationSettings
+from trainers.settings.augmentation import AugmentationSettings
 
 MIXUP, CUTMIX = AugmentationSettings(mixup=0.2), AugmentationSettings(cutmix=1.0)
 

@@ -11,7 +11,7 @@ from trainers import pretrain
 from trainers.data import pipeline, sources
 from trainers.data.augmentation import recipe
 from trainers.settings import flags
-from trainers.settings.augmentation_group import AugmentationSettings
+from trainers.settings.augmentation import AugmentationSettings
 
 # Layers and magnitude of RandAugment, and mixup: "How to train your ViT?" (Steiner et al. 2021), section 3.
 AUGREG = {

@@ -13,7 +13,7 @@ from hypothesis import strategies
 
 from keras_vit.labels import imagenet
 from trainers.data.files import folder, paths
-from trainers.settings import data_groups
+from trainers.settings.data import SourceSettings
 
 
 def write(root, *names):
@@ -25,7 +25,7 @@ def write(root, *names):
 
 
 def opened(root):
-    return folder.folder(str(root), data_groups.SourceSettings(source=f"folder:{root}"))
+    return folder.folder(str(root), SourceSettings(source=f"folder:{root}"))
 
 
 def examples(split):

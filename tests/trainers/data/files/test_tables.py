@@ -11,7 +11,7 @@ import tensorflow as tf
 from hypothesis import strategies
 
 from trainers.data.files import paths, table_rows, tables
-from trainers.settings import data_groups
+from trainers.settings.data import SourceSettings
 
 KINDS = {"csv": tables.csv_table, "jsonl": tables.jsonl_table}
 CSV = "path,label,split\na.jpg,cat,train\nb.jpg,dog,train\nc.jpg,cat,val\n"
@@ -29,7 +29,7 @@ def opened(tmp_path):
             (tmp_path / "classes.txt").write_text(classes)
         file = tmp_path / f"table.{kind}"
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return KINDS[kind](str(file), data_groups.SourceSettings(source=f"{kind}:{file}"))
+        return KINDS[kind](str(file), SourceSettings(source=f"{kind}:{file}"))
 
     return open_table
 
@@ -135,7 +135,7 @@ def test_paths_are_relative_to_the_table_unless_absolute(opened, tmp_path):
 def test_a_table_may_lie_where_the_command_runs(opened, tmp_path, monkeypatch):
     opened(CSV, images=["a.jpg", "b.jpg", "c.jpg"])
     monkeypatch.chdir(tmp_path)
-    source = tables.csv_table("table.csv", data_groups.SourceSettings(source="csv:table.csv"))
+    source = tables.csv_table("table.csv", SourceSettings(source="csv:table.csv"))
     assert source.ready() is None and source.splits["train"].locate(1) == "b.jpg"
 
 
@@ -312,6 +312,6 @@ def test_files_that_cannot_be_read_are_named(kind, tmp_path):
         "http://x/y": "not impl",
     }.items():
         with pytest.raises(ValueError, match=f"^--source={kind}:{value}: {value} cannot be read: .*{reason}"):
-            KINDS[kind](value, data_groups.SourceSettings())
+            KINDS[kind](value, SourceSettings())
     with pytest.raises(ValueError, match=f"--source={kind} needs a file"):
-        KINDS[kind]("", data_groups.SourceSettings())
+        KINDS[kind]("", SourceSettings())

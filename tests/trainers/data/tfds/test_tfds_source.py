@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from trainers.data import images
 from trainers.data.tfds import catalog
 from trainers.data.tfds.tfds_source import tensorflow_datasets, vtab
-from trainers.settings.data_groups import SourceSettings
+from trainers.settings.data import SourceSettings
 
 LABELLED = {
     "image": tfds.features.Image(shape=(None, None, 3)),
