@@ -183,7 +183,7 @@ def _check_whole(file: str, size: int, lengths: np.ndarray) -> None:
     )
 
 
-def _without_labels(files: Sequence[str], labels_of, error: tf.errors.OpError) -> ValueError:
+def _without_labels(files: Sequence[str], labels_of, error: tf.errors.OpError) -> UserError:
     """The error that names the first record whose labels cannot be read: looked for only now, one by one."""
     for file in files:
         done = 0
@@ -192,5 +192,5 @@ def _without_labels(files: Sequence[str], labels_of, error: tf.errors.OpError) -
                 labels_of(data)
                 done += 1
         except tf.errors.InvalidArgumentError as found:
-            return ValueError(f"The labels of {file}, record {done:,}, cannot be read: {found.message}")
-    return ValueError(f"The labels of {files[0]} or a file beside it cannot be read: {error.message}")
+            return UserError(f"The labels of {file}, record {done:,}, cannot be read: {found.message}")
+    return UserError(f"The labels of {files[0]} or a file beside it cannot be read: {error.message}")

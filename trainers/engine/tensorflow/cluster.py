@@ -7,6 +7,8 @@ import re
 
 import tensorflow as tf
 
+from keras_vit.errors import UserError
+
 # What `srun` sets in each task of a job step.
 SLURM_VARIABLES = (
     "SLURM_JOB_ID",
