@@ -84,7 +84,7 @@ ALLOWED = {
     },
     "trainers/memory": {
         *("tensorflow", "keras_vit.errors", "keras_vit.variants"),
-        *("trainers.machine", "trainers.memory"),
+        *("trainers.engine", "trainers.machine", "trainers.memory", "trainers.settings"),
     },
     "trainers/reports": {
         *("matplotlib", "numpy", "tensorflow", "keras_vit.errors", "keras_vit.evaluation"),

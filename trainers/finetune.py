@@ -20,20 +20,12 @@ if TYPE_CHECKING:
 
 from keras_vit.errors import UserError
 from trainers.settings import command_line
-from trainers.settings.data import BatchSettings
-from trainers.settings.fields import with_default
 from trainers.settings.finetuning import FinetuningSettings
-from trainers.settings.optimization import OptimizationSettings
-from trainers.settings.training import TrainingSettings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(TrainingSettings, FinetuningSettings):
+class Settings(FinetuningSettings):
     """Settings of fine-tuning; every field is a flag of the same name."""
-
-    batch_size: int = with_default(BatchSettings, "batch_size", 512)
-    optimizer: str = with_default(OptimizationSettings, "optimizer", "sgd")
-    learning_rate: float = with_default(OptimizationSettings, "learning_rate", 0.01)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -41,36 +33,6 @@ class Settings(TrainingSettings, FinetuningSettings):
             parts = re.split(r"[/:]", self.weights.rstrip("/").removesuffix("/model.keras"))[-3:]
             source = re.sub(r"[/:]", "_", self.source)
             object.__setattr__(self, "run_dir", f"saved_models/finetune_{source}_{'_'.join(filter(None, parts))}")
-
-    def check(self) -> None:
-        self.check_other_run("weights")
-        if self.rates and self.subset:
-            raise UserError(
-                f"--learning_rates would choose by examples outside --subset={self.subset}; name a part of the split "
-                "instead, e.g. --train_split=train[:1000]."
-            )
-        self._check_one_way_of_choosing()
-        given = [f"--{name}={getattr(self, name)}" for name in ("steps", "epochs", "examples") if getattr(self, name)]
-        if not self.budget:
-            self.check_duration()
-        elif given:
-            raise UserError(
-                f"--budget={self.budget} chooses the length that {given[0]} gives. A flag file's value is cleared by "
-                f"--budget= or {given[0].partition('=')[0]}=0."
-            )
-
-    def _check_one_way_of_choosing(self) -> None:
-        """Raises UserError where several flags say what is trained, or how fast."""
-        ways = {
-            f"--train={self.train}": not self.trained_part.is_all,
-            f"--lora_rank={self.lora_rank}": self.lora_rank is not None,
-            f"--multipliers={self.multipliers}": bool(self.multipliers),
-            f"--layer_decay={self.layer_decay}": self.layer_decay != 1,
-        }
-        given = [flag for flag, is_given in ways.items() if is_given]
-        decayed_part = self.layer_decay != 1 and self.trained_part.blocks is not None and len(given) == 2
-        if len(given) > 1 and not decayed_part:
-            raise UserError(f"{' and '.join(given)} both say what is trained how fast; give one of them.")
 
 
 def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
@@ -209,7 +171,7 @@ def plan(settings: Settings, source, where, workers, start, teacher=None):
 
     rules = settings.multipliers
     if not rules and not settings.lora_rank:
-        rules = trained_part.multipliers(start.architecture, settings.train, settings.layer_decay)
+        rules = trained_part.multipliers(start.architecture, settings.trained_part, settings.layer_decay)
         try:
             multipliers.parse(rules, start.trainable_variables)
         except UserError as error:

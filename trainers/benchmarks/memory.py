@@ -20,6 +20,7 @@ from trainers.engine.tensorflow import runtime
 from trainers.engine.tensorflow.feeding import distribute
 from trainers.engine.tensorflow.steps import Steps
 from trainers.memory import demand as memory
+from trainers.settings.finetuning import part_of
 
 CLASSES = 100
 UPDATES = 2  # measured, after one in which functions are traced and compiled
@@ -43,9 +44,10 @@ class Configuration:
 
     def demand(self) -> memory.Demand:
         changes = {"image_size": self.image_size, "dropout": self.dropout, "num_classes": CLASSES}
-        taken = ("rows", "accumulate", "optimizer", "precision", "remat", "xla", "train")
+        taken = ("rows", "accumulate", "optimizer", "precision", "remat", "xla")
         return memory.Demand(
             architecture=variants.parse(self.variant, **changes),
+            part=part_of(self.train),
             ema=self.ema is not None,
             **{name: getattr(self, name) for name in taken},
         )

@@ -1,28 +1,31 @@
 """Factors of the losses by class."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
 
 from keras_vit.errors import UserError
 from trainers.data.source import Source, Split
+from trainers.settings.data import DataSettings
 
 
-def factor_of(choice: str, source: Source, split: Split) -> Callable[[tf.Tensor], tf.Tensor]:
+def factor_of(settings: DataSettings, source: Source, split: Split) -> Callable[[tf.Tensor], tf.Tensor]:
     """From a label, int () or float32 (Y,), to the factor of its loss: of several classes the mean, of none 1.
 
     Args:
-        choice: none, balanced, or NAME=NUMBER;NAME=NUMBER.
+        settings: Whose class weights count.
         source: The source, for its class names.
         split: What is trained on.
 
     Raises:
-        UserError: if a class is unknown or a factor is no number above 0.
+        UserError: if a class is unknown.
     """
-    if choice == "none":
+    if settings.class_weights == "none":
         return lambda label: tf.ones(())
-    factors = _balanced(source, split) if choice == "balanced" else given(choice, source)
+    factors = (
+        _balanced(source, split) if settings.class_weights == "balanced" else named(settings.class_factors, source)
+    )
     with tf.device("CPU"):
         held = tf.constant(factors, tf.float32)
 
@@ -43,23 +46,17 @@ def _balanced(source: Source, split: Split) -> np.ndarray:
     return np.where(counts, len(classes) / (present * np.maximum(counts, 1)), 0.0)
 
 
-def given(choice: str, source: Source) -> np.ndarray:
-    """The factors that NAME=NUMBER;NAME=NUMBER names, 1 for other classes.
+def named(factors: Mapping[str, float], source: Source) -> np.ndarray:
+    """The factors of classes by their names, 1 for other classes.
 
     Raises:
-        UserError: if a class is unknown or a factor is no number above 0.
+        UserError: if a class is unknown.
     """
-    factors = np.ones(source.num_classes)
-    names = {name: number for number, name in enumerate(source.class_names or map(str, range(source.num_classes)))}
-    for term in choice.split(";"):
-        name, _, number = term.rpartition("=")
-        try:
-            factors[names[name]] = value = float(number)
-        except (KeyError, ValueError):
-            known = ", ".join([*names][:8]) + ", ..." * (len(names) > 8)
+    names = source.class_names or [*map(str, range(source.num_classes))]
+    for name, factor in factors.items():
+        if name not in names:
+            known = ", ".join(names[:8]) + ", ..." * (len(names) > 8)
             raise UserError(
-                f"--class_weights: {term!r} is not NAME=NUMBER with the name of a class; there are {known}."
-            ) from None
-        if not 0 < value < np.inf:
-            raise UserError(f"--class_weights: the factor of {name!r} must be above 0; got {number}.")
-    return factors
+                f"--class_weights: '{name}={factor:g}' is not NAME=NUMBER with the name of a class; there are {known}."
+            )
+    return np.array([factors.get(name, 1.0) for name in names])

@@ -54,7 +54,7 @@ class TrainingData:
         self._settings = settings
         self._preprocessing = preprocessing or preprocessing_for(settings)
         recipe.check(self._preprocessing, source.channels, settings)
-        self._factor_of = class_weights.factor_of(settings.class_weights, source, self._split)
+        self._factor_of = class_weights.factor_of(settings, source, self._split)
         self._index_of = order.SAMPLINGS[settings.sampling](self._split, settings.seed)
         self._note = source.bad.watch(settings.train_split, self._uncached, source.channels)
 

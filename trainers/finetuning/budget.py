@@ -10,6 +10,7 @@ from keras_vit.errors import UserError
 from trainers import run_dir
 from trainers.data.pipeline import TrainingData, training_split
 from trainers.engine.tensorflow.feeding import distribute
+from trainers.settings.finetuning import EVERYTHING, TrainedPart
 from trainers.training import resume
 from trainers.training import train as training
 from trainers.training.plan import Planned
@@ -33,12 +34,12 @@ class Choice(NamedTuple):
     """What fits into a budget.
 
     Args:
-        train: As the flag.
+        part: Of the model, what is trained.
         steps: Updates.
         words: What is trained.
     """
 
-    train: str
+    part: TrainedPart
     steps: int
     words: str
 
@@ -82,7 +83,7 @@ def settled(settings: Any, planned: Planned, make_model: Callable[[], Any], spen
     )
     left -= TEST_PASSES * test
     evaluations = min(max(int(FOR_EVALUATIONS * left / validation), 1), MOST_EVALUATIONS) if validation else 1
-    free = settings.train == "all" and not settings.lora_rank and not settings.multipliers
+    free = settings.trained_part == EVERYTHING and not settings.lora_rank and not settings.multipliers
     depth = getattr(planned.architecture, "depth", 0) if free else 0
     per_epoch = training_split(planned.source, settings).size / settings.batch_size
     choice = choose(left - evaluations * validation, per_update, depth, per_epoch)
@@ -97,7 +98,7 @@ def settled(settings: Any, planned: Planned, make_model: Callable[[], Any], spen
         settings,
         budget="",
         steps=choice.steps,
-        train=choice.train if depth else settings.train,
+        train=str(choice.part) if depth else settings.train,
         warmup_steps=min(settings.warmup_steps, choice.steps // 10),
         evaluate_every=settings.evaluate_every or math.ceil(choice.steps / evaluations),
     )
@@ -133,5 +134,6 @@ def choose(seconds: float, per_update: float, depth: int, per_epoch: float) -> C
         steps = max(min(int(seconds / (per_update * share)), most), 1)
         if steps >= wanted:
             break
-    part = "everything" if blocks == depth else f"the last {blocks} of {depth} blocks"
-    return Choice("all" if blocks == depth else f"last:{blocks}", steps, part)
+    if blocks == depth:
+        return Choice(EVERYTHING, steps, "everything")
+    return Choice(TrainedPart(blocks=blocks), steps, f"the last {blocks} of {depth} blocks")

@@ -4,12 +4,14 @@ A formula, checked against measured peaks by `python -m trainers.benchmark --ben
 """
 
 import dataclasses
-import re
 
 import tensorflow as tf
 
 from keras_vit import variants
+from trainers.engine.tensorflow.runtime import Runtime
 from trainers.memory import activations
+from trainers.settings.finetuning import EVERYTHING, HEAD, FinetuningSettings, TrainedPart
+from trainers.settings.training import TrainingSettings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,8 +27,8 @@ class Demand:
         remat: Whether blocks are computed again in the backward pass.
         xla: Whether forward and backward pass are compiled.
         ema: Whether running averages of the trained weights are kept.
-        train: `all`, `head`, or `last:N` for the last N blocks and what comes after them. Anything else, such as a
-            regular expression over names, counts as `all`, which is the most that it can be.
+        part: What of the model is trained. A regular expression over names counts as everything, the most that it can
+            be.
         replicas: That share the global batch.
         device: Kind of device: CPU, GPU or TPU.
         finetunes: Whether the command can train a part only, by --train.
@@ -41,7 +43,7 @@ class Demand:
     remat: bool = False
     xla: bool = False
     ema: bool = False
-    train: str = "all"
+    part: TrainedPart = EVERYTHING
     replicas: int = 1
     device: str = "CPU"
     finetunes: bool = False
@@ -82,7 +84,12 @@ class Plan:
         return f"{size(self.total)}: {listed}"
 
 
-def demand_of(settings, architecture, where, teacher=None) -> Demand:
+def demand_of(
+    settings: TrainingSettings,
+    architecture: variants.AnyArchitecture,
+    where: Runtime,
+    teacher: variants.AnyArchitecture | None = None,
+) -> Demand:
     """What a training command's settings ask for.
 
     Args:
@@ -100,15 +107,15 @@ def demand_of(settings, architecture, where, teacher=None) -> Demand:
         remat=settings.remat,
         xla=settings.xla,
         ema=bool(settings.ema),
-        train=getattr(settings, "train", "all"),
+        part=settings.trained_part if isinstance(settings, FinetuningSettings) else EVERYTHING,
         replicas=where.replicas,
         device=device_of(where),
-        finetunes=hasattr(settings, "train"),
+        finetunes=isinstance(settings, FinetuningSettings),
         teacher=teacher,
     )
 
 
-def device_of(where) -> str:
+def device_of(where: Runtime) -> str:
     """Kind of the runtime's devices: CPU, GPU or TPU."""
     return tf.DeviceSpec.from_string(where.strategy.extended.worker_devices[0]).device_type
 
@@ -120,7 +127,7 @@ def plan(demand: Demand) -> Plan | None:
     if not isinstance(a, variants.Architecture) or a.stem is not None or taught is None:
         return None
     weights = WEIGHT_BYTES * variants.count_params(a) + taught[0]
-    trained = WEIGHT_BYTES * _trained_params(a, demand.train)
+    trained = WEIGHT_BYTES * _trained_params(a, demand.part)
     buffer = trained if demand.accumulate > 1 else 0
     optimizer = SLOTS[demand.optimizer] * trained
     averages = trained if demand.ema else 0
@@ -152,18 +159,17 @@ def _width(demand: Demand) -> int:
     return 2 if halved else activations.FLOAT32
 
 
-def trained_blocks(a: variants.Architecture, train: str) -> int:
+def trained_blocks(a: variants.Architecture, part: TrainedPart) -> int:
     """How many of the last blocks are trained; none where it is the head alone."""
-    last = re.fullmatch(r"last:(\d+)", train)
-    return min(int(last[1]), a.depth) if last else 0 if train == "head" else a.depth
+    return 0 if part == HEAD else a.depth if part.blocks is None else min(part.blocks, a.depth)
 
 
-def _trained_params(a: variants.Architecture, train: str) -> int:
-    blocks = trained_blocks(a, train)
+def _trained_params(a: variants.Architecture, part: TrainedPart) -> int:
+    blocks = trained_blocks(a, part)
     head = variants.count_params(a) - variants.count_params(a.replace(num_classes=0))
-    if train == "head":
+    if part == HEAD:
         return head
-    if not train.startswith("last:"):
+    if part.blocks is None:
         return variants.count_params(a)
     # After the blocks come a norm, attention pooling, which has a probe and is otherwise a block of one norm, and a
     # hidden layer.
@@ -178,7 +184,7 @@ def _block_params(a: variants.Architecture) -> int:
 
 def _activations(a: variants.Architecture, demand: Demand) -> int:
     """Bytes at the peak of one micro-batch, and the images of the update."""
-    blocks = trained_blocks(a, demand.train)
+    blocks = trained_blocks(a, demand.part)
     width = _width(demand)
     height, wide, channels = a.image_shape
     images = demand.rows * height * wide * channels * activations.FLOAT32

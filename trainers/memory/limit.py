@@ -7,11 +7,13 @@ from tensorflow.python.client import device_lib
 
 from keras_vit import variants
 from trainers import machine
+from trainers.engine.tensorflow.runtime import Runtime
 from trainers.memory import demand as memory
 from trainers.memory.demand import Demand
+from trainers.settings.finetuning import HEAD, TrainedPart
 
 
-def limit(where) -> int | None:
+def limit(where: Runtime) -> int | None:
     """Bytes that a replica's device has for training; None where nobody says, as of TPUs.
 
     Replicas that are parts of one CPU share the machine's memory, or the container's, less what the program takes.
@@ -66,9 +68,9 @@ def _changes(demand: Demand) -> Iterator[tuple[str, Demand]]:
         yield words, dataclasses.replace(demand, rows=rows, accumulate=1)
     a = demand.architecture
     if demand.finetunes and isinstance(a, variants.Architecture):
-        for blocks in range(memory.trained_blocks(a, demand.train) - 1, -1, -1):
-            train = f"last:{blocks}" if blocks else "head"
-            yield f"--train={train}", dataclasses.replace(demand, train=train)
+        for blocks in range(memory.trained_blocks(a, demand.part) - 1, -1, -1):
+            part = TrainedPart(blocks=blocks) if blocks else HEAD
+            yield f"--train={part}", dataclasses.replace(demand, part=part)
 
 
 # Images of a micro-batch below which anything else is advised first: fewer leave a device idle.

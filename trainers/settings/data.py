@@ -1,6 +1,8 @@
 """The groups of settings that say what data is read, and what happens to it."""
 
 import dataclasses
+import functools
+import math
 
 from keras_vit.choices import RESIZES
 from keras_vit.errors import UserError
@@ -88,6 +90,22 @@ class DataSettings(Group):
         "Factors of the losses by class: none, balanced (rarer classes count more, all alike in sum), or "
         "NAME=NUMBER;NAME=NUMBER with 1 for the others.",
     )
+
+    @functools.cached_property
+    def class_factors(self) -> dict[str, float]:
+        """The factors that `class_weights` gives classes by their names; none for `none` and `balanced`."""
+        if self.class_weights in ("none", "balanced"):
+            return {}
+        found: dict[str, float] = {}
+        for term in self.class_weights.split(";"):
+            name, _, number = term.rpartition("=")
+            try:
+                found[name] = float(number)
+            except ValueError:
+                raise UserError(f"--class_weights: {term!r} is not NAME=NUMBER, nor none or balanced.") from None
+            if not 0 < found[name] < math.inf:
+                raise UserError(f"--class_weights: the factor of {name!r} must be above 0; got {number}.")
+        return found
 
     def check(self) -> None:
         for split in (self.train_split, self.validation_split, self.test_split):

@@ -1,4 +1,4 @@
-"""The group of settings that only fine-tuning has."""
+"""The settings of fine-tuning: the group that only it has, and that together with those of every training."""
 
 import dataclasses
 import functools
@@ -6,7 +6,10 @@ import re
 from typing import TypeVar
 
 from keras_vit.errors import UserError
-from trainers.settings.fields import Group, setting
+from trainers.settings.data import BatchSettings
+from trainers.settings.fields import Group, setting, with_default
+from trainers.settings.optimization import OptimizationSettings
+from trainers.settings.training import TrainingSettings
 
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
@@ -29,10 +32,6 @@ class TrainedPart:
         if self.blocks is not None:
             return f"last:{self.blocks}"
         return "head" if self.head else self.pattern or "all"
-
-    @property
-    def is_all(self) -> bool:
-        return self == EVERYTHING
 
 
 EVERYTHING, HEAD = TrainedPart(), TrainedPart(head=True)
@@ -60,7 +59,7 @@ def part_of(text: str) -> TrainedPart:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FinetuningSettings(Group):
+class TransferSettings(Group):
     """Fine-tuning."""
 
     weights: str = setting(
@@ -159,6 +158,45 @@ class FinetuningSettings(Group):
             raise UserError("--learning_rates needs examples to choose by, but --held_out is 0.")
         if self.budget and (self.rates or self.several_seeds):
             raise UserError("--budget is for a single run; leave out --learning_rates and --seeds, or give --steps.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuningSettings(TrainingSettings, TransferSettings):
+    """All of fine-tuning."""
+
+    batch_size: int = with_default(BatchSettings, "batch_size", 512)
+    optimizer: str = with_default(OptimizationSettings, "optimizer", "sgd")
+    learning_rate: float = with_default(OptimizationSettings, "learning_rate", 0.01)
+
+    def check(self) -> None:
+        self.check_other_run("weights")
+        if self.rates and self.subset:
+            raise UserError(
+                f"--learning_rates would choose by examples outside --subset={self.subset}; name a part of the split "
+                "instead, e.g. --train_split=train[:1000]."
+            )
+        self._check_one_way_of_choosing()
+        given = [f"--{name}={getattr(self, name)}" for name in ("steps", "epochs", "examples") if getattr(self, name)]
+        if not self.budget:
+            self.check_duration()
+        elif given:
+            raise UserError(
+                f"--budget={self.budget} chooses the length that {given[0]} gives. A flag file's value is cleared by "
+                f"--budget= or {given[0].partition('=')[0]}=0."
+            )
+
+    def _check_one_way_of_choosing(self) -> None:
+        """Raises UserError where several flags say what is trained, or how fast."""
+        ways = {
+            f"--train={self.train}": self.trained_part != EVERYTHING,
+            f"--lora_rank={self.lora_rank}": self.lora_rank is not None,
+            f"--multipliers={self.multipliers}": bool(self.multipliers),
+            f"--layer_decay={self.layer_decay}": self.layer_decay != 1,
+        }
+        given = [flag for flag, is_given in ways.items() if is_given]
+        decayed_part = self.layer_decay != 1 and self.trained_part.blocks is not None and len(given) == 2
+        if len(given) > 1 and not decayed_part:
+            raise UserError(f"{' and '.join(given)} both say what is trained how fast; give one of them.")
 
 
 N = TypeVar("N", int, float)

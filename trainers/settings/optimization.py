@@ -69,6 +69,11 @@ class OptimizationSettings(Group):
             )
         return tuple(shares)
 
+    @property
+    def masked(self) -> str | None:
+        """What is predicted of masked patches, where that is the objective; None where labels are learned."""
+        return None
+
     def check(self) -> None:
         self.check_positive("early_stopping", "accumulate")
         self.check_within("[0, 1)", "label_smoothing", "ema")

@@ -26,6 +26,10 @@ class PretrainingSettings(OptimizationSettings):
         choices=MASKED_TARGETS,
     )
 
+    @property
+    def masked(self) -> str | None:
+        return self.masked_target if self.objective == MASKED_PATCHES else None
+
     def check(self) -> None:
         if self.objective != MASKED_PATCHES and self.masked_target != MASKED_TARGETS[0]:
             raise UserError(

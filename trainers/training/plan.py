@@ -134,8 +134,7 @@ def splits_of(settings, source) -> tuple[str | None, str | None]:
 
 def check_labels(settings, source) -> None:
     """Raises UserError where objective or class weights do not fit the source's labels."""
-    if settings.class_weights not in ("none", "balanced"):
-        class_weights.given(settings.class_weights, source)
+    class_weights.named(settings.class_factors, source)
     if source.several_labels and settings.objective == "softmax":
         raise UserError(
             f"The examples of {source.name} may belong to several classes, but --objective=softmax means exactly one; "

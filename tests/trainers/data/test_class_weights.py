@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras_vit.errors import UserError
 from trainers.data import arrays, class_weights
 from trainers.data.source import Source
+from trainers.settings.data import DataSettings
 
 LABELS = np.array([0] * 6 + [2] * 3 + [3])
 
@@ -18,7 +19,7 @@ def source_of(labels, names=("ant", "bee", "cow", "dog")):
 
 def factors(choice, labels, names=("ant", "bee", "cow", "dog")):
     source, split = source_of(labels, names)
-    factor_of = class_weights.factor_of(choice, source, split)
+    factor_of = class_weights.factor_of(DataSettings(class_weights=choice), source, split)
     return [float(value) for value in tf.data.Dataset.from_tensor_slices(labels).map(factor_of)]
 
 

@@ -5,6 +5,7 @@ import pytest
 import keras_vit
 from keras_vit import multipliers
 from trainers.finetuning import trained_part
+from trainers.settings.finetuning import part_of
 
 
 @pytest.fixture(scope="module")
@@ -12,13 +13,12 @@ def model():
     return keras_vit.build("mu/8", image_size=16, depth=3, num_classes=5, pool="map", position_site="blocks")
 
 
-def of_layers(model, **given):
+def of_layers(model, train="all", **given):
     """{layer: its multipliers}."""
     variables = model.trainable_variables
     found: dict[str, set[float]] = {}
-    for variable, value in zip(
-        variables, multipliers.parse(trained_part.multipliers(model.architecture, **given), variables), strict=True
-    ):
+    rules = trained_part.multipliers(model.architecture, part_of(train), **given)
+    for variable, value in zip(variables, multipliers.parse(rules, variables), strict=True):
         found.setdefault(variable.path.split("/")[0], set()).add(value)
     return {name: values.pop() for name, values in found.items() if len(values) == 1}
 
@@ -47,9 +47,12 @@ def test_rates_fall_towards_the_stem(model):
 
 
 def test_a_regular_expression_trains_the_head_too(model):
-    assert trained_part.multipliers(model.architecture, "block_0/.*") == "head(_distillation)?/.*=1;block_0/.*=1;.*=0"
+    assert (
+        trained_part.multipliers(model.architecture, part_of("block_0/.*"))
+        == "head(_distillation)?/.*=1;block_0/.*=1;.*=0"
+    )
 
 
 def test_more_blocks_than_there_are(model):
     with pytest.raises(ValueError, match="--train=last:4 is about Transformer blocks, of which this model has 3"):
-        trained_part.multipliers(model.architecture, "last:4")
+        trained_part.multipliers(model.architecture, part_of("last:4"))

@@ -15,12 +15,14 @@ from trainers.benchmarks import memory as benchmark
 from trainers.engine.tensorflow import runtime
 from trainers.memory import activations, limit
 from trainers.memory import demand as memory
+from trainers.settings.finetuning import EVERYTHING, FinetuningSettings, part_of
+from trainers.settings.training import TrainingSettings
 
 B16 = variants.parse("B/16")
 
 
-def demand(architecture=B16, rows=32, **changes):
-    return memory.Demand(architecture=architecture, rows=rows, **changes)
+def demand(architecture=B16, rows=32, train="all", **changes):
+    return memory.Demand(architecture=architecture, rows=rows, part=part_of(train), **changes)
 
 
 def planned(*arguments, **changes):
@@ -172,9 +174,8 @@ def where(devices, precision="float32"):
 
 
 def test_settings_become_a_demand():
-    settings = types.SimpleNamespace(
-        batch_size=64, accumulate=2, optimizer="sgd", remat=True, xla=False, ema=0.99, train="last:2"
-    )
+    given = {"steps": 1, "batch_size": 64, "accumulate": 2, "optimizer": "sgd", "remat": True, "ema": 0.99}
+    settings = FinetuningSettings(weights="B/16", train="last:2", **given)
     found = memory.demand_of(settings, B16, where(["/device:CPU:0", "/device:CPU:1"], "mixed_bfloat16"))
     assert found == demand(
         rows=32,
@@ -187,9 +188,8 @@ def test_settings_become_a_demand():
         replicas=2,
         finetunes=True,
     )
-    del settings.train
-    pretraining = memory.demand_of(settings, B16, where(["/device:CPU:0"]))
-    assert pretraining.train == "all" and not pretraining.finetunes
+    pretraining = memory.demand_of(TrainingSettings(**given), B16, where(["/device:CPU:0"]))
+    assert pretraining.part == EVERYTHING and not pretraining.finetunes
 
 
 @pytest.mark.slow

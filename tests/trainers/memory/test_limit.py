@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_vit import variants
+from trainers import machine
 from trainers.engine.tensorflow import runtime
-from trainers.inspection import environment
 from trainers.memory import demand as memory
 from trainers.memory import limit as memory_limit
 
@@ -63,11 +63,11 @@ def where(devices, precision="float32"):
 
 
 def test_replicas_that_are_parts_of_a_cpu_share_its_memory(monkeypatch):
-    monkeypatch.setattr(environment, "memory", lambda: 8.0)
+    monkeypatch.setattr(machine, "memory", lambda: 8.0)
     available = 8 * 2**30 - memory_limit.PROGRAM_BYTES
     assert memory_limit.limit(where(["/device:CPU:0"])) == available
     assert memory_limit.limit(where([f"/device:CPU:{number}" for number in range(4)])) == available // 4
-    monkeypatch.setattr(environment, "memory", lambda: None)
+    monkeypatch.setattr(machine, "memory", lambda: None)
     assert memory_limit.limit(where(["/device:CPU:0"])) is None
 
 
