@@ -13,7 +13,7 @@ import pytest
 import reference
 import tensorflow as tf
 
-from keras_vit import VARIANTS, Architecture, VisionTransformer, build, count_params, flops, parse
+from keras_vit import VARIANTS, Architecture, VisionTransformer, build, count_params, flops, layers, parse
 from keras_vit.variants import CHOICES, SIZES
 
 ADDITIVE = ("learned_1d", "learned_2d", "sincos1d", "sincos2d")
@@ -32,48 +32,51 @@ def randomised(architecture):
     return model, oracle.randomise(model)
 
 
+# Every position at every site, with a class token and without, the poolings in turn.
+KINDS = [
+    {"position": position, "position_site": site, "pool": pool, "class_token": class_token, **numbers}
+    for i, (position, site) in enumerate(SITES)
+    for pool, class_token, numbers in (
+        (CHOICES["pool"][i % 3], True, {"gelu": "erf", "epsilon": 0.01}),
+        (("gap", "map")[i % 2], False, {}),
+    )
+]
+every_kind = pytest.mark.parametrize("kind", range(len(KINDS)), ids=lambda i: "-".join(map(str, KINDS[i].values())))
+
+
 @functools.cache
-def every_kind(position, site, pool):
-    """One model of the table of kinds, its weights by path, and what the reference says it answers."""
-    a = small(position=position, position_site=site, pool=pool)
-    model, arrays = randomised(a)
-    return model, arrays, oracle.forward(a, arrays, oracle.images(a))
+def made(kind):
+    """The model of a row of KINDS, its weights by path, and what the reference says it answers."""
+    model, arrays = randomised(small(**KINDS[kind]))
+    return model, arrays, oracle.forward(model.architecture, arrays, oracle.images(model.architecture))
 
 
-every_model = pytest.mark.parametrize(
-    "position, site, pool", [(*kind, pool) for kind, pool in itertools.product(SITES, CHOICES["pool"])]
-)
-
-
-@every_model
-def test_logits_are_the_reference(position, site, pool):
-    model, _, expected = every_kind(position, site, pool)
-    images = oracle.images(model.architecture)
-    np.testing.assert_allclose(model(images), expected["head"], **oracle.TOLERANCE)
-
-
-@every_model
-def test_every_intermediate_is_the_reference(position, site, pool):
-    model, _, expected = every_kind(position, site, pool)
+@every_kind
+def test_every_intermediate_is_the_reference(kind):
+    model, _, expected = made(kind)
     names = ["patches", "patch_encoder", "block_0", "block_1", "norm", "pool", "pre_logits", "head"]
     intermediates = keras.Model(model.input, {name: model.get_layer(name).output for name in names})
-    actual = intermediates(oracle.images(model.architecture))
+    images = oracle.images(model.architecture)
+    actual = intermediates(images)
     for name in names:
         np.testing.assert_allclose(actual[name], expected[name], **oracle.TOLERANCE, err_msg=name)
+    np.testing.assert_array_equal(model(images), actual["head"])
 
 
-@every_model
-def test_parameter_count_is_the_models(position, site, pool):
-    model, arrays, _ = every_kind(position, site, pool)
+@every_kind
+def test_parameter_count_is_the_models(kind):
+    model, arrays, _ = made(kind)
     assert sum(array.size for array in arrays.values()) == count_params(model.architecture)
     assert sum(math.prod(weight.shape) for weight in model.trainable_weights) == count_params(model.architecture)
     assert model.count_params() == count_params(model.architecture)
 
 
-@pytest.mark.parametrize("pool", CHOICES["pool"])
-@pytest.mark.parametrize("position", CHOICES["position"])
-def test_flops_are_the_products_in_the_graph(position, pool):
-    model, _, _ = every_kind(position, "stem", pool)
+at_the_stem = pytest.mark.parametrize("kind", [i for i, kind in enumerate(KINDS) if kind["position_site"] == "stem"])
+
+
+@at_the_stem
+def test_flops_are_the_products_in_the_graph(kind):
+    model, _, _ = made(kind)
     operations = oracle.operations(model, 1, *model.architecture.image_shape)
     assert 2 * sum(multiplications(operation) for operation in operations) == flops(model.architecture)
 
@@ -92,30 +95,21 @@ def multiplications(operation):
     return 0
 
 
-@pytest.mark.parametrize("position, site", SITES)
-def test_class_token_may_stand_beside_other_poolings(position, site):
-    a = small(position=position, position_site=site, pool="gap", class_token=True, gelu="erf", epsilon=0.01)
-    model, arrays = randomised(a)
-    images = oracle.images(a)
-    np.testing.assert_allclose(model(images), oracle.forward(a, arrays, images)["head"], **oracle.TOLERANCE)
-    assert model.count_params() == count_params(a)
-
-
-@pytest.mark.parametrize("position", CHOICES["position"])
-def test_composition_used_above_is_the_reference_model(position):
-    _, arrays, expected = every_kind(position, "stem", "token")
-    a = small(position=position)
-    relative = (
-        [arrays[f"block_{i}/attention/relative_position/table"] for i in range(2)] if position == "relative" else None
-    )
+@at_the_stem
+def test_composition_used_above_is_the_reference_model(kind):
+    model, arrays, expected = made(kind)
+    a = model.architecture
+    tables = [arrays.get(f"block_{i}/attention/relative_position/table") for i in range(2)]
     outputs = reference.vit(
         oracle.vit_arrays(a, arrays),
         oracle.images(a),
         a.patch_size,
         a.heads,
         a.pool,
+        a.gelu,
+        a.epsilon,
         position=oracle.stem_position(a, arrays),
-        relative=relative,
+        relative=tables if a.position == "relative" else None,
     )
     np.testing.assert_allclose(expected["head"], outputs["logits"], rtol=1e-12)
     np.testing.assert_allclose(expected["norm"], outputs["encoded"], rtol=1e-12)
@@ -150,9 +144,7 @@ def architectures(draw):
     )
 
 
-@hypothesis.given(architectures())
-@hypothesis.settings(max_examples=15, deadline=None, database=None, derandomize=True)
-def test_any_architecture_is_the_reference_and_has_the_counted_parameters(architecture):
+def is_the_reference_and_has_the_counted_parameters(architecture):
     model, arrays = randomised(architecture)
     images = oracle.images(architecture)
     expected = oracle.forward(architecture, arrays, images)
@@ -161,29 +153,29 @@ def test_any_architecture_is_the_reference_and_has_the_counted_parameters(archit
     assert sum(array.size for array in arrays.values()) == count_params(architecture)
 
 
-EVERY_PART = {
-    size: parse(f"{size}/16", depth=2, pool="map", class_token=True, representation=10, num_classes=21843)
-    for size in SIZES
-}
+@pytest.mark.parametrize("examples", [4, pytest.param(60, marks=pytest.mark.slow)])
+def test_any_architecture(examples):
+    once = hypothesis.given(architectures())(is_the_reference_and_has_the_counted_parameters)
+    hypothesis.settings(max_examples=examples, deadline=None, database=None, derandomize=True)(once)()
 
 
-@pytest.fixture(scope="module")
-def whole_counts():
-    """Parameter counts of whole real models; their weights get no values, so that even the largest take no memory."""
+def whole_counts(architectures):
+    """Parameter counts of real models; their weights get no values, so that even the largest take no memory."""
     with keras.StatelessScope(initialize_variables=False):
-        counts = {name: build(a).count_params() for name, a in (VARIANTS | EVERY_PART).items()}
+        counts = {name: build(a).count_params() for name, a in architectures.items()}
     keras.utils.clear_session()  # Or the next scope to end would initialise them after all.
     return counts
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_parameter_count_of_every_variant_is_the_whole_models(variant, whole_counts):
-    assert whole_counts[variant] == count_params(VARIANTS[variant])
+def test_parameter_count_of_every_size_with_every_part_is_the_models():
+    parts = {"depth": 2, "pool": "map", "class_token": True, "representation": 10, "num_classes": 21843}
+    sizes = {size: parse(f"{size}/16", **parts) for size in SIZES}
+    assert whole_counts(sizes) == {size: count_params(a) for size, a in sizes.items()}
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_parameter_count_of_every_size_with_every_part_is_the_models(size, whole_counts):
-    assert whole_counts[size] == count_params(EVERY_PART[size])
+@pytest.mark.slow
+def test_parameter_count_of_every_variant_is_the_whole_models():
+    assert whole_counts(VARIANTS) == {name: count_params(a) for name, a in VARIANTS.items()}
 
 
 def test_layers_have_the_fixed_names_in_order():
@@ -192,14 +184,12 @@ def test_layers_have_the_fixed_names_in_order():
     assert names == [*expected, "head"]
 
 
-@pytest.mark.parametrize(
-    "name", ["patches", "patch_encoder", "block_0", "block_1", "norm", "pool", "pre_logits", "head"]
-)
-def test_any_layer_gives_a_model_of_its_own(name):
+def test_any_layer_gives_a_model_of_its_own():
     model, _ = randomised(small(representation=5))
-    part = keras.Model(model.input, model.get_layer(name).output)
-    assert part(oracle.images(model.architecture)).shape[0] == 2
-    assert part.output.name == model.get_layer(name).output.name
+    for name in ("patches", "patch_encoder", "block_0", "block_1", "norm", "pool", "pre_logits", "head"):
+        part = keras.Model(model.input, model.get_layer(name).output)
+        assert part(oracle.images(model.architecture)).shape[0] == 2
+        assert part.output.name == model.get_layer(name).output.name
 
 
 def test_without_classes_the_model_returns_features():
@@ -409,10 +399,19 @@ def test_fit_trains_a_compiled_model():
     np.testing.assert_array_equal(np.argmax(model(images), axis=-1), labels)
 
 
-@pytest.mark.parametrize("position", CHOICES["position"])
-def test_xla_compiles_the_model_and_its_gradient(position):
-    model, _ = randomised(small(depth=1, position=position))
-    images = oracle.images(model.architecture)
+def with_every_position():
+    """Every kind of position in one small model, which therefore compiles once."""
+    images = keras.Input((8, 12, 3))
+    patches = layers.Patches(4)(images)
+    encoded = [layers.PatchEncoder(8, position=kind, grid=(2, 3))(patches) for kind in ADDITIVE]
+    tokens = layers.TransformerBlock(2, 12, position="relative")(keras.layers.Add()(encoded))
+    return keras.Model(images, keras.layers.Dense(3)(layers.AttentionPooling(2, 12)(tokens)))
+
+
+def test_xla_compiles_every_kind_of_position_and_its_gradient():
+    model = with_every_position()
+    oracle.randomise(model)
+    images = oracle.images(small())
 
     def loss_and_gradients(images):
         with tf.GradientTape() as tape:
