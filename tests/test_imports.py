@@ -1,6 +1,7 @@
 """Who may import whom: the architecture, read off the syntax trees."""
 
 import ast
+import functools
 import pathlib
 import sys
 
@@ -70,7 +71,9 @@ ALLOWED = {
         *("trainers.data", "trainers.files", "trainers.machine", "trainers.settings"),
     },
     "trainers/engine": {"keras", "numpy", "tqdm", "keras_vit.errors", "trainers.engine", "trainers.files"},
-    "trainers/engine/tensorflow": {"keras", "numpy", "tensorflow", "keras_vit.errors", "trainers.engine"},
+    "trainers/engine/tensorflow": {
+        *("keras", "numpy", "tensorflow", "keras_vit.errors", "trainers.engine", "trainers.machine"),
+    },
     "trainers/evaluations": {
         *("keras", "numpy", "sklearn", "tensorflow", "tqdm"),
         *("keras_vit.errors", "keras_vit.evaluation", "keras_vit.preprocessing", "keras_vit.weights"),
@@ -83,7 +86,7 @@ ALLOWED = {
         *("trainers.memory", "trainers.run_dir", "trainers.settings", "trainers.training"),
     },
     "trainers/memory": {
-        *("tensorflow", "keras_vit.errors", "keras_vit.variants"),
+        *("keras_vit.errors", "keras_vit.variants"),
         *("trainers.engine", "trainers.machine", "trainers.memory", "trainers.settings"),
     },
     "trainers/reports": {
@@ -124,9 +127,14 @@ FILES = sorted(
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "misc"}
 
 
-def imported(tree):
+@functools.cache
+def nodes_of(file):
+    return list(ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))))
+
+
+def imported(file):
     """Dotted names of all imports, `from a import b` as a.b."""
-    for node in ast.walk(tree):
+    for node in nodes_of(file):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -142,7 +150,7 @@ def test_every_file_imports_only_what_its_room_may():
     wrong = {}
     for file in FILES:
         allowed = allowed_for(file)
-        for name in imported(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
+        for name in imported(file):
             known = any(name == root or name.startswith(root + ".") for root in allowed)
             if not known and name.split(".")[0] not in sys.stdlib_module_names:
                 wrong.setdefault(file, []).append(name)
@@ -155,8 +163,36 @@ def test_no_drawer_and_no_name_of_the_standard_library():
     assert not [file for file, stem in stems.items() if stem in taken]
 
 
+def names_of(file):
+    """Everything that a file names: variables, arguments, attributes, functions and classes."""
+    for node in nodes_of(file):
+        for field in ("id", "attr", "arg", "name"):
+            if isinstance(named := getattr(node, field, None), str):
+                yield named
+
+
+BACKEND = "trainers/engine/tensorflow/"
+
+
+def test_nothing_outside_the_backend_speaks_of_its_strategy():
+    outside = [file for file in FILES if not file.startswith(BACKEND)]
+    assert not [file for file in outside if "strategy" in names_of(file)]
+
+
+def test_the_backend_has_one_door():
+    """And the doctor looks behind it: what it examines is TensorFlow."""
+    found = {
+        file
+        for file in FILES
+        if not file.startswith(BACKEND)
+        for name in imported(file)
+        if name.startswith("trainers.engine.tensorflow")
+    }
+    assert found == {"trainers/engine/runtime.py", "trainers/inspection/environment.py"}
+
+
 def test_layers_do_not_import_the_model_or_the_weights():
     for file in FILES:
         if file.startswith("keras_vit/layers"):
-            names = set(imported(ast.parse((ROOT / file).read_text(encoding="utf-8"))))
+            names = set(imported(file))
             assert not any(name.startswith(("keras_vit.vit", "keras_vit.weights")) for name in names)

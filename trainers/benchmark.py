@@ -48,7 +48,7 @@ class Settings(BatchSettings, SourceSettings, ModelSettings):
 
 def run(settings: Settings, callbacks: Sequence[Any] = ()) -> dict[str, float]:
     """Measures; prints tables and returns {row: value}. Keras callbacks have nothing to watch here."""
-    from trainers.engine.tensorflow import runtime
+    from trainers.engine import runtime
 
     where = runtime.start("one_device", "float32", settings.seed)
     print(", ".join(f"{name} {version}" for name, version in machine.versions().items()), f"; {where.reason}", sep="")

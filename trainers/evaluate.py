@@ -88,7 +88,7 @@ def numbers(flag: str, text: str) -> list[int]:
 def run(settings: Settings, callbacks: Sequence[Any] = ()) -> dict[str, float]:
     """Evaluates; prints a table and returns {row: value}. Keras callbacks are told of the model's own evaluation."""
     from trainers.data import sources
-    from trainers.engine.tensorflow import runtime
+    from trainers.engine import runtime
     from trainers.inference import models
 
     if settings.output:

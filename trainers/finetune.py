@@ -50,7 +50,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
         BadImage: for the first image that cannot be read, or too many of them.
     """
     from trainers.data import sources
-    from trainers.engine.tensorflow import runtime
+    from trainers.engine import runtime
     from trainers.finetuning import budget, protocol
     from trainers.training import plan as planning
     from trainers.training import teacher as teaching
@@ -221,8 +221,8 @@ def last_words(planned, model) -> dict[str, Any]:
     try:
         if split is not None:
             feed = EvaluationData(planned.source, split, batch_size, planned.preprocessing).batches
-            strategy, answered = planned.where.strategy, planned.workers.answered
-            measured = accuracy.measured(model, feed, strategy, batch_size, planned.source, answered=answered)
+            answered = planned.workers.answered
+            measured = accuracy.measured(model, feed, planned.where, batch_size, planned.source, answered=answered)
             rows, summary = measured or ({}, None)
             metrics = {f"{kind}_{plain(name)}": value for name, value in rows.items() if name != accuracy.OWN}
             if planned.where.is_chief and summary is not None:

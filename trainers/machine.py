@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import platform
 import shutil
+import sys
 
 
 def cpus() -> int:
@@ -23,6 +24,16 @@ def memory() -> float | None:
     except (OSError, ValueError):  # no such limit, or `max`
         pass
     return round(whole / 2**30, 1)
+
+
+def peak_memory() -> float:
+    """GiB that this process has held at most; NaN where the system does not tell."""
+    if sys.platform == "win32":  # which has no module `resource`
+        return float("nan")
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 def free_space(path: str) -> float | str:

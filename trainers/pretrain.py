@@ -61,7 +61,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
         BadImage: for the first image that cannot be read, or too many of them.
     """
     from trainers.data import pipeline, sources
-    from trainers.engine.tensorflow import runtime
+    from trainers.engine import runtime
     from trainers.training import plan, summary, teacher, train
 
     # First of all, because TensorFlow's devices and workers cannot be set up once a tensor has been made.

@@ -248,13 +248,13 @@ def recipe(name, model):
 @pytest.mark.parametrize("xla", [False, True])
 def test_twenty_steps_equal_the_reference_run(name, clip, smoothing, xla):
     """Losses, gradient norms and final weights of runs by the paper's model under optax, through our engine."""
-    from trainers.engine.tensorflow.feeding import distribute
-    from trainers.engine.tensorflow.steps import Steps
+    from trainers.engine import runtime
+    from trainers.engine.protocols import UpdateRule
 
     expected = json.loads((FIXTURES / "train.json").read_text())["results"][name]
     data = np.load(FIXTURES / "train_batches.npz")
-    strategy = tf.distribute.OneDeviceStrategy("/device:CPU:0")
-    with strategy.scope():
+    where = runtime.start("one_device", "float32", 0)
+    with where.placed():
         model = keras_vit.weights.load(str(FIXTURES / "train_init.npz"))
         optimizer = recipe(name, model)
     arrays = {
@@ -263,17 +263,9 @@ def test_twenty_steps_equal_the_reference_run(name, clip, smoothing, xla):
         "weights": np.ones(data["labels"].shape, "float32"),
     }
     batches = tf.data.Dataset.from_tensor_slices(arrays)
-    steps = Steps(
-        model,
-        Softmax(7, smoothing),
-        optimizer,
-        strategy,
-        batches.element_spec,
-        batch_size=data["labels"].shape[1],
-        clip_norm=clip,
-        xla=xla,
-    )
-    iterator = iter(distribute(lambda *part: batches, strategy, data["labels"].shape[1]))
+    rule = UpdateRule(batch_size=data["labels"].shape[1], clip_norm=clip, xla=xla)
+    steps = where.steps(model, Softmax(7, smoothing), optimizer, batches.element_spec, rule)
+    iterator = steps.batches(lambda *part: batches)
     logs = [steps.train(iterator, 1) for _ in range(20)]
     np.testing.assert_allclose([log["loss"] for log in logs], expected["losses"], atol=1e-4)
     np.testing.assert_allclose([log["gradient_norm"] for log in logs], expected["gradient_norms"], atol=1e-4)

@@ -8,8 +8,7 @@ from keras_vit.objectives.classification import Softmax
 from keras_vit.preprocessing import Preprocessing
 from trainers.benchmarks import timing
 from trainers.data import pipeline, sources
-from trainers.engine.tensorflow.feeding import distribute
-from trainers.engine.tensorflow.steps import Steps
+from trainers.engine.protocols import Runtime, Steps, UpdateRule
 from trainers.pretrain import architecture_for
 
 
@@ -38,25 +37,17 @@ def measure(settings, where) -> dict[str, float]:
 def trained(settings, where, xla: bool):
     """The graph functions of a fresh model, and an iterator that feeds them."""
     batches = batches_of(settings)
-    iterator = iter(distribute(lambda share, shares, rows: batches, where.strategy, settings.batch_size))
-    return new_steps(settings, where, xla, batches.element_spec), iterator
+    steps = new_steps(settings, where, xla, batches.element_spec)
+    return steps, steps.batches(lambda share, shares, rows: batches)
 
 
-def new_steps(settings, where, xla: bool, element_spec) -> Steps:
+def new_steps(settings, where: Runtime, xla: bool, element_spec) -> Steps:
     """Graph functions of a fresh model, with the clipping and decay of the paper's recipes."""
-    with where.strategy.scope():
+    with where.placed():
         model = new_model(settings)
         optimizer = optimization.optimizer("adamw", model.trainable_variables, learning_rate=1e-3, weight_decay=0.1)
-    return Steps(
-        model,
-        Softmax(model.architecture.num_classes),
-        optimizer,
-        where.strategy,
-        element_spec,
-        batch_size=settings.batch_size,
-        clip_norm=1.0,
-        xla=xla,
-    )
+    rule = UpdateRule(batch_size=settings.batch_size, clip_norm=1.0, xla=xla)
+    return where.steps(model, Softmax(model.architecture.num_classes), optimizer, element_spec, rule)
 
 
 def new_model(settings) -> keras.Model:

@@ -16,9 +16,8 @@ from tqdm import tqdm
 import keras_vit
 from keras_vit import optimization, variants, vit
 from keras_vit.objectives.classification import Softmax
-from trainers.engine.tensorflow import runtime
-from trainers.engine.tensorflow.feeding import distribute
-from trainers.engine.tensorflow.steps import Steps
+from trainers.engine import runtime
+from trainers.engine.protocols import Runtime, Steps, UpdateRule
 from trainers.memory import demand as memory
 from trainers.settings.finetuning import part_of
 
@@ -91,8 +90,8 @@ def peaks(configuration: Configuration) -> dict[str, int]:
     """
     where = runtime.start("one_device", configuration.precision, 0)
     steps = _steps(configuration, where)
-    iterator = iter(distribute(_feed(configuration), where.strategy, configuration.rows, autotune=False))
-    device = where.strategy.extended.worker_devices[0]
+    iterator = iter(where.distribute(_feed(configuration), configuration.rows))
+    device = f"{where.device_kind}:0"
     built = _status("VmRSS")
     steps.train(iterator, 1)
     between = tf.config.experimental.get_memory_info(device)["current"]
@@ -102,27 +101,24 @@ def peaks(configuration: Configuration) -> dict[str, int]:
     return {"peak": peak - between, "process": _status("VmHWM") - built}
 
 
-def _steps(configuration: Configuration, where) -> Steps:
+def _steps(configuration: Configuration, where: Runtime) -> Steps:
     """The graph functions of a fresh model."""
     demand = configuration.demand()
-    with where.strategy.scope():
+    with where.placed():
         model = keras_vit.build(demand.architecture, dtype=where.precision)
         _freeze(model, configuration.train)
         optimizer = optimization.optimizer(configuration.optimizer, model.trainable_variables, learning_rate=1e-3)
     if configuration.remat:
         vit.recompute(model)
-    return Steps(
-        model,
-        Softmax(CLASSES),
-        optimizer,
-        where.strategy,
-        _feed(configuration)(0, 1, configuration.rows).element_spec,
+    rule = UpdateRule(
         batch_size=configuration.rows,
         clip_norm=1.0,
         accumulate=configuration.accumulate,
         ema=configuration.ema,
         xla=configuration.xla,
     )
+    spec = _feed(configuration)(0, 1, configuration.rows).element_spec
+    return where.steps(model, Softmax(CLASSES), optimizer, spec, rule)
 
 
 def _freeze(model, train: str) -> None:

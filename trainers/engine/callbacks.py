@@ -25,6 +25,13 @@ def learning_rate_of(model) -> float:
     return float(ops.convert_to_numpy(rate))
 
 
+def updates_behind(name: str, logs: dict[str, float], count: int) -> int:
+    """Of how many of `count` updates a mean in their logs is one: updates that were left out have no loss."""
+    if name in ("input_wait", "skipped", "loss_scale"):
+        return count
+    return count - round(logs.get("skipped", 0.0) * count)
+
+
 def remembers(callback) -> bool:
     """Whether checkpoints hold what a callback remembers."""
     return hasattr(callback, "get_state") or _remembered(callback) is not None

@@ -1,4 +1,4 @@
-"""The one training loop: n steps in the graph, everything else on the host between them."""
+"""The one training loop: n steps in one call of the backend, everything else on the host between them."""
 
 import contextlib
 import dataclasses
@@ -10,15 +10,13 @@ from typing import Any
 import keras
 
 from keras_vit.errors import UserError
-from trainers.engine.callbacks import give_back, remembers, state_of
+from trainers.engine.callbacks import give_back, remembers, state_of, updates_behind
 from trainers.engine.checkpoint import Checkpoints
-from trainers.engine.preemption import Preempted, Preemption
-from trainers.engine.tensorflow.evaluation import Evaluation
-from trainers.engine.tensorflow.feeding import Feed, distribute
-from trainers.engine.tensorflow.steps import NotFinite, Steps
-from trainers.engine.tensorflow.totals import updates_behind
-from trainers.engine.tensorflow.workers import Workers
+from trainers.engine.endings import NotFinite, Preempted
+from trainers.engine.preemption import Preemption
+from trainers.engine.protocols import Evaluation, Feed, Steps
 from trainers.engine.trees import Tree
+from trainers.engine.workers import Workers
 from trainers.files import Unwritable
 
 
@@ -29,7 +27,7 @@ class Plan:
     Args:
         total_steps: End of training.
         evaluate_every: Length of what callbacks call an epoch.
-        log_every: No call into the graph runs across a multiple of this.
+        log_every: No call of the backend runs across a multiple of this.
         steps_per_call: Largest number of updates per call.
         checkpoint_every: Between checkpoints; None for one after each evaluation.
     """
@@ -88,7 +86,7 @@ class Trainer:
     NumPy arrays, and is handed back right after `on_train_begin`. So are those of Keras in `REMEMBERED`.
 
     Args:
-        steps: Graph functions of the run.
+        steps: The updates of the run.
         plan: Length and rhythm.
         callbacks: Any Keras callbacks, but for the few that contradict the engine.
         evaluation: Of the validation split, or None.
@@ -118,7 +116,7 @@ class Trainer:
         self.plan = plan
         self.evaluation = evaluation
         self.checkpoints = checkpoints
-        self.workers = workers or Workers(steps.strategy)
+        self.workers = workers or Workers()
         self.progress = Progress()
         self._preemption = preemption or Preemption()
         self._calls = self._evaluated = 0
@@ -154,7 +152,7 @@ class Trainer:
             WorkerLost: when another process is gone.
         """
         with self.workers.waiting("the set-up of data"):
-            iterator = iter(distribute(feed, self.steps.strategy, self.steps.batch_size))
+            iterator = self.steps.batches(feed)
         self.steps.model.stop_training = self.progress.stopped
         self._begin = time.perf_counter() - self.progress.seconds
         with self._telling_of_checkpoints():

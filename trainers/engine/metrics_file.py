@@ -7,12 +7,11 @@ import time
 from collections.abc import Mapping
 
 import keras
-import tensorflow as tf
 
 from keras_vit.errors import reason
 from trainers import files
-from trainers.engine.callbacks import learning_rate_of, step_of
-from trainers.engine.tensorflow.totals import updates_behind
+from trainers.engine.callbacks import learning_rate_of, step_of, updates_behind
+from trainers.engine.protocols import Runtime
 
 
 class MetricsFile(keras.callbacks.Callback):
@@ -25,15 +24,17 @@ class MetricsFile(keras.callbacks.Callback):
 
     Args:
         path: The CSV file; any that tf.io.gfile writes.
+        where: Runtime, which measures weights and memory.
         batch_size: Global batch size.
         log_every: Updates per row.
         metrics: Names of the objective's metrics, e.g. `loss` and `accuracy`.
         summaries: Folder of TensorBoard event files, or None for none.
     """
 
-    def __init__(self, path, *, batch_size, log_every, metrics, summaries=None):
+    def __init__(self, path, where: Runtime, *, batch_size, log_every, metrics, summaries=None):
         super().__init__()
         self.path = str(path)
+        self.where = where
         self.batch_size = batch_size
         self.log_every = log_every
         others = [name for name in metrics if name != "loss"]
@@ -103,8 +104,8 @@ class MetricsFile(keras.callbacks.Callback):
             "step": self._last,
             "examples": self._last * self.batch_size,
             "learning_rate": learning_rate_of(self.model),
-            "weight_norm": weight_norm(self.model),
-            "memory_gib": round(peak_memory(), 3),
+            "weight_norm": self.where.weight_norm(self.model),
+            "memory_gib": round(self.where.peak_memory(), 3),
             "seconds": round(now - self._begin, 3),
             "images_per_second": round(updates * self.batch_size / (now - self._row_begin), 1),
         }
@@ -142,21 +143,3 @@ class MetricsFile(keras.callbacks.Callback):
         text = io.StringIO()
         csv.DictWriter(text, self.columns, extrasaction="ignore", lineterminator="\n").writerow(row)
         return text.getvalue()
-
-
-def weight_norm(model) -> float:
-    """Global norm of the trainable weights."""
-    return float(tf.linalg.global_norm([variable.value for variable in model.trainable_variables]).numpy())
-
-
-def peak_memory() -> float:
-    """GiB: the largest peak of a GPU, or, without one, of this process."""
-    gpus = [gpu.name.removeprefix("/device:") for gpu in tf.config.list_logical_devices("GPU")]
-    if gpus:
-        return max(tf.config.experimental.get_memory_info(gpu)["peak"] for gpu in gpus) / 2**30
-    if sys.platform == "win32":  # which has no module `resource`
-        return float("nan")
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

@@ -5,12 +5,6 @@ import sys
 import threading
 
 
-class Preempted(Exception):
-    """Training was asked to stop, and did so after a checkpoint."""
-
-    exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again later
-
-
 class Preemption:
     """Listens, within its context, for signals that ask training to stop.
 

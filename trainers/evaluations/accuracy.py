@@ -11,7 +11,7 @@ from tqdm import tqdm
 from keras_vit.errors import UserError
 from keras_vit.evaluation import classification
 from trainers.data import pipeline
-from trainers.engine.tensorflow.feeding import Feed
+from trainers.engine.protocols import Feed, Runtime
 from trainers.evaluations import predictions
 from trainers.inference import compatibility
 from trainers.reports import class_report
@@ -36,7 +36,7 @@ def measure(settings: Any, model, source, where, callbacks=()) -> dict[str, floa
     data = pipeline.EvaluationData(source, settings.split, settings.batch_size, model.preprocessing)
     listed = keras.callbacks.CallbackList(list(callbacks), model=model)
     listed.on_test_begin()
-    asked = measured(model, data.batches, where.strategy, settings.batch_size, source, listed)
+    asked = measured(model, data.batches, where, settings.batch_size, source, listed)
     if asked is None:
         raise UserError(f"--split={settings.split} of {source.name} has no example with a label that can be read.")
     rows, report = asked
@@ -52,7 +52,7 @@ def measure(settings: Any, model, source, where, callbacks=()) -> dict[str, floa
 def measured(
     model: Any,
     feed: Feed,
-    strategy,
+    where: Runtime,
     batch_size: int,
     source,
     callbacks: keras.callbacks.CallbackList | None = None,
@@ -63,7 +63,7 @@ def measured(
     Args:
         model: For as many classes as the source has.
         feed: Of finite global batches, such as `EvaluationData.batches`.
-        strategy: Whose variables the model has.
+        where: Runtime, where the model's variables are placed.
         batch_size: Global batch size.
         source: Opened source.
         callbacks: Told of batches.
@@ -77,8 +77,8 @@ def measured(
     names = class_report.names_of(source.class_names, source.num_classes)
     told: dict[str, Any] = {"callbacks": callbacks, "after_batch": after_batch}
     if source.several_labels:
-        return _several_classes(predictions.scores(model, feed, strategy, batch_size, **told), names)
-    return _one_class(predictions.predict(model, feed, strategy, batch_size, **told), names)
+        return _several_classes(predictions.scores(model, feed, where, batch_size, **told), names)
+    return _one_class(predictions.predict(model, feed, where, batch_size, **told), names)
 
 
 def _one_class(found: predictions.Predictions, names) -> tuple[dict[str, float], ClassReport] | None:

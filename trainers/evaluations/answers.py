@@ -1,17 +1,17 @@
 """A model's answers to every example of a split, once each, however batches and replicas divide them."""
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
 from tqdm import tqdm
 
 from keras_vit.errors import UserError
-from trainers.engine.tensorflow.feeding import Feed, distribute
-from trainers.engine.tensorflow.steps import NotFinite
+from trainers.engine.endings import NotFinite
+from trainers.engine.protocols import Feed, Runtime
 
 LIMIT = 4 * 2**30  # bytes of float32 answers that are kept at once
 
@@ -33,7 +33,7 @@ class Answers(NamedTuple):
 def batches(
     model: Any,
     feed: Feed,
-    strategy: tf.distribute.Strategy,
+    where: Runtime,
     batch_size: int,
     *,
     doing: str,
@@ -47,7 +47,7 @@ def batches(
     Args:
         model: Keras model from images (B, H, W, C) to (B, D).
         feed: Of finite global batches, such as `EvaluationData.batches`.
-        strategy: Whose variables the model has.
+        where: Runtime, where the model's variables are placed.
         batch_size: Global batch size.
         doing: What is going on, for the bar that long work shows.
         callbacks: Told of the batches' beginnings and ends.
@@ -57,12 +57,12 @@ def batches(
         NotFinite: if an output is not finite.
     """
     callbacks = callbacks or keras.callbacks.CallbackList([], model=model)
-    answer = _compiled(model, strategy)
-    distributed = distribute(feed, strategy, batch_size, autotune=False)
-    bar = tqdm(distributed, doing, number_of_batches(feed, batch_size), leave=False, unit="batch", delay=2)
+    answer = where.gathered(functools.partial(_answers, model))
+    distributed, count = where.distribute(feed, batch_size), number_of_batches(feed, batch_size)
+    bar = tqdm(distributed, doing, count, leave=False, unit="batch", delay=2)
     for number, batch in enumerate(bar):
         callbacks.on_test_batch_begin(number)
-        found = {name: value.numpy() for name, value in answer(batch).items()}
+        found = answer(batch)
         callbacks.on_test_batch_end(number)
         after_batch()
         counts = found["weights"] > 0
@@ -110,16 +110,39 @@ def check_memory(rows: int, columns: int) -> None:
         )
 
 
-def _compiled(model, strategy):
-    """A graph function from a distributed batch to one's arrays of all its rows, in order."""
+def features(
+    model: Any,
+    feed: Feed,
+    where: Runtime,
+    batch_size: int,
+    *,
+    doing: str = "features",
+    after_batch: Callable[[], None] = lambda: None,
+) -> Answers:
+    """Outputs of the layer `pre_logits` for every example, once each and in the split's order.
 
-    def part(batch):
-        outputs = tf.cast(model(batch["images"], training=False), tf.float32)
-        return {"outputs": outputs, **{name: batch[name] for name in ("labels", "weights", "ids")}}
+    Args:
+        model: A model of keras_vit, with any head or none.
+        feed: Of finite global batches, such as `EvaluationData.batches`.
+        where: Runtime, where the model's variables are placed.
+        batch_size: Global batch size.
+        doing: What is going on, for the bar that long work shows.
+        after_batch: Called after each batch, e.g. `source.bad.check`.
 
-    @tf.function(reduce_retracing=True)
-    def answer(batch):
-        parts = strategy.run(part, args=(batch,))
-        return {name: strategy.gather(value, axis=0) for name, value in parts.items()}
+    Returns:
+        `outputs`: the features, float32 (N, D); `labels`, as the source has them, and `ids`, indices in the split, with
+        the same N. Images that could not be read are not among them.
 
-    return answer
+    Raises:
+        NotFinite: if a feature is not finite.
+        UserError: if they take more memory than `LIMIT`.
+    """
+    body = keras.Model(model.input, model.get_layer("pre_logits").output)
+    rows = number_of_batches(feed, batch_size) * batch_size
+    found = batches(body, feed, where, batch_size, doing=doing, after_batch=after_batch)
+    return kept(found, rows)
+
+
+def _answers(model, batch):
+    outputs = keras.ops.cast(model(batch["images"], training=False), "float32")
+    return {"outputs": outputs, **{name: batch[name] for name in ("labels", "weights", "ids")}}

@@ -17,8 +17,7 @@ from keras_vit.evaluation import fewshot
 from keras_vit.preprocessing import Preprocessing
 from trainers.data import pipeline
 from trainers.data.source import Split, rearranged
-from trainers.evaluations.answers import Answers
-from trainers.evaluations.features import features
+from trainers.evaluations.answers import Answers, features
 from trainers.inference import compatibility
 from trainers.settings import splits
 
@@ -102,7 +101,7 @@ def _features(settings, model, source, expression: str, where) -> Answers:
         return batches.map(lambda batch: batch | {"images": central(batch["images"], wanted.size)})
 
     doing, check_bad = f"features of {expression}", source.bad.check
-    found = features(model, feed, where.strategy, settings.batch_size, doing=doing, after_batch=check_bad)
+    found = features(model, feed, where, settings.batch_size, doing=doing, after_batch=check_bad)
     if found.labels.ndim == 2:  # shares, of one class in all
         labelled = (found.labels > 0).any(axis=1)
         found = found._replace(labels=found.labels.argmax(axis=1))

@@ -5,10 +5,9 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_vit.evaluation import classification
-from trainers.engine.tensorflow.feeding import Feed
+from trainers.engine.protocols import Feed, Runtime
 from trainers.evaluations import answers
 
 
@@ -43,7 +42,7 @@ class Scores(NamedTuple):
 def predict(
     model: Any,
     feed: Feed,
-    strategy: tf.distribute.Strategy,
+    where: Runtime,
     batch_size: int,
     *,
     callbacks: keras.callbacks.CallbackList | None = None,
@@ -54,7 +53,7 @@ def predict(
     Args:
         model: A model of keras_vit, for as many classes as the source has.
         feed: Of finite global batches, such as `EvaluationData.batches`.
-        strategy: Whose variables the model has.
+        where: Runtime, where the model's variables are placed.
         batch_size: Global batch size.
         callbacks: Told of the batches' beginnings and ends.
         after_batch: Called after each batch, e.g. `source.bad.check`.
@@ -63,7 +62,7 @@ def predict(
         NotFinite: if a logit is not finite.
     """
     found = answers.batches(
-        model, feed, strategy, batch_size, doing="evaluating", callbacks=callbacks, after_batch=after_batch
+        model, feed, where, batch_size, doing="evaluating", callbacks=callbacks, after_batch=after_batch
     )
     parts = [_of_batch(batch) for batch in found]
     return Predictions(*(np.concatenate(column) for column in zip(*parts, strict=True)))
@@ -72,7 +71,7 @@ def predict(
 def scores(
     model: Any,
     feed: Feed,
-    strategy: tf.distribute.Strategy,
+    where: Runtime,
     batch_size: int,
     *,
     callbacks: keras.callbacks.CallbackList | None = None,
@@ -84,7 +83,7 @@ def scores(
         UserError: if they take more memory than `answers.LIMIT`.
     """
     found = answers.batches(
-        model, feed, strategy, batch_size, doing="evaluating", callbacks=callbacks, after_batch=after_batch
+        model, feed, where, batch_size, doing="evaluating", callbacks=callbacks, after_batch=after_batch
     )
     rows = answers.number_of_batches(feed, batch_size) * batch_size
     logits, labels, _ = answers.kept((batch._replace(labels=batch.labels > 0) for batch in found), rows)

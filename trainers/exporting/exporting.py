@@ -17,7 +17,7 @@ from keras_vit.export import serving
 from keras_vit.export.answering import Answering
 from trainers import files, machine
 from trainers.data import sources
-from trainers.engine.tensorflow import runtime
+from trainers.engine import runtime
 from trainers.exporting import examples, formats, gate, publishing, report, runtimes, temperature
 from trainers.exporting.examples import Examples
 from trainers.exporting.report import Row

@@ -26,7 +26,7 @@ def fitted(settings: Any, model, source, where, probabilities: str) -> float:
     data = pipeline.EvaluationData(source, settings.calibration_split, BATCH, model.preprocessing)
     rows = answers.number_of_batches(data.batches, BATCH) * BATCH
     found = answers.kept(
-        answers.batches(model, data.batches, where.strategy, BATCH, doing="temperature", after_batch=source.bad.check),
+        answers.batches(model, data.batches, where, BATCH, doing="temperature", after_batch=source.bad.check),
         rows,
     )
     labelled = found.labels >= 0 if found.labels.ndim == 1 else np.zeros(len(found.labels), bool)

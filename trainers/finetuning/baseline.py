@@ -11,7 +11,7 @@ from keras_vit.evaluation import fewshot
 from trainers.data.bad_images import BadImages
 from trainers.data.pipeline import EvaluationData, training_split
 from trainers.data.source import Split
-from trainers.engine.tensorflow.workers import Workers
+from trainers.engine.workers import Workers
 from trainers.evaluations import answers
 from trainers.evaluations.answers import Answers
 from trainers.evaluations.fewshot import selected
@@ -30,7 +30,7 @@ def train_features(planned: Planned, model) -> tuple[Answers, int]:
 
     Args:
         planned: The run.
-        model: With the weights that fine-tuning starts from, made under the run's strategy.
+        model: With the weights that fine-tuning starts from, made where variables are placed.
     """
     split, asked = training_split(planned.source, planned.settings), planned.settings.probe_images
     seconds = TRAIN_SECONDS if asked is None else float("inf")
@@ -76,7 +76,7 @@ def _some(planned: Planned, model, split: Split, doing: str, most: int, seconds:
     rows = answers.number_of_batches(data.batches, settings.batch_size) * settings.batch_size
     taken: list[int] = []
     with workers.waiting(doing):
-        found = answers.batches(body, data.batches, planned.where.strategy, settings.batch_size, doing=doing)
+        found = answers.batches(body, data.batches, planned.where, settings.batch_size, doing=doing)
         until = _until(time.monotonic() + seconds, found, workers, bad, taken)
         kept = _labelled(answers.kept(until, rows), planned.source.several_labels)
     return kept, min(len(taken) * settings.batch_size, len(order))

@@ -37,7 +37,7 @@ def found(planned: Planned, start) -> Found:
     tells = settings.baseline and not planned.source.several_labels
     if planned.start or not (tells or settings.warm_head):
         return Found(None, BesideBaseline({}, speaks), settings.probe_images)
-    with planned.where.strategy.scope():
+    with planned.where.placed():
         frozen = model(planned, start, None)
     train, probe_images = baseline.train_features(planned, frozen)
     accuracies = baseline.accuracies(planned, frozen, train) if tells else {}
@@ -46,7 +46,7 @@ def found(planned: Planned, start) -> Found:
 
 
 def model(planned: Planned, start, head: Head | None) -> Any:
-    """The model to train; called under the run's strategy.
+    """The model to train; called where its variables are placed.
 
     Args:
         planned: The run.

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from keras_vit.errors import UserError
 from trainers import run_dir
 from trainers.data.pipeline import TrainingData, training_split
-from trainers.engine.tensorflow.feeding import distribute
 from trainers.settings.finetuning import EVERYTHING, TrainedPart
 from trainers.training import resume
 from trainers.training import train as training
@@ -109,7 +108,7 @@ def seconds_per_update(planned: Planned, make_model: Callable[[], Any]) -> float
     data = TrainingData(planned.source, planned.settings, planned.preprocessing)
     with planned.workers.waiting("the timing of updates"):
         steps = training.steps_for(planned, data.element_spec, learner_of(planned, make_model))
-        iterator = iter(distribute(data.batches, steps.strategy, steps.batch_size))
+        iterator = steps.batches(data.batches)
         steps.train(iterator, 1)
         begin = time.monotonic()
         steps.train(iterator, TIMED)

@@ -20,8 +20,8 @@ import numpy as np
 from keras_vit.errors import UserError
 from trainers import files, machine
 from trainers import run_dir as folder
-from trainers.engine.tensorflow.steps import NotFinite
-from trainers.engine.tensorflow.workers import Workers
+from trainers.engine.endings import NotFinite
+from trainers.engine.workers import Workers
 from trainers.inference import models
 from trainers.settings import flags, splits
 from trainers.training import model_card, resume

@@ -1,6 +1,6 @@
 """A head trained alone, on features that were computed once: where training everything begins."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_vit import optimization
 from keras_vit.objectives.classification import OBJECTIVES
 from trainers.engine import loop
-from trainers.engine.tensorflow.steps import Steps
+from trainers.engine.protocols import UpdateRule
 from trainers.evaluations.answers import Answers
 from trainers.training.plan import Planned
 
@@ -37,10 +37,10 @@ def trained(planned: Planned, found: Answers) -> Head:
     """
     mean, deviation = found.outputs.mean(axis=0), found.outputs.std(axis=0) + EPSILON
     whitened = found._replace(outputs=(found.outputs - mean) / deviation)
-    settings, strategy = planned.settings, planned.where.strategy
+    settings = planned.settings
     width = found.outputs.shape[1]
     total = int(np.clip(EPOCHS * len(found.ids) // settings.batch_size, FEWEST, MOST))
-    with strategy.scope():
+    with planned.where.placed():
         model = keras.Sequential(
             [
                 keras.Input((width,), dtype="float32"),
@@ -57,9 +57,10 @@ def trained(planned: Planned, found: Answers) -> Head:
         )
         model.compile(optimizer=optimizer)
     feed = _feed(whitened, settings.batch_size, settings.seed)
-    objective = OBJECTIVES[settings.objective](planned.source.num_classes, settings.label_smoothing)
+    objective: Any = OBJECTIVES[settings.objective](planned.source.num_classes, settings.label_smoothing)
     spec = feed(0, 1, settings.batch_size).element_spec
-    steps = Steps(model, objective, optimizer, strategy, spec, batch_size=settings.batch_size, clip_norm=1.0)
+    rule = UpdateRule(batch_size=settings.batch_size, clip_norm=1.0)
+    steps = planned.where.steps(model, objective, optimizer, spec, rule)
     loop.Trainer(steps, loop.Plan(total, total, total, 100), [], workers=planned.workers).fit(feed)
     kernel, bias = (np.asarray(weight) for weight in model.get_weights())
     kernel = kernel / deviation[:, None]

@@ -5,10 +5,8 @@ A formula, checked against measured peaks by `python -m trainers.benchmark --ben
 
 import dataclasses
 
-import tensorflow as tf
-
 from keras_vit import variants
-from trainers.engine.tensorflow.runtime import Runtime
+from trainers.engine.protocols import Runtime
 from trainers.memory import activations
 from trainers.settings.finetuning import EVERYTHING, HEAD, FinetuningSettings, TrainedPart
 from trainers.settings.training import TrainingSettings
@@ -109,15 +107,10 @@ def demand_of(
         ema=bool(settings.ema),
         part=settings.trained_part if isinstance(settings, FinetuningSettings) else EVERYTHING,
         replicas=where.replicas,
-        device=device_of(where),
+        device=where.device_kind,
         finetunes=isinstance(settings, FinetuningSettings),
         teacher=teacher,
     )
-
-
-def device_of(where: Runtime) -> str:
-    """Kind of the runtime's devices: CPU, GPU or TPU."""
-    return tf.DeviceSpec.from_string(where.strategy.extended.worker_devices[0]).device_type
 
 
 def plan(demand: Demand) -> Plan | None:

@@ -3,11 +3,9 @@
 import dataclasses
 from collections.abc import Iterator
 
-from tensorflow.python.client import device_lib
-
 from keras_vit import variants
 from trainers import machine
-from trainers.engine.tensorflow.runtime import Runtime
+from trainers.engine.protocols import Runtime
 from trainers.memory import demand as memory
 from trainers.memory.demand import Demand
 from trainers.settings.finetuning import HEAD, TrainedPart
@@ -21,15 +19,10 @@ def limit(where: Runtime) -> int | None:
     Args:
         where: Runtime.
     """
-    kind = memory.device_of(where)
-    if kind == "GPU":
-        limits = [device.memory_limit for device in device_lib.list_local_devices() if device.device_type == "GPU"]
-        return min(limits, default=None)
-    if kind == "CPU":
-        whole = machine.memory()
-        here = len(where.strategy.extended.worker_devices)
-        return None if whole is None else max(int(whole * 2**30) - PROGRAM_BYTES, 0) // here
-    return None
+    if where.device_kind != "CPU":
+        return where.device_memory()
+    whole = machine.memory()
+    return None if whole is None else max(int(whole * 2**30) - PROGRAM_BYTES, 0) // where.local_devices
 
 
 def advice(demand: Demand, limit: int | None) -> str | None:

@@ -12,11 +12,11 @@ from trainers import run_dir
 from trainers.data import class_weights, pipeline
 from trainers.data.augmentation import recipe
 from trainers.data.source import Source
+from trainers.engine import runtime
 from trainers.engine.checkpoint import Checkpoints
 from trainers.engine.loop import Plan
-from trainers.engine.tensorflow import runtime
-from trainers.engine.tensorflow.runtime import Runtime
-from trainers.engine.tensorflow.workers import Workers
+from trainers.engine.protocols import Runtime
+from trainers.engine.workers import Workers
 from trainers.settings import flags, splits
 from trainers.training import resume
 
@@ -173,7 +173,7 @@ def workers_of(settings, source, where) -> Workers:
     Raises:
         UserError: if they were started with different flags or data, or chose different precisions.
     """
-    workers = Workers(where.strategy, where.workers, where.is_chief, settings.worker_timeout)
+    workers = where.workers(settings.worker_timeout)
     here = ("--run_dir", "--data_dir")  # may differ between machines
     workers.agree("flags", " ".join(line for line in flags.to_flagfile(settings).split() if not line.startswith(here)))
     workers.agree("precisions; name one by --precision", where.precision)

@@ -4,10 +4,8 @@ import pathlib
 import platform
 import subprocess
 
-import tensorflow as tf
-
 from trainers import machine
-from trainers.engine.tensorflow.runtime import Runtime
+from trainers.engine.protocols import Runtime
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -30,12 +28,10 @@ def revision(root: pathlib.Path = ROOT) -> str | None:
 
 def hardware(where: Runtime) -> str:
     """Devices of a run, in words."""
-    kinds = {tf.DeviceSpec.from_string(device).device_type for device in where.strategy.extended.worker_devices}
-    machines = f" on {where.workers} machines" if where.workers > 1 else ""
+    machines = f" on {where.processes} machines" if where.processes > 1 else ""
     replicas = f", {where.replicas} replicas" if where.replicas > 1 else ""
-    if "TPU" in kinds:
+    if where.device_kind == "TPU":
         return f"{where.replicas} TPU cores"
-    if "GPU" in kinds:
-        details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
-        return f"{where.replicas} x {details.get('device_name', 'GPU')}{machines}"
+    if where.device_kind == "GPU":
+        return f"{where.replicas} x {where.device_name}{machines}"
     return f"{machine.cpus()} CPU cores ({platform.machine()}){replicas}{machines}"

@@ -66,13 +66,13 @@ def learner_of(planned: Planned, make_model: Callable[[], keras.Model]) -> Learn
 
     Args:
         planned: The run.
-        make_model: Makes the model that the run leaves behind; called under the run's strategy, where variables belong.
+        make_model: Makes the model that the run leaves behind; called where the run's variables are placed.
 
     Raises:
         UserError: if the model has no patches to mask.
     """
     settings = planned.settings
-    with planned.where.strategy.scope():
+    with planned.where.placed():
         saved = make_model()
         if settings.objective in OBJECTIVES:
             objective: Any = OBJECTIVES[settings.objective](planned.source.num_classes, settings.label_smoothing)
@@ -97,7 +97,7 @@ def monitor_of(settings) -> Monitor:
 
 
 def distillation_objective(planned: Planned) -> Distillation:
-    """The objective of learning from labels and teacher; called under the run's strategy."""
+    """The objective of learning from labels and teacher; called where its variables are placed."""
     settings = planned.settings
     return Distillation(
         planned.source.num_classes,

@@ -33,7 +33,7 @@ def opened(settings, source) -> Any:
 
 
 def placed(planned) -> distilling.Teacher:
-    """The run's teacher in its precision, frozen; called under the run's strategy, where variables belong.
+    """The run's teacher in its precision, frozen; called where its variables are placed.
 
     Args:
         planned: The run.

@@ -16,8 +16,7 @@ from trainers.engine import callbacks, loop
 from trainers.engine.checkpoint import Checkpoints
 from trainers.engine.metrics_file import MetricsFile
 from trainers.engine.preemption import Preemption
-from trainers.engine.tensorflow.evaluation import Evaluation
-from trainers.engine.tensorflow.steps import Steps
+from trainers.engine.protocols import Evaluation, Steps, UpdateRule
 from trainers.settings import flags
 from trainers.training import model_card, provenance, summary
 from trainers.training import plan as planning
@@ -46,7 +45,7 @@ def run(
 
     Args:
         planned: The run.
-        make_model: Makes the model that the run leaves behind; called under the strategy.
+        make_model: Makes the model that the run leaves behind; called where its variables are placed.
         further_callbacks: The user's.
         last: Called with that model, trained, before results are written, on all workers; returns more of those.
 
@@ -67,7 +66,7 @@ def run(
 
 
 def steps_for(planned: Planned, element_spec, learner: Learner) -> Steps:
-    """Model, objective and optimizer, under the run's strategy.
+    """The updates of what is trained, with an optimizer of its own.
 
     Args:
         planned: The run.
@@ -77,8 +76,8 @@ def steps_for(planned: Planned, element_spec, learner: Learner) -> Steps:
     Raises:
         UserError: if the learning-rate multipliers do not fit the model.
     """
-    settings, strategy = planned.settings, planned.where.strategy
-    with strategy.scope():
+    settings = planned.settings
+    with planned.where.placed():
         model = learner.trained
         factors = multipliers.freeze(model, planned.multipliers)
         schedule = optimization.WarmupSchedule(
@@ -98,12 +97,7 @@ def steps_for(planned: Planned, element_spec, learner: Learner) -> Steps:
             **({"trace_dtype": settings.momentum_dtype} if settings.optimizer == "sgd" else {}),
         )
         model.compile(optimizer=optimizer)  # standard callbacks look for it on the model
-    return Steps(
-        model,
-        learner.objective,
-        optimizer,
-        strategy,
-        element_spec,
+    rule = UpdateRule(
         batch_size=settings.batch_size,
         clip_norm=settings.clip_norm,
         accumulate=settings.accumulate,
@@ -112,6 +106,7 @@ def steps_for(planned: Planned, element_spec, learner: Learner) -> Steps:
         seed=settings.seed,
         skip_nonfinite=settings.on_nonfinite == "skip",
     )
+    return planned.where.steps(model, learner.objective, optimizer, element_spec, rule)
 
 
 def evaluation_of(planned: Planned, learner: Learner, split: str | None, keep: str = "none") -> Evaluation | None:
@@ -120,7 +115,7 @@ def evaluation_of(planned: Planned, learner: Learner, split: str | None, keep: s
         return None
     batch_size = planned.settings.batch_size
     data = EvaluationData(planned.source, split, batch_size, planned.preprocessing, keep)
-    return Evaluation(learner.measured, learner.evaluated_by, data.batches, planned.where.strategy, batch_size)
+    return planned.where.evaluation(learner.measured, learner.evaluated_by, data.batches, batch_size)
 
 
 def train(
@@ -211,6 +206,7 @@ def make_callbacks(planned: Planned, learner: Learner, steps: Steps, checkpoints
         ours += [
             MetricsFile(
                 os.path.join(settings.run_dir, folder.METRICS),
+                planned.where,
                 batch_size=settings.batch_size,
                 log_every=settings.log_every,
                 metrics=steps.metrics,

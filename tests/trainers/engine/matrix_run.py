@@ -18,10 +18,8 @@ from keras_vit import optimization
 from keras_vit.distilling import Teacher
 from keras_vit.objectives.classification import Softmax
 from keras_vit.objectives.distillation import Distillation
-from trainers.engine import loop
-from trainers.engine.tensorflow import runtime
-from trainers.engine.tensorflow.evaluation import Evaluation
-from trainers.engine.tensorflow.steps import Steps
+from trainers.engine import loop, runtime
+from trainers.engine.protocols import UpdateRule
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures"
 BATCH, STEPS, EXAMPLES = 16, 12, 37
@@ -49,7 +47,7 @@ def train(case, where):
     rule, compiled, accumulate = case.split("-")
     data = np.load(FIXTURES / "train_batches.npz")
     arrays = {name: data[name].reshape(-1, *data[name].shape[2:]) for name in ("images", "labels")}
-    with where.strategy.scope():
+    with where.placed():
         model = keras_vit.weights.load(FIXTURES / "train_init.npz")
         if rule in REBUILT:
             arrays_of_model = model.get_weights()
@@ -67,23 +65,19 @@ def train(case, where):
     objective = Softmax(7, 0.1)
     taught = Distillation(7, teacher_of(model, where), "soft", share=0.5) if rule == "taught" else objective
     training = functools.partial(feed, arrays, STEPS * BATCH, heavy=2 * BATCH + 1 if rule == "float16" else None)
-    steps = Steps(
-        model,
-        taught,
-        optimizer,
-        where.strategy,
-        training(0, 1, BATCH).element_spec,
+    rule = UpdateRule(
         batch_size=BATCH,
         clip_norm=0.5,
         accumulate=int(accumulate),
         ema=0.9,
         xla=compiled == "xla",
     )
+    steps = where.steps(model, taught, optimizer, training(0, 1, BATCH).element_spec, rule)
     if rule == "wrong":
         clip_before_reduction(steps)
     if steps._scale:
         steps._scale.value.assign(2.0**12)
-    evaluation = Evaluation(model, objective, functools.partial(feed, arrays, EXAMPLES), where.strategy, BATCH)
+    evaluation = where.evaluation(model, objective, functools.partial(feed, arrays, EXAMPLES), BATCH)
     history = keras.callbacks.History()
     loop.Trainer(steps, loop.Plan(STEPS, 4, 2, 2), [history], evaluation).fit(training)
     results = {variable.path: variable.numpy() for variable in model.trainable_variables}
@@ -95,7 +89,7 @@ def train(case, where):
 
 def teacher_of(model, where):
     """A larger one, of other images, whose answers differ."""
-    with where.strategy.scope():
+    with where.placed():
         keras.utils.set_random_seed(1)
         teacher = keras_vit.build("mu/16", image_size=48, num_classes=7, channels=model.architecture.channels)
         teacher.get_layer("head").set_weights([np.random.default_rng(0).normal(size=(32, 7)), np.zeros(7)])
@@ -104,7 +98,7 @@ def teacher_of(model, where):
 
 def clip_before_reduction(steps):
     """The order of Keras's `fit`: a mutation, so that the tests can see themselves notice it."""
-    micro_batches, share = steps._micro_batches, steps.clip_norm / steps.strategy.num_replicas_in_sync
+    micro_batches, share = steps._micro_batches, steps.rule.clip_norm / steps.strategy.num_replicas_in_sync
 
     def clipped(batch):
         gradients, sums = micro_batches(batch)

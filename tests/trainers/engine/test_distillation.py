@@ -14,6 +14,7 @@ from keras_vit import build
 from keras_vit.distilling import Teacher
 from keras_vit.objectives.distillation import Distillation
 from keras_vit.preprocessing import Preprocessing
+from trainers.engine.protocols import UpdateRule
 from trainers.engine.tensorflow.steps import Steps
 
 BATCH, CLASSES = 8, 5
@@ -46,7 +47,8 @@ def made(kind="hard", dtype="float32", share=None, **arguments):
     optimizer.build(student.trainable_variables)
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
     objective = Distillation(CLASSES, teacher, kind, share=share)
-    return Steps(student, objective, optimizer, strategy, data().element_spec, batch_size=BATCH, **arguments)
+    rule = UpdateRule(batch_size=BATCH, **arguments)
+    return Steps(strategy, student, objective, optimizer, data().element_spec, rule)
 
 
 @pytest.mark.parametrize("kind", ["hard", "soft"])

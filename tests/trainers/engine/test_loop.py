@@ -14,10 +14,11 @@ from keras_vit import optimization
 from keras_vit.objectives.classification import Softmax
 from trainers.engine import callbacks, loop
 from trainers.engine.checkpoint import Checkpoints
+from trainers.engine.endings import NotFinite
+from trainers.engine.protocols import UpdateRule
 from trainers.engine.tensorflow.evaluation import Evaluation
-from trainers.engine.tensorflow.feeding import distribute
-from trainers.engine.tensorflow.loss_scale import LossScale
-from trainers.engine.tensorflow.steps import NotFinite, Steps
+from trainers.engine.tensorflow.steps import Steps
+from trainers.engine.tensorflow.update_state import LossScale
 
 EVENTS = [
     f"on_{phase}_{edge}"
@@ -59,7 +60,7 @@ def small(dtype="float32", **changes):
     optimizer = optimization.optimizer("adamw", model.trainable_variables, learning_rate=1e-2)
     model.compile(optimizer=optimizer)
     strategy = tf.distribute.OneDeviceStrategy("/device:CPU:0")
-    return Steps(model, Softmax(3), optimizer, strategy, dataset().element_spec, batch_size=8, **changes)
+    return Steps(strategy, model, Softmax(3), optimizer, dataset().element_spec, UpdateRule(batch_size=8, **changes))
 
 
 def pairs(batches):
@@ -69,7 +70,7 @@ def pairs(batches):
 def test_callbacks_are_called_in_the_order_of_fit():
     ours, theirs = Recorder(), Recorder()
     steps = small()
-    evaluation = Evaluation(steps.model, steps.objective, feed(dataset(2)), steps.strategy, 8)
+    evaluation = Evaluation(steps.strategy, steps.model, steps.objective, feed(dataset(2)), 8)
     loop.Trainer(steps, loop.Plan(4, 2, 1, 1), [ours], evaluation).fit(feed(dataset()))
 
     model = keras_vit.build("mu/16", image_size=32, num_classes=3)
@@ -117,9 +118,9 @@ def test_steps_per_call_does_not_change_the_result():
 
 def test_evaluating_leaves_the_weights_bit_equal():
     steps = small(ema=0.5)
-    steps.train(iter(distribute(feed(dataset()), steps.strategy, 8)), 3)
+    steps.train(steps.batches(feed(dataset())), 3)
     before = steps.model.get_weights()
-    evaluation = Evaluation(steps.model, steps.objective, feed(dataset(2)), steps.strategy, 8)
+    evaluation = Evaluation(steps.strategy, steps.model, steps.objective, feed(dataset(2)), 8)
     for _ in range(3):
         with steps.averaged():
             evaluation.run()
@@ -131,7 +132,7 @@ def test_evaluating_leaves_the_weights_bit_equal():
 
 def test_averages_follow_their_formula():
     steps = small(ema=0.5)
-    iterator = iter(distribute(feed(dataset()), steps.strategy, 8))
+    iterator = steps.batches(feed(dataset()))
     expected = [variable.numpy() for variable in steps.model.trainable_variables]
     for step in range(1, 4):
         steps.train(iterator, 1)
@@ -161,14 +162,14 @@ def test_weights_of_zero_leave_rows_out_of_every_number():
     results = []
     for rows in (batch, padded):
         one = feed(tf.data.Dataset.from_tensors(rows))
-        results.append(Evaluation(steps.model, steps.objective, one, steps.strategy, len(rows["labels"])).run())
+        results.append(Evaluation(steps.strategy, steps.model, steps.objective, one, len(rows["labels"])).run())
     assert results[0] == pytest.approx(results[1], rel=1e-6)
 
 
 def test_a_data_set_that_ends_too_early_is_an_error():
     steps = small()
     with pytest.raises((RuntimeError, tf.errors.OutOfRangeError)):
-        steps.train(iter(distribute(feed(dataset(2)), steps.strategy, 8)), 3)
+        steps.train(steps.batches(feed(dataset(2))), 3)
 
 
 def test_stop_training_is_honoured_after_a_call():
@@ -220,7 +221,7 @@ def test_every_dropout_of_the_model_is_seeded():
     )
     optimizer = optimization.optimizer("sgd", model.trainable_variables, learning_rate=0.1)
     strategy = tf.distribute.OneDeviceStrategy("/device:CPU:0")
-    steps = Steps(model, Softmax(3), optimizer, strategy, dataset().element_spec, batch_size=8, seed=5)
+    steps = Steps(strategy, model, Softmax(3), optimizer, dataset().element_spec, UpdateRule(batch_size=8, seed=5))
     # Positions; per block attention weights, output and two in the MLP; two branches of the block that may be dropped.
     assert len(steps._seeds) == 1 + 2 * 4 + 2
     strategy.run(steps._set_seeds, args=(0,))
@@ -240,9 +241,9 @@ def training_data(value=None):
 
 def test_a_step_that_is_not_finite_is_not_applied_and_said(tmp_path):
     clean, ruined = small(), small()
-    clean.train(iter(distribute(feed(training_data()), clean.strategy, 8)), 1)
+    clean.train(clean.batches(feed(training_data())), 1)
     with pytest.raises(NotFinite, match=r"gradients of step 2 are not finite \(its loss: nan\)"):
-        ruined.train(iter(distribute(feed(training_data(np.nan)), ruined.strategy, 8)), 3)
+        ruined.train(ruined.batches(feed(training_data(np.nan))), 3)
     assert ruined.step == 1 and NotFinite.exit_code == 3
     for one, other in zip(clean.model.get_weights(), ruined.model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -258,7 +259,7 @@ def test_the_last_good_checkpoint_is_named(tmp_path):
 
 def test_a_skipped_step_counts_as_a_step_and_is_counted():
     steps = small(skip_nonfinite=True, ema=0.9)
-    iterator = iter(distribute(feed(training_data(np.nan)), steps.strategy, 8))
+    iterator = steps.batches(feed(training_data(np.nan)))
     first = steps.train(iterator, 1)
     before = steps.model.get_weights()
     second = steps.train(iterator, 1)
@@ -298,7 +299,7 @@ def test_the_loss_scale_halves_on_overflow_and_grows_after_a_while():
 def test_float16_scales_the_loss_and_leaves_overflowing_steps_out():
     steps = small("mixed_float16")
     steps._scale.value.assign(2.0**24)
-    iterator = iter(distribute(feed(dataset().repeat()), steps.strategy, 8))
+    iterator = steps.batches(feed(dataset().repeat()))
     logs = [steps.train(iterator, 1) for _ in range(30)]
     assert logs[0]["skipped"] == 1 and logs[0]["loss_scale"] == 2.0**23
     assert logs[-1]["skipped"] == 0 and logs[-1]["loss"] < 1.1 and 1 < logs[-1]["loss_scale"] < 2.0**23
@@ -311,14 +312,14 @@ def test_float16_stops_where_no_scale_helps():
     steps._scale.value.assign(4.0)
     heavy = dataset().map(lambda batch: {**batch, "weights": batch["weights"] * 1e30}).repeat()
     with pytest.raises(NotFinite):
-        steps.train(iter(distribute(feed(heavy), steps.strategy, 8)), 10)
+        steps.train(steps.batches(feed(heavy)), 10)
     assert steps.skipped == 2 and steps.step == 2
 
 
 def test_float16_stops_at_once_where_the_loss_itself_is_not_finite():
     steps = small("mixed_float16")
     with pytest.raises(NotFinite, match="its loss: nan"):
-        steps.train(iter(distribute(feed(training_data(np.nan).skip(1)), steps.strategy, 8)), 2)
+        steps.train(steps.batches(feed(training_data(np.nan).skip(1))), 2)
     assert steps.skipped == 0 and steps.step == 0
 
 
@@ -329,20 +330,20 @@ def test_scaled_gradients_are_those_of_the_loss():
         steps = small(dtype)
         if steps._scale:
             steps._scale.value.assign(2.0**10)
-        norms.append(steps.train(iter(distribute(feed(dataset()), steps.strategy, 8)), 1)["gradient_norm"])
+        norms.append(steps.train(steps.batches(feed(dataset())), 1)["gradient_norm"])
     assert norms[1] == pytest.approx(norms[0], rel=5e-3)
 
 
 def test_the_state_is_complete_and_another_models_is_refused():
     one = small(ema=0.9)
-    one.train(iter(distribute(feed(dataset().repeat()), one.strategy, 8)), 3)
+    one.train(one.batches(feed(dataset().repeat())), 3)
     state = one.state()
     other = small(ema=0.9)
     other.restore(state)
     results = []
     for steps in (one, other):
         batches = dataset().repeat().skip(3)
-        steps.train(iter(distribute(feed(batches), steps.strategy, 8)), 2)
+        steps.train(steps.batches(feed(batches)), 2)
         results.append(steps.state())
     for part in results[0]:
         for name, value in results[0][part].items():
@@ -359,12 +360,12 @@ def test_the_share_of_time_spent_waiting_for_input():
 
     steps = small()
     batches = dataset().repeat()
-    fast = iter(distribute(feed(batches.take(8).cache()), steps.strategy, 8))
+    fast = steps.batches(feed(batches.take(8).cache()))
     steps.train(fast, 2)
     slowed = (
         batches.unbatch().batch(8, drop_remainder=True).map(lambda batch: {**batch, "weights": slow(batch["weights"])})
     )
-    waits = steps.train(iter(distribute(lambda *_: slowed, steps.strategy, 8)), 4)["input_wait"]
+    waits = steps.train(steps.batches(lambda *_: slowed), 4)["input_wait"]
     assert 0.3 < waits <= 1.0001
     assert 0 <= steps.train(fast, 4)["input_wait"] < waits
 

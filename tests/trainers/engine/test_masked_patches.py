@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_vit import build, parse
 from keras_vit.masking import masked_model
 from keras_vit.objectives.masked_patches import MaskedPatches
+from trainers.engine.protocols import UpdateRule
 from trainers.engine.tensorflow.steps import Steps
 
 BATCH = 8
@@ -33,7 +34,8 @@ def made(target="mean_color", **arguments):
     optimizer.build(model.trainable_variables)
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
     spec = data().element_spec
-    steps = Steps(model, MaskedPatches(target), optimizer, strategy, spec, batch_size=BATCH, **arguments)
+    rule = UpdateRule(batch_size=BATCH, **arguments)
+    steps = Steps(strategy, model, MaskedPatches(target), optimizer, spec, rule)
     return supervised, steps
 
 

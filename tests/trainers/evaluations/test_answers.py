@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 import keras_vit
 from trainers.data import arrays, pipeline
 from trainers.data.source import Source
-from trainers.engine.tensorflow.steps import NotFinite
+from trainers.engine.endings import NotFinite
+from trainers.engine.tensorflow.runtime import Runtime
 from trainers.evaluations import answers, predictions
-from trainers.evaluations.features import features
+from trainers.evaluations.answers import features
 
-ONE = tf.distribute.OneDeviceStrategy("CPU:0")
+ONE = Runtime(tf.distribute.OneDeviceStrategy("CPU:0"), "", "float32", "")
 CLASSES = 7
 
 
@@ -125,15 +126,15 @@ import numpy as np
 from trainers.data import arrays, pipeline
 from trainers.data.source import Source
 from trainers.engine import runtime
-from trainers.evaluations.features import features
+from trainers.evaluations.answers import features
 import keras_vit
 where = runtime.start("mirrored", "float32", 0, 2)
-with where.strategy.scope():
+with where.placed():
     model = keras_vit.build("mu/8", image_size=16, num_classes=3)
 images = np.random.default_rng(1).integers(0, 256, (7, 16, 16, 3)).astype("uint8")
 split = arrays.from_arrays("test", images, np.arange(7, dtype="int32"))
 data = pipeline.EvaluationData(Source("made", 3, 3, None, {"test": split}), "test", 4, model.preprocessing)
-found = features(model, data.batches, where.strategy, 4)
+found = features(model, data.batches, where, 4)
 body = keras_vit.build(model.architecture)
 body.set_weights(model.get_weights())
 import keras

@@ -6,17 +6,17 @@ import numpy as np
 import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
 
-from trainers.engine.tensorflow.workers import Workers
+from trainers.engine.tensorflow.runtime import Runtime
+from trainers.engine.workers import Workers
 from trainers.evaluations.answers import Answers
 from trainers.finetuning import warm_head
 
 
 def planned_for(classes, objective="softmax"):
     settings = types.SimpleNamespace(batch_size=50, seed=0, objective=objective, label_smoothing=0.0)
-    strategy = tf.distribute.get_strategy()
-    where = types.SimpleNamespace(strategy=tf.distribute.OneDeviceStrategy("/cpu:0"))
+    where = Runtime(tf.distribute.OneDeviceStrategy("/cpu:0"), "", "float32", "")
     source = types.SimpleNamespace(num_classes=classes)
-    return types.SimpleNamespace(settings=settings, where=where, source=source, workers=Workers(strategy))
+    return types.SimpleNamespace(settings=settings, where=where, source=source, workers=Workers())
 
 
 def accuracy(head, found):

@@ -25,7 +25,7 @@ def test_it_says_what_there_is():
 
 
 def test_precision_is_what_a_run_would_take():
-    where = runtime.start("auto", "auto", 0)
+    where = runtime.start("auto", "auto", 0, None, "local")
     assert environment.precision()["auto"].startswith(where.precision)
 
 

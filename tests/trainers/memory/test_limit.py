@@ -74,6 +74,6 @@ def test_replicas_that_are_parts_of_a_cpu_share_its_memory(monkeypatch):
 def test_a_gpu_has_what_tensorflow_may_take_of_it_and_a_tpu_is_unknown(monkeypatch):
     device = types.SimpleNamespace
     found = [device(device_type="CPU", memory_limit=1), *(device(device_type="GPU", memory_limit=n) for n in (9, 7))]
-    monkeypatch.setattr(memory_limit.device_lib, "list_local_devices", lambda: found)
+    monkeypatch.setattr(runtime.device_lib, "list_local_devices", lambda: found)
     assert memory_limit.limit(where(["/device:GPU:0", "/device:GPU:1"])) == 7
     assert memory_limit.limit(where(["/job:worker/device:TPU:0"])) is None

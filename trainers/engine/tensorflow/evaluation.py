@@ -6,8 +6,9 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from trainers.engine.tensorflow.feeding import Feed, distribute
-from trainers.engine.tensorflow.steps import NotFinite
+from trainers.engine.endings import NotFinite
+from trainers.engine.protocols import Feed
+from trainers.engine.tensorflow.feeding import distribute
 from trainers.engine.tensorflow.totals import Totals, metric_names
 
 
@@ -15,14 +16,14 @@ class Evaluation:
     """An objective's metrics over one dataset, as often as they are asked for.
 
     Args:
+        strategy: tf.distribute strategy.
         model: Keras model.
         objective: Callable (model, batch) -> (losses (B,), {name: (sum, count)}), rows weighted by batch["weights"].
         feed: Of finite global batches.
-        strategy: tf.distribute strategy.
         batch_size: Global batch size.
     """
 
-    def __init__(self, model, objective, feed: Feed, strategy, batch_size: int):
+    def __init__(self, strategy: tf.distribute.Strategy, model, objective, feed: Feed, batch_size: int):
         self.model = model
         self.objective = objective
         self.strategy = strategy

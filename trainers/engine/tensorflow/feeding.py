@@ -1,15 +1,8 @@
-"""Global batches, dealt out to hosts and replicas.
-
-A feed is a callable `feed(share, shares, rows)` that returns a tf.data.Dataset: of every global batch the rows of one
-host (`share` of `shares`, in order), in batches of `rows`, which is one replica's part. With (0, 1, batch size) it
-yields global batches.
-"""
-
-from collections.abc import Callable
+"""Global batches, dealt out to hosts and replicas."""
 
 import tensorflow as tf
 
-Feed = Callable[[int, int, int], tf.data.Dataset]
+from trainers.engine.protocols import Feed
 
 
 def distribute(feed: Feed, strategy: tf.distribute.Strategy, batch_size: int, autotune: bool = True):

@@ -1,13 +1,25 @@
 """What a run computes on: distribution strategy, precision, seed."""
 
 import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+from tensorflow.python.client import device_lib
 
 from keras_vit.errors import UserError
+from trainers import machine
+from trainers.engine.protocols import Feed, Objective, UpdateRule
 from trainers.engine.tensorflow import cluster
+from trainers.engine.tensorflow.collectives import Collectives
+from trainers.engine.tensorflow.evaluation import Evaluation
+from trainers.engine.tensorflow.feeding import distribute
+from trainers.engine.tensorflow.steps import Steps
 from trainers.engine.tensorflow.tpu import connect_tpu, is_tpu_host
+from trainers.engine.workers import Workers
 
 # From compute capability 8.0, Ampere, on GPUs have bfloat16; before, back to P100 (6.0), they are fast in float16 only.
 BFLOAT16_SINCE = (8, 0)
@@ -15,7 +27,7 @@ BFLOAT16_SINCE = (8, 0)
 
 @dataclasses.dataclass(frozen=True)
 class Runtime:
-    """Where a run takes place.
+    """Where a run takes place; `trainers.engine.protocols.Runtime` says what each verb means.
 
     Args:
         strategy: Where variables live and how replicas reduce.
@@ -34,8 +46,8 @@ class Runtime:
         return self.strategy.num_replicas_in_sync
 
     @property
-    def workers(self) -> int:
-        """Processes that train together. On TPUs it is one, that drives all hosts."""
+    def processes(self) -> int:
+        """That train together. On TPUs it is one, that drives all hosts."""
         if not isinstance(self.strategy, tf.distribute.MultiWorkerMirroredStrategy):
             return 1
         spec = self.strategy.cluster_resolver.cluster_spec()
@@ -44,22 +56,73 @@ class Runtime:
     @property
     def is_chief(self) -> bool:
         """Whether this process is the one that writes files and speaks to people."""
-        return self.workers == 1 or is_chief(self.strategy.cluster_resolver)
+        return self.processes == 1 or is_chief(self.strategy.cluster_resolver)
+
+    @property
+    def device_kind(self) -> str:
+        return _kind(self.strategy.extended.worker_devices[0])
+
+    @property
+    def device_name(self) -> str:
+        if self.device_kind != "GPU":
+            return self.device_kind
+        details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
+        return details.get("device_name", "GPU")
+
+    @property
+    def local_devices(self) -> int:
+        return len(self.strategy.extended.worker_devices)
+
+    def device_memory(self) -> int | None:
+        if self.device_kind != "GPU":
+            return None
+        limits = [each.memory_limit for each in device_lib.list_local_devices() if each.device_type == "GPU"]
+        return min(limits, default=None)
+
+    def peak_memory(self) -> float:
+        gpus = [gpu.name.removeprefix("/device:") for gpu in tf.config.list_logical_devices("GPU")]
+        if gpus:
+            return max(tf.config.experimental.get_memory_info(gpu)["peak"] for gpu in gpus) / 2**30
+        return machine.peak_memory()
+
+    def placed(self) -> AbstractContextManager[Any]:
+        return self.strategy.scope()
+
+    def weight_norm(self, model: keras.Model) -> float:
+        return float(tf.linalg.global_norm([variable.value for variable in model.trainable_variables]).numpy())
+
+    def workers(self, timeout: float) -> Workers:
+        if self.processes == 1:
+            return Workers()
+        return Workers(Collectives(self.strategy, self.processes, self.is_chief), timeout)
+
+    def steps(
+        self,
+        model: keras.Model,
+        objective: Objective,
+        optimizer: Any,
+        element_spec: Mapping[str, Any],
+        rule: UpdateRule,
+    ) -> Steps:
+        return Steps(self.strategy, model, objective, optimizer, element_spec, rule)
+
+    def evaluation(self, model: keras.Model, objective: Objective, feed: Feed, batch_size: int) -> Evaluation:
+        return Evaluation(self.strategy, model, objective, feed, batch_size)
+
+    def distribute(self, feed: Feed, batch_size: int) -> Iterable[Any]:
+        return distribute(feed, self.strategy, batch_size, autotune=False)
+
+    def gathered(self, function: Callable[[Any], Mapping[str, Any]]) -> Callable[[Any], dict[str, np.ndarray]]:
+        @tf.function(reduce_retracing=True)
+        def graph(batch):
+            parts = self.strategy.run(function, args=(batch,))
+            return {name: self.strategy.gather(value, axis=0) for name, value in parts.items()}
+
+        return lambda batch: {name: value.numpy() for name, value in graph(batch).items()}
 
 
-def start(distribution: str, precision: str, seed: int, logical_cpus: int | None = None, tpu: str = "local") -> Runtime:
-    """Chooses devices, and seeds Keras's initialisers; with them Python's, NumPy's and TensorFlow's global generators.
-
-    Args:
-        distribution: Key of `DISTRIBUTIONS`.
-        precision: Key of `PRECISIONS`.
-        seed: Of the initialisers.
-        logical_cpus: Splits the CPU into this many devices, so that replicas can be tried without accelerators.
-        tpu: `local` for that of this machine, or the name or grpc:// addresses of a Cloud TPU.
-
-    Raises:
-        UserError: if the backend is not TensorFlow, the devices are not to be had, or they lack the precision.
-    """
+def start(distribution: str, precision: str, seed: int, logical_cpus: int | None, tpu: str) -> Runtime:
+    """See `trainers.engine.runtime.start`. `distribution` is a key of `DISTRIBUTIONS`, `precision` of `PRECISIONS`."""
     if keras.backend.backend() != "tensorflow":
         raise UserError(
             f"The training engine runs on TensorFlow, but KERAS_BACKEND is {keras.backend.backend()!r}; unset it."
@@ -70,18 +133,6 @@ def start(distribution: str, precision: str, seed: int, logical_cpus: int | None
     policy, policy_reason = _policy(precision, _kind(strategy.extended.worker_devices[0]))
     keras.utils.set_random_seed(seed)
     return Runtime(strategy, reason, policy, policy_reason)
-
-
-def check_batch_size(batch_size: int, replicas: int, accumulate: int) -> None:
-    """Raises UserError, with the nearest sizes that would do, unless every replica gets equal micro-batches."""
-    unit = replicas * accumulate
-    if batch_size % unit:
-        below, above = batch_size // unit * unit, (batch_size // unit + 1) * unit
-        nearest = f"{below} or {above}" if below else str(above)
-        raise UserError(
-            f"--batch_size={batch_size} does not divide into {replicas} replicas x {accumulate} micro-batches; "
-            f"the nearest that do: {nearest}."
-        )
 
 
 def is_chief(resolver) -> bool:

@@ -14,15 +14,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vit.errors import UserError
-from trainers.engine.tensorflow.averages import Averages
-from trainers.engine.tensorflow.loss_scale import LossScale
+from trainers.engine.endings import NotFinite
+from trainers.engine.protocols import Feed, UpdateRule
+from trainers.engine.tensorflow.feeding import distribute
 from trainers.engine.tensorflow.totals import Totals, metric_names
-
-
-class NotFinite(FloatingPointError):
-    """Gradients or metrics that are not finite ended the run."""
-
-    exit_code = 3
+from trainers.engine.tensorflow.update_state import Averages, LossScale
 
 
 class Steps:
@@ -31,52 +27,26 @@ class Steps:
     With a model in mixed_float16 the loss is scaled; gradients that overflow then halve the scale and are left out.
 
     Args:
+        strategy: tf.distribute strategy.
         model: Keras model, its variables created under `strategy`.
         objective: Callable (model, batch, training) -> (losses (B,), {name: (sum, count)}).
         optimizer: Keras optimizer, built under `strategy`; must not clip.
-        strategy: tf.distribute strategy.
         element_spec: Of a dataset of batches.
-        batch_size: Global batch size, by which summed losses are divided.
-        clip_norm: Largest global gradient norm; None or 0 for no clipping.
-        accumulate: Micro-batches per replica and update.
-        ema: Decay of the running averages of the trainable weights, or None for none.
-        xla: Whether forward and backward pass are compiled.
-        seed: Of dropout and stochastic depth.
-        skip_nonfinite: Whether updates whose gradients are not finite are left out and counted, instead of being an
-            error. The step counts all the same: it is the position in the data.
+        rule: How a global batch becomes an update.
     """
 
-    def __init__(
-        self,
-        model,
-        objective,
-        optimizer,
-        strategy,
-        element_spec,
-        *,
-        batch_size,
-        clip_norm=None,
-        accumulate=1,
-        ema=None,
-        xla=False,
-        seed=0,
-        skip_nonfinite=False,
-    ):
+    def __init__(self, strategy: tf.distribute.Strategy, model, objective, optimizer, element_spec, rule: UpdateRule):
+        self.strategy = strategy
         self.model = model
         self.objective = objective
         self.optimizer = optimizer
-        self.strategy = strategy
-        self.batch_size = batch_size
-        self.clip_norm = clip_norm
-        self.accumulate = accumulate
-        self.seed = seed
-        self.skip_nonfinite = skip_nonfinite
+        self.rule = rule
         self._variables = [variable.value for variable in model.trainable_variables]
         self._seeds = [variable for variable in model.non_trainable_variables if "seed_generator" in variable.path]
-        self._compiled_gradients = tf.function(self._gradients, jit_compile=True) if xla else self._gradients
+        self._compiled_gradients = tf.function(self._gradients, jit_compile=True) if rule.xla else self._gradients
         self.metrics = metric_names(model, objective, element_spec)
         self._totals = Totals([*self.metrics, "gradient_norm"], strategy)
-        self._averages = Averages(self._variables, ema, strategy) if ema else None
+        self._averages = Averages(self._variables, rule.ema, strategy) if rule.ema else None
         self._scale = LossScale(strategy) if model.dtype_policy.name == "mixed_float16" else None
         with strategy.scope():
             self._skipped = tf.Variable(0, trainable=False, dtype=tf.int64, name="skipped")
@@ -93,6 +63,10 @@ class Steps:
     def skipped(self) -> int:
         """Updates left out so far."""
         return int(self._skipped.numpy())
+
+    def batches(self, feed: Feed):
+        """The feed's batches, as `train` takes them."""
+        return iter(distribute(feed, self.strategy, self.rule.batch_size))
 
     def train(self, iterator, count: int) -> dict[str, float]:
         """Runs `count` updates and returns the means of their metrics.
@@ -199,16 +173,16 @@ class Steps:
         return gradients, tf.linalg.global_norm(gradients), sums
 
     def _apply(self, gradients, norm, sums):
-        if self.clip_norm:
-            gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm, use_norm=norm)
+        if self.rule.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, self.rule.clip_norm, use_norm=norm)
         self.optimizer.apply(gradients, self.model.trainable_variables)
         self._totals.add({**sums, "gradient_norm": (norm, 1.0)})
 
     def _reject(self, sums):
         """Leaves an update out; returns whether training may go on. An overflow by the loss scale alone is no fault."""
         loss = self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums["loss"][0], axis=None)
-        self._bad_loss.assign(loss / self.batch_size)
-        goes_on = tf.constant(self.skip_nonfinite)
+        self._bad_loss.assign(loss / self.rule.batch_size)
+        goes_on = tf.constant(self.rule.skip_nonfinite)
         if self._scale:
             by_scale = tf.logical_and(tf.math.is_finite(loss), tf.logical_not(self._scale.exhausted))
             goes_on = tf.logical_or(goes_on, by_scale)
@@ -220,13 +194,13 @@ class Steps:
     def _micro_batches(self, batch):
         """Gradients and metric sums of one replica's part, added up over its micro-batches."""
         scale = tf.identity(self._scale.value) if self._scale else tf.constant(1.0)
-        if self.accumulate == 1:
+        if self.rule.accumulate == 1:
             self._set_seeds(0)
             return self._compiled_gradients(batch, scale)
-        parts = {name: tf.reshape(rows, (self.accumulate, -1, *rows.shape[1:])) for name, rows in batch.items()}
+        parts = {name: tf.reshape(rows, (self.rule.accumulate, -1, *rows.shape[1:])) for name, rows in batch.items()}
         gradients = [tf.zeros_like(variable) for variable in self._variables]
         sums = {name: (0.0, 0.0) for name in self.metrics}
-        for number in tf.range(self.accumulate):
+        for number in tf.range(self.rule.accumulate):
             # Else up to ten rounds run at once, and need the memory that their number was to save.
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
             self._set_seeds(number)
@@ -241,10 +215,10 @@ class Steps:
             return
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         step = tf.cast(self.optimizer.iterations.value, tf.int64)
-        parts = self.strategy.num_replicas_in_sync * self.accumulate
-        place = step * parts + tf.cast(replica, tf.int64) * self.accumulate + tf.cast(number, tf.int64)
+        parts = self.strategy.num_replicas_in_sync * self.rule.accumulate
+        place = step * parts + tf.cast(replica, tf.int64) * self.rule.accumulate + tf.cast(number, tf.int64)
         states = tf.random.stateless_uniform(
-            (len(self._seeds), 2), tf.stack([tf.constant(self.seed, tf.int64), place]), None, None, tf.int64
+            (len(self._seeds), 2), tf.stack([tf.constant(self.rule.seed, tf.int64), place]), None, None, tf.int64
         )
         for variable, state in zip(self._seeds, tf.unstack(states), strict=True):
             variable.value.assign(tf.cast(state, variable.value.dtype))
@@ -252,7 +226,7 @@ class Steps:
     def _gradients(self, batch, scale):
         with tf.GradientTape() as tape:
             losses_B, sums = self.objective(self.model, batch, training=True)
-            loss = scale * tf.reduce_sum(losses_B * batch["weights"]) / self.batch_size
+            loss = scale * tf.reduce_sum(losses_B * batch["weights"]) / self.rule.batch_size
         gradients = tape.gradient(loss, self._variables, unconnected_gradients="zero")
         # Relative positions are looked up, and would hand on their gradient as sparse slices.
         return [tf.convert_to_tensor(gradient) for gradient in gradients], sums

@@ -34,13 +34,6 @@ class Totals:
         return taken
 
 
-def updates_behind(name: str, logs: dict[str, float], count: int) -> int:
-    """Of how many of `count` updates a mean in their logs is one: updates that were left out have no loss."""
-    if name in ("input_wait", "skipped", "loss_scale"):
-        return count
-    return count - round(logs.get("skipped", 0.0) * count)
-
-
 def metric_names(model, objective, element_spec) -> list[str]:
     """The metrics an objective sums, found out on one empty example.
 

@@ -8,7 +8,7 @@ import keras
 from keras_vit.errors import UserError
 from trainers import files
 from trainers.data.source import Source
-from trainers.engine.tensorflow.workers import Workers
+from trainers.engine.workers import Workers
 
 
 class DataWatch(keras.callbacks.Callback):

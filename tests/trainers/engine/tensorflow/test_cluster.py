@@ -159,7 +159,7 @@ def total():
         return tf.distribute.get_replica_context().all_reduce("SUM", own)
     return where.strategy.run(replica)
 total = float(where.strategy.experimental_local_results(total())[0])
-print(json.dumps([total, where.workers, where.replicas, where.is_chief, where.reason, where.precision]))
+print(json.dumps([total, where.processes, where.replicas, where.is_chief, where.reason, where.precision]))
 """
 
 

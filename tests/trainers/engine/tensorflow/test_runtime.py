@@ -6,7 +6,8 @@ import types
 import pytest
 import tensorflow as tf
 
-from trainers.engine.tensorflow import runtime
+from trainers.engine import runtime
+from trainers.engine.tensorflow import runtime as backend
 
 PLACES = ("TPU_WORKER_HOSTNAMES", "TF_CONFIG", "SLURM_STEP_NUM_TASKS")
 
@@ -61,8 +62,8 @@ def tpu(monkeypatch):
         devices = [f"/job:worker/replica:0/task:{task}/device:TPU:{core}" for task in (0, 1) for core in range(4)]
         return Strategy(devices, resolver), f"TPU {name}"
 
-    monkeypatch.setattr(runtime, "connect_tpu", connect)
-    monkeypatch.setitem(runtime.DISTRIBUTIONS, "tpu", connect)
+    monkeypatch.setattr(backend, "connect_tpu", connect)
+    monkeypatch.setitem(backend.DISTRIBUTIONS, "tpu", connect)
     return names
 
 
@@ -77,7 +78,7 @@ def tpu(monkeypatch):
 def test_auto_takes_all_devices_and_says_why(machine, capabilities, reason):
     machine(*capabilities)
     where = runtime.start("auto", "auto", 0)
-    assert (where.reason, where.replicas, where.workers) == (reason, max(1, len(capabilities)), 1)
+    assert (where.reason, where.replicas, where.processes) == (reason, max(1, len(capabilities)), 1)
     assert where.is_chief
 
 
@@ -87,8 +88,8 @@ def test_auto_joins_the_workers_that_the_environment_names(machine, monkeypatch)
     monkeypatch.setenv("TF_CONFIG", json.dumps(task))
     where = runtime.start("auto", "auto", 0)
     assert where.reason == "TF_CONFIG names 3 workers, this is worker 1; auto: several processes"
-    assert (where.workers, where.is_chief) == (3, False)
-    assert runtime.start("one_device", "auto", 0).workers == 1
+    assert (where.processes, where.is_chief) == (3, False)
+    assert runtime.start("one_device", "auto", 0).processes == 1
     monkeypatch.setenv("TF_CONFIG", json.dumps(task | {"task": {"type": "worker", "index": 0}}))
     where = runtime.start("multi_worker", "auto", 0)
     assert where.reason == "TF_CONFIG names 3 workers, this is worker 0" and where.is_chief
@@ -100,7 +101,7 @@ def test_the_job_named_chief_is_the_only_chief(machine, monkeypatch, job, index,
     jobs = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": jobs, "task": {"type": job, "index": index}}))
     where = runtime.start("multi_worker", "auto", 0)
-    assert (where.workers, where.is_chief) == (3, chief)
+    assert (where.processes, where.is_chief) == (3, chief)
     assert where.reason == f"TF_CONFIG names 3 workers, this is {job} {index}"
 
 
@@ -140,7 +141,7 @@ def test_auto_does_not_start_a_tpu_of_several_hosts_from_one_of_them(machine, tp
 
 def test_one_process_drives_all_hosts_of_a_tpu(machine, tpu):
     where = runtime.start("tpu", "auto", 0, tpu="my-pod")
-    assert (where.replicas, where.workers, where.is_chief) == (8, 1, True)
+    assert (where.replicas, where.processes, where.is_chief) == (8, 1, True)
     assert (where.precision, where.precision_reason) == ("mixed_bfloat16", "auto: TPUs multiply in bfloat16")
 
 
@@ -172,7 +173,7 @@ def test_auto_precision_is_what_the_devices_are_fast_in(machine, capabilities, p
     assert where.precision_reason.startswith("auto: ") and said in where.precision_reason
 
 
-@pytest.mark.parametrize("precision", [name for name in runtime.PRECISIONS if name != "auto"])
+@pytest.mark.parametrize("precision", [name for name in backend.PRECISIONS if name != "auto"])
 def test_a_precision_that_was_asked_for_is_taken(machine, precision):
     machine((7, 5))
     where = runtime.start("one_device", precision, 0)
@@ -180,5 +181,5 @@ def test_a_precision_that_was_asked_for_is_taken(machine, precision):
 
 
 def test_every_kind_of_device_has_an_auto_precision_that_it_supports():
-    assert set(runtime.FASTEST) == set(runtime.PRECISIONS["auto"])
-    assert {kind for kinds in runtime.PRECISIONS.values() for kind in kinds} == set(runtime.FASTEST)
+    assert set(backend.FASTEST) == set(backend.PRECISIONS["auto"])
+    assert {kind for kinds in backend.PRECISIONS.values() for kind in kinds} == set(backend.FASTEST)

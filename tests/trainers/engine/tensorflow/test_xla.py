@@ -14,6 +14,7 @@ from keras_vit.masking import masked_model
 from keras_vit.objectives.classification import OBJECTIVES
 from keras_vit.objectives.masked_patches import MaskedPatches
 from keras_vit.variants import CHOICES
+from trainers.engine.protocols import UpdateRule
 from trainers.engine.tensorflow.steps import Steps
 
 SMALLEST = {"image_size": 32}
@@ -57,7 +58,7 @@ def gradient_function(model, batch, xla, objective="softmax"):
     spec = {name: tf.TensorSpec(rows.shape, rows.dtype) for name, rows in batch.items()}
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
     made = MaskedPatches() if objective == "masked_patches" else OBJECTIVES[objective](CLASSES)
-    steps = Steps(model, made, optimizer, strategy, spec, batch_size=BATCH, xla=xla)
+    steps = Steps(strategy, model, made, optimizer, spec, UpdateRule(batch_size=BATCH, xla=xla))
     return steps._compiled_gradients
 
 

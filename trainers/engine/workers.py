@@ -2,34 +2,40 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
-import tensorflow as tf
 
 from keras_vit.errors import UserError
+from trainers.engine.endings import WorkerLost
 from trainers.engine.trees import Tree, array_specs, put_together, take_apart
 
-# What tf.distribute raises in the others when a worker is gone, depending on where they were: always one of the first,
-# or one of the second with one of these words. Without them it is a fault of this worker's own.
-LOST = (
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-)
-MAYBE_LOST = (tf.errors.InternalError, tf.errors.FailedPreconditionError, tf.errors.UnknownError)
-WORDS = ("collective", "peer", "remote", "connection", "coordination", "heartbeat")
 
+class Collectives(Protocol):
+    """What a backend does among processes; all must take part in each."""
 
-class WorkerLost(RuntimeError):
-    """Another worker died or does not answer."""
+    @property
+    def count(self) -> int:
+        """Number of processes."""
 
-    exit_code = 4
+    @property
+    def is_chief(self) -> bool:
+        """Whether this is the one that writes files."""
+
+    def any(self, flags: tuple[bool, ...]) -> tuple[bool, ...]:
+        """Of each flag, whether it is true in any process."""
+
+    def broadcast(self, worker: int, array: np.ndarray) -> np.ndarray:
+        """One process's array; the others give any of its shape and dtype."""
+
+    def gone(self, error: Exception) -> str | None:
+        """What an error says of a process that is gone; None where it is a fault of this one's own."""
 
 
 @dataclasses.dataclass
@@ -48,25 +54,23 @@ class Workers:
     Everything that needs all of them goes through here, so that a lost one is noticed.
 
     Args:
-        strategy: tf.distribute strategy.
-        count: Number of processes.
-        is_chief: Whether this is the one that writes files.
+        collectives: What they do together; None where this process is alone.
         timeout: Seconds without an answer after which another worker counts as lost.
     """
 
     # The first call of each kind traces and compiles, on every worker at its own pace.
     FIRST_CALL = 900.0
 
-    def __init__(self, strategy, count: int = 1, is_chief: bool = True, timeout: float = 600.0):
-        self.strategy = strategy
-        self.count = count
-        self.is_chief = is_chief
+    def __init__(self, collectives: Collectives | None = None, timeout: float = 600.0):
+        self._collectives = collectives
+        self.count = collectives.count if collectives else 1
+        self.is_chief = collectives is None or collectives.is_chief
         self.timeout = timeout
         self._deadline = float("inf")
         self._patience = timeout
         self._wait: _Wait | None = None
         self._slowest: dict[str, float] = {}  # most seconds that a unit of each kind took, but for the first time
-        if count > 1:
+        if self.count > 1:
             threading.Thread(target=self._watch, daemon=True).start()
 
     @contextlib.contextmanager
@@ -78,10 +82,10 @@ class Workers:
             units: How much of it, so that more may take longer.
 
         Raises:
-            WorkerLost: instead of what tf.distribute raises when a worker is gone. Where one only does not answer,
+            WorkerLost: instead of what the backend raises when a worker is gone. Where one only does not answer,
                 nothing can be raised, since this process is stuck in a collective: then it ends with the same message.
         """
-        if self.count == 1:
+        if self._collectives is None:
             yield
             return
         outer = self._wait
@@ -90,10 +94,10 @@ class Workers:
         try:
             yield
             self.answered()
-        except (*LOST, *MAYBE_LOST) as error:
-            if isinstance(error, MAYBE_LOST) and not any(word in error.message.lower() for word in WORDS):
+        except Exception as error:
+            cause = self._collectives.gone(error)
+            if cause is None:
                 raise
-            cause = str(error.message).partition("\n")[0][:200]
             raise WorkerLost(_advice(f"A worker was lost during {what} ({cause})")) from error
         finally:
             self._wait = outer
@@ -124,10 +128,10 @@ class Workers:
         Raises:
             WorkerLost: when another worker is gone.
         """
-        if self.count == 1:
+        if self._collectives is None:
             return flags
         with self.waiting("agreement"):
-            return tuple((self._sum(tf.constant(flags, tf.float32)).numpy() > 0).tolist())
+            return self._collectives.any(flags)
 
     def on_chief(self, function: Callable[[], Tree]) -> Tree:
         """What the function returns on the chief, where alone it is called; all must ask.
@@ -165,33 +169,17 @@ class Workers:
         return [self._from(number, tree) for number in range(self.count)]
 
     def _from(self, worker: int, tree: Tree) -> Tree:
-        if self.count == 1:
+        if self._collectives is None:
             return tree
+        broadcast = functools.partial(self._collectives.broadcast, worker)
         state, arrays = take_apart(tree)
         with self.waiting("broadcast"):
-            length = self._broadcast(worker, np.array(len(state), "int64"))
+            length = broadcast(np.array(len(state), "int64"))
             numbers = np.resize(np.frombuffer(state, "uint8").astype("int32"), length)
-            shared = self._broadcast(worker, numbers).astype("uint8").tobytes()
+            shared = broadcast(numbers).astype("uint8").tobytes()
             if shared != state:  # this worker's arrays are of other shapes
                 arrays = [np.zeros(shape, dtype) for dtype, shape in array_specs(shared)]
-            return put_together(shared, [self._broadcast(worker, array) for array in arrays])
-
-    def _broadcast(self, worker: int, array: np.ndarray) -> np.ndarray:
-        """A sum to which only the first replica of one worker adds something."""
-        first = worker * self.strategy.num_replicas_in_sync // self.count
-
-        def part():
-            is_first = tf.distribute.get_replica_context().replica_id_in_sync_group == first
-            return tf.constant(array) if is_first else tf.zeros(array.shape, array.dtype)
-
-        total = tf.function(
-            lambda: self.strategy.reduce(tf.distribute.ReduceOp.SUM, self.strategy.run(part), axis=None)
-        )
-        return total().numpy()
-
-    @tf.function(reduce_retracing=True)
-    def _sum(self, value):
-        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, self.strategy.run(lambda: value), axis=None)
+            return put_together(shared, [broadcast(array) for array in arrays])
 
     def _watch(self):
         while True:

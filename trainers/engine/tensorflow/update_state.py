@@ -1,4 +1,4 @@
-"""Running averages of weights (Polyak), swapped in by backup and assignment, so that no bit is lost."""
+"""What an update keeps beside weights and optimizer: running averages of weights, and the loss scale."""
 
 import contextlib
 
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 class Averages:
-    """Exponential moving averages of variables.
+    """Exponential moving averages of variables (Polyak), swapped in by backup and assignment, so that no bit is lost.
 
     Args:
         variables: tf.Variables, created under `strategy`.
@@ -48,3 +48,39 @@ class Averages:
     def _assign(self, values):
         for variable, value in zip(self._variables, values, strict=True):
             variable.assign(value)
+
+
+class LossScale:
+    """A factor on the loss: halved when gradients overflow, doubled after a long time without.
+
+    Without it float16 gradients are too small (arXiv 1710.03740, section 3.2). Keras's own scaler decides on each
+    replica by itself and so corrupts weights under tf.distribute; this one is asked once, with the reduced gradients.
+
+    Args:
+        strategy: tf.distribute strategy.
+    """
+
+    INITIAL, SMALLEST, LARGEST = 2.0**15, 1.0, 2.0**24
+    GROWS_AFTER = 2000
+
+    def __init__(self, strategy):
+        with strategy.scope():
+            self.value = tf.Variable(self.INITIAL, trainable=False, name="loss_scale")
+            self.finite_steps = tf.Variable(0, trainable=False, name="finite_steps", dtype=tf.int64)
+
+    @property
+    def exhausted(self):
+        """Whether the scale can shrink no further; a tensor."""
+        return self.value <= self.SMALLEST
+
+    def update(self, finite):
+        """After each step; called in the graph, outside replicas.
+
+        Args:
+            finite: Whether the reduced gradients were; a boolean tensor.
+        """
+        steps = tf.where(finite, self.finite_steps + 1, 0)
+        grows = steps >= self.GROWS_AFTER
+        value = tf.where(grows, self.value * 2.0, tf.where(finite, self.value, self.value / 2.0))
+        self.value.assign(tf.clip_by_value(value, self.SMALLEST, self.LARGEST))
+        self.finite_steps.assign(tf.where(grows, tf.zeros_like(steps), steps))
