@@ -8,36 +8,22 @@ files, beside KerasHub's where that is installed. All times are medians over --r
 """
 
 import dataclasses
-import functools
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainers.engine.protocols import Runtime
 
 from keras_vit.errors import UserError
 from trainers import machine
 from trainers.settings import command_line
-from trainers.settings.data import BatchSettings, SourceSettings
-from trainers.settings.fields import setting
-from trainers.settings.model import ModelSettings
+from trainers.settings.benchmark import BenchmarkSettings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(BatchSettings, SourceSettings, ModelSettings):
-    """Benchmark."""
-
-    benchmarks: str = setting(
-        "engine,checkpoint",
-        "What to measure, separated by commas: engine, checkpoint, input, weights, memory, exported.",
-    )
-    updates: int = setting(30, "Updates per measurement of engine and checkpoint.")
-    images: int = setting(2000, "Images per measurement of input; memory is watched over ten times as many.")
-    rounds: int = setting(5, "Measurements of each row; rows take turns.")
-    seed: int = setting(0, "Of the weights and of augmentation.")
-
-    @functools.cached_property
-    def asked(self) -> list[str]:
-        """The benchmarks, in the order asked for."""
-        return self.benchmarks.split(",")
+class Settings(BenchmarkSettings):
+    """Settings of benchmarks; every field is a flag of the same name."""
 
     def check(self) -> None:
         self.check_positive("updates", "images", "rounds")
@@ -61,37 +47,37 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> dict[str, float]:
 # Imported only when run, because --help is not to wait for TensorFlow.
 
 
-def engine(settings: Settings, where) -> dict[str, float]:
+def engine(settings: Settings, where: "Runtime") -> dict[str, float]:
     from trainers.benchmarks import engine
 
     return engine.measure(settings, where)
 
 
-def checkpoint(settings: Settings, where) -> dict[str, float]:
+def checkpoint(settings: Settings, where: "Runtime") -> dict[str, float]:
     from trainers.benchmarks import checkpoint
 
     return checkpoint.measure(settings, where)
 
 
-def input_pipeline(settings: Settings, where) -> dict[str, float]:
+def input_pipeline(settings: Settings, where: "Runtime") -> dict[str, float]:
     from trainers.benchmarks import input
 
     return input.measure(settings, where)
 
 
-def weight_files(settings: Settings, where) -> dict[str, float]:
+def weight_files(settings: Settings, where: "Runtime") -> dict[str, float]:
     from trainers.benchmarks import weights
 
     return weights.measure(settings, where)
 
 
-def memory(settings: Settings, where) -> dict[str, float]:
+def memory(settings: Settings, where: "Runtime") -> dict[str, float]:
     from trainers.benchmarks import memory
 
     return memory.measure(settings, where)
 
 
-def exported(settings: Settings, where) -> dict[str, float]:
+def exported(settings: Settings, where: "Runtime") -> dict[str, float]:
     from trainers.benchmarks import exported
 
     return exported.measure(settings, where)

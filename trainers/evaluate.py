@@ -6,58 +6,25 @@ classical methods trained on the pixels of the other splits, for small data. See
 """
 
 import dataclasses
-import functools
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainers.engine.protocols import Runtime
 
 from keras_vit.errors import UserError
 from trainers import machine
 from trainers.settings import command_line, splits
-from trainers.settings.data import BatchSettings, SourceSettings
-from trainers.settings.fields import setting
+from trainers.settings.evaluation import EvaluationSettings
 
 RESULTS = "evaluation.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(BatchSettings, SourceSettings):
-    """Evaluation."""
-
-    model: str = setting(
-        "",
-        "Folder of a run, a .keras file, anybody's weight file or folder, or the name of published weights such as "
-        "augreg:B/16 (python -m trainers.convert --list shows them).",
-    )
-    split: str = setting("test", "What to evaluate on, e.g. test or validation.")
-    evaluations: str = setting("accuracy", "What to report, separated by commas: accuracy, fewshot, baselines.")
-    per_class: bool = setting(
-        False, "Whether accuracy also prints a table of the classes, the worst first.", affects_result=False
-    )
-    output: str | None = setting(
-        None,
-        f"Folder for {RESULTS} and, from accuracy, per_class.csv, confusion.csv and confusion.png.",
-        affects_result=False,
-    )
-    train_split: str = setting("train", "What the few examples of fewshot are chosen from.")
-    fewshot_shots: str = setting("1,5,10,25", "Examples of each class, for fewshot.")
-    fewshot_seeds: str = setting("0,1,2", "Seeds of their choice; the mean is reported.")
-
-    @functools.cached_property
-    def asked(self) -> list[str]:
-        """The evaluations, in the order asked for."""
-        return self.evaluations.split(",")
-
-    @functools.cached_property
-    def shots(self) -> list[int]:
-        """Examples of each class."""
-        return numbers("fewshot_shots", self.fewshot_shots)
-
-    @functools.cached_property
-    def seeds(self) -> list[int]:
-        """Of their choice."""
-        return numbers("fewshot_seeds", self.fewshot_seeds)
+class Settings(EvaluationSettings):
+    """Settings of evaluation; every field is a flag of the same name."""
 
     def check(self) -> None:
         if not self.model:
@@ -71,18 +38,6 @@ class Settings(BatchSettings, SourceSettings):
         splits.parse(self.train_split)
         if min(self.shots) < 1:
             raise UserError(f"--fewshot_shots={self.fewshot_shots}: each number must be at least 1.")
-
-
-def numbers(flag: str, text: str) -> list[int]:
-    """Whole numbers separated by commas, in ascending order, each once.
-
-    Raises:
-        UserError: if it is anything else.
-    """
-    items = [item.strip() for item in text.split(",")]
-    if not all(item.isdecimal() for item in items):
-        raise UserError(f"--{flag}={text}: expected whole numbers separated by commas, e.g. 1,5,10,25.")
-    return sorted(set(map(int, items)))
 
 
 def run(settings: Settings, callbacks: Sequence[Any] = ()) -> dict[str, float]:
@@ -161,19 +116,19 @@ SPREAD = " spread"  # after the name of a row, of which it is the standard devia
 # Imported only when run, because --help is not to wait for TensorFlow.
 
 
-def accuracy(settings: Settings, model, source, where, callbacks=()) -> dict[str, float]:
+def accuracy(settings: Settings, model, source, where: "Runtime", callbacks=()) -> dict[str, float]:
     from trainers.evaluations import accuracy
 
     return accuracy.measure(settings, model, source, where, callbacks)
 
 
-def fewshot(settings: Settings, model, source, where, callbacks=()) -> dict[str, float]:
+def fewshot(settings: Settings, model, source, where: "Runtime", callbacks=()) -> dict[str, float]:
     from trainers.evaluations import fewshot
 
     return fewshot.measure(settings, model, source, where, callbacks)
 
 
-def baselines(settings: Settings, model, source, where, callbacks=()) -> dict[str, float]:
+def baselines(settings: Settings, model, source, where: "Runtime", callbacks=()) -> dict[str, float]:
     from trainers.evaluations import baselines
 
     return baselines.measure(settings, model, source, where, callbacks)

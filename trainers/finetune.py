@@ -65,10 +65,10 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
     if where.is_chief:
         print(f"{settings.weights}: {summary}", flush=True)
 
-    def planned(part: Settings):
+    def planned(part: FinetuningSettings):
         return plan(part, source, where, workers, start, teacher)
 
-    def trained(part: Settings) -> "Result":
+    def trained(part: FinetuningSettings) -> "Result":
         settled = workers.on_chief(lambda: budget.as_before(part))
         return train(dataclasses.replace(part, **settled), planned, start, begun, callbacks)
 
@@ -77,7 +77,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
     return trained(settings)
 
 
-def starting_point(settings: Settings, source) -> tuple[Any, Any]:
+def starting_point(settings: FinetuningSettings, source) -> tuple[Any, Any]:
     """The model of --weights, made one for the source's classes and the flags' resolution, its head zero.
 
     Returns:
@@ -120,7 +120,7 @@ def starting_point(settings: Settings, source) -> tuple[Any, Any]:
     return model, summary
 
 
-def train(settings: Settings, planned_for, start, begun: float, callbacks: Sequence[Any]) -> "Result":
+def train(settings: FinetuningSettings, planned_for, start, begun: float, callbacks: Sequence[Any]) -> "Result":
     """One training from the starting point.
 
     Args:
@@ -143,35 +143,38 @@ def train(settings: Settings, planned_for, start, begun: float, callbacks: Seque
             print(f"--budget={settings.budget}: the number of steps is settled once a few have been timed.")
         return training.Result(None, None, {}, None)
     planned.source.ready()
-    found = beginning.found(planned, start)
+    found = beginning.found(settings, planned, start)
+
+    def make_model():
+        return beginning.model(settings, planned, start, found.head)
+
     settings = dataclasses.replace(settings, probe_images=found.probe_images)
     if settings.budget:
-        spent = time.monotonic() - begun
-        settings = budget.settled(settings, planned, lambda: beginning.model(planned, start, found.head), spent)
+        settings = budget.settled(settings, planned, make_model, time.monotonic() - begun)
         if speaks:
             print(summary.plan(planned_for(settings)), flush=True)
     planned = planned_for(settings)
     return training.run(
         planned,
-        lambda: beginning.model(planned, start, found.head),
+        make_model,
         [found.baseline, *callbacks],
         lambda model: found.baseline.results() | last_words(planned, model),
     )
 
 
-def plan(settings: Settings, source, where, workers, start, teacher=None):
+def plan(settings: FinetuningSettings, source, where, workers, start, teacher=None):
     """The plan of a training. While a budget is not settled its length means nothing.
 
     Raises:
         UserError: for settings that do not fit the source, the weights or the folder.
     """
     from keras_vit import multipliers
-    from trainers.finetuning import trained_part
+    from trainers.finetuning import beginning
     from trainers.training import plan as planning
 
     rules = settings.multipliers
     if not rules and not settings.lora_rank:
-        rules = trained_part.multipliers(start.architecture, settings.trained_part, settings.layer_decay)
+        rules = beginning.multipliers(start.architecture, settings.trained_part, settings.layer_decay)
         try:
             multipliers.parse(rules, start.trainable_variables)
         except UserError as error:
@@ -193,7 +196,7 @@ def plan(settings: Settings, source, where, workers, start, teacher=None):
     )
 
 
-def trained_words(settings: Settings) -> str:
+def trained_words(settings: FinetuningSettings) -> str:
     """What is trained, for the plan."""
     if settings.lora_rank:
         return f"adapters of rank {settings.lora_rank} on all blocks, and the head"

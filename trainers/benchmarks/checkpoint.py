@@ -7,9 +7,11 @@ import tempfile
 from trainers.benchmarks import timing
 from trainers.benchmarks.engine import trained
 from trainers.engine.checkpoint import Checkpoints
+from trainers.engine.protocols import Runtime
+from trainers.settings.benchmark import BenchmarkSettings
 
 
-def measure(settings, where) -> dict[str, float]:
+def measure(settings: BenchmarkSettings, where: Runtime) -> dict[str, float]:
     """What training waits for a checkpoint, and what it loses to the thread that writes it.
 
     Args:

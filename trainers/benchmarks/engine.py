@@ -10,9 +10,10 @@ from trainers.benchmarks import timing
 from trainers.data import pipeline, sources
 from trainers.engine.protocols import Runtime, Steps, UpdateRule
 from trainers.pretrain import architecture_for
+from trainers.settings.benchmark import BenchmarkSettings
 
 
-def measure(settings, where) -> dict[str, float]:
+def measure(settings: BenchmarkSettings, where: Runtime) -> dict[str, float]:
     """Updates per second of this engine and of `fit`, each plain and under XLA.
 
     Args:
@@ -34,14 +35,14 @@ def measure(settings, where) -> dict[str, float]:
     return speeds
 
 
-def trained(settings, where, xla: bool):
+def trained(settings: BenchmarkSettings, where: Runtime, xla: bool):
     """The graph functions of a fresh model, and an iterator that feeds them."""
     batches = batches_of(settings)
     steps = new_steps(settings, where, xla, batches.element_spec)
     return steps, steps.batches(lambda share, shares, rows: batches)
 
 
-def new_steps(settings, where: Runtime, xla: bool, element_spec) -> Steps:
+def new_steps(settings: BenchmarkSettings, where: Runtime, xla: bool, element_spec) -> Steps:
     """Graph functions of a fresh model, with the clipping and decay of the paper's recipes."""
     with where.placed():
         model = new_model(settings)
@@ -50,19 +51,19 @@ def new_steps(settings, where: Runtime, xla: bool, element_spec) -> Steps:
     return where.steps(model, Softmax(model.architecture.num_classes), optimizer, element_spec, rule)
 
 
-def new_model(settings) -> keras.Model:
+def new_model(settings: BenchmarkSettings) -> keras.Model:
     """What the flags and the source make together."""
     return keras_vit.build(architecture_for(settings, opened(settings)))
 
 
-def opened(settings):
+def opened(settings: BenchmarkSettings):
     """The source, its data there."""
     source = sources.open_source(settings)
     source.ready()
     return source
 
 
-def batches_of(settings):
+def batches_of(settings: BenchmarkSettings):
     """A few batches again and again, from memory: what is measured is not the input."""
     source = opened(settings)
     size = architecture_for(settings, source).image_shape[:2]
@@ -73,12 +74,12 @@ def batches_of(settings):
     return batches.repeat()
 
 
-def _engine_row(settings, where, xla: bool):
+def _engine_row(settings: BenchmarkSettings, where: Runtime, xla: bool):
     steps, iterator = trained(settings, where, xla)
     return lambda: timing.seconds_of(lambda: steps.train(iterator, settings.updates))
 
 
-def _fit_row(settings, xla: bool, per_execution: int):
+def _fit_row(settings: BenchmarkSettings, xla: bool, per_execution: int):
     """The same with `keras.Model.fit`."""
     model = new_model(settings)
     model.compile(

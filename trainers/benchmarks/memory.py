@@ -19,6 +19,7 @@ from keras_vit.objectives.classification import Softmax
 from trainers.engine import runtime
 from trainers.engine.protocols import Runtime, Steps, UpdateRule
 from trainers.memory import demand as memory
+from trainers.settings.benchmark import BenchmarkSettings
 from trainers.settings.finetuning import part_of
 
 CLASSES = 100
@@ -52,7 +53,7 @@ class Configuration:
         )
 
 
-def measure(settings, where) -> dict[str, float]:
+def measure(settings: BenchmarkSettings, where: Runtime) -> dict[str, float]:
     """Planned and measured bytes of each configuration, and their ratio.
 
     Args:

@@ -12,6 +12,8 @@ import numpy as np
 
 import keras_vit
 from keras_vit import weights
+from trainers.engine.protocols import Runtime
+from trainers.settings.benchmark import BenchmarkSettings
 
 # Row -> format, and name of the file in its folder.
 FILES = {
@@ -39,7 +41,7 @@ print(json.dumps([time.perf_counter() - begin, resident("VmHWM") - before]))
 """
 
 
-def measure(settings, where) -> dict[str, float]:
+def measure(settings: BenchmarkSettings, where: Runtime) -> dict[str, float]:
     """Seconds to load, and peak memory beside the size of the file, which is also that of the model.
 
     Args:
@@ -62,7 +64,7 @@ def measure(settings, where) -> dict[str, float]:
     return values
 
 
-def written(settings, folder: pathlib.Path) -> dict[str, pathlib.Path]:
+def written(settings: BenchmarkSettings, folder: pathlib.Path) -> dict[str, pathlib.Path]:
     """Writes the same random weights in every format that can hold the model; row -> path."""
     model = keras_vit.build(settings.variant, image_size=settings.image_size)
     random = np.random.default_rng(settings.seed)

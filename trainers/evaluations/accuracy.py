@@ -11,11 +11,13 @@ from tqdm import tqdm
 from keras_vit.errors import UserError
 from keras_vit.evaluation import classification
 from trainers.data import pipeline
+from trainers.data.source import Source
 from trainers.engine.protocols import Feed, Runtime
 from trainers.evaluations import predictions
 from trainers.inference import compatibility
 from trainers.reports import class_report
 from trainers.reports.class_report import ClassReport
+from trainers.settings.evaluation import EvaluationSettings
 
 # The row of the model's top-1 accuracy, beside those of classical methods.
 OWN = "vision transformer"
@@ -23,7 +25,7 @@ OWN = "vision transformer"
 ADVICE = "train one with trainers.finetune, or give --evaluations=fewshot, which needs none."
 
 
-def measure(settings: Any, model, source, where, callbacks=()) -> dict[str, float]:
+def measure(settings: EvaluationSettings, model, source: Source, where: Runtime, callbacks=()) -> dict[str, float]:
     """Accuracies of a model's head; with `--per_class` and `--output` those of each class.
 
     Where examples have one class each: top-1, top-5 if there are more than five classes, balanced accuracy (mean of the
@@ -54,7 +56,7 @@ def measured(
     feed: Feed,
     where: Runtime,
     batch_size: int,
-    source,
+    source: Source,
     callbacks: keras.callbacks.CallbackList | None = None,
     answered: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, float], ClassReport] | None:

@@ -1,7 +1,5 @@
 """`baselines`: classical methods on the pixels at their own size, trained on every split but the one evaluated."""
 
-from typing import Any
-
 import numpy as np
 import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
@@ -9,9 +7,12 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 
 from keras_vit.errors import UserError
+from trainers.data.source import Source
+from trainers.engine.protocols import Runtime
+from trainers.settings.evaluation import EvaluationSettings
 
 
-def measure(settings: Any, model, source, where, callbacks=()) -> dict[str, float]:
+def measure(settings: EvaluationSettings, model, source: Source, where: Runtime, callbacks=()) -> dict[str, float]:
     """{method: accuracy}; what a small model has to stand beside.
 
     Raises:

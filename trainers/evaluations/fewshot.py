@@ -7,7 +7,6 @@ central part is taken (256 and 224 pixels).
 """
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -16,13 +15,15 @@ from keras_vit.errors import UserError
 from keras_vit.evaluation import fewshot
 from keras_vit.preprocessing import Preprocessing
 from trainers.data import pipeline
-from trainers.data.source import Split, rearranged
+from trainers.data.source import Source, Split, rearranged
+from trainers.engine.protocols import Runtime
 from trainers.evaluations.answers import Answers, features
 from trainers.inference import compatibility
 from trainers.settings import splits
+from trainers.settings.evaluation import EvaluationSettings
 
 
-def measure(settings: Any, model, source, where, callbacks=()) -> dict[str, float]:
+def measure(settings: EvaluationSettings, model, source: Source, where: Runtime, callbacks=()) -> dict[str, float]:
     """{"fewshot 5-shot": mean accuracy over seeds, "fewshot 5-shot spread": their standard deviation, ...}.
 
     Args:
@@ -62,7 +63,7 @@ def measure(settings: Any, model, source, where, callbacks=()) -> dict[str, floa
 CHOSEN = "chosen"  # the name, in messages, of the examples that are
 
 
-def check(settings: Any, model, source) -> None:
+def check(settings: EvaluationSettings, model, source: Source) -> None:
     """Raises UserError if the model takes other images than the source has, or the two splits share examples."""
     compatibility.check_images(model, source, f"--model={settings.model}")
     if splits.overlap(source.intervals(settings.train_split), source.intervals(settings.split)):
@@ -91,7 +92,7 @@ def central(images, size: tuple[int, int]):
     return images[:, top : top + size[0], left : left + size[1]]
 
 
-def _features(settings, model, source, expression: str, where) -> Answers:
+def _features(settings: EvaluationSettings, model, source: Source, expression: str, where: Runtime) -> Answers:
     """Features of the examples that have a label, which is a number then."""
     wanted = model.preprocessing
     data = pipeline.EvaluationData(source, expression, settings.batch_size, enlarged(wanted))

@@ -1,8 +1,11 @@
-"""The instant baseline: a linear classifier on frozen features, solved in closed form, within a minute."""
+"""The instant baseline: a linear classifier on frozen features, solved in closed form, within a minute; and training
+beside it."""
 
 import dataclasses
+import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,16 +26,51 @@ TRAIN_SECONDS, TEST_SECONDS = 40.0, 20.0
 MOST = 50_000
 
 
-def train_features(planned: Planned, model) -> tuple[Answers, int]:
-    """Features of training examples, as many as `--probe_images` says or there is time for; the same on all workers.
+class BesideBaseline(keras.callbacks.Callback):
+    """Shows every evaluation's accuracy beside the baseline's; checkpoints remember that.
+
+    Args:
+        accuracies: Of the baseline, by `val` and `test`; none where there is none, or a resumed run is to tell.
+        speaks: Whether this process is the one that speaks to people.
+    """
+
+    def __init__(self, accuracies: dict[str, float], speaks: bool):
+        super().__init__()
+        self.accuracies = accuracies
+        self.speaks = speaks
+
+    def on_epoch_end(self, epoch, logs=None):
+        value, baseline = (logs or {}).get("val_accuracy"), self.accuracies.get("val")
+        if self.speaks and value is not None and baseline is not None:
+            print(
+                f"val_accuracy {100 * value:.2f} %, instant baseline {100 * baseline:.2f} % "
+                f"({100 * (value - baseline):+.2f})",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def results(self) -> dict[str, float]:
+        """For results.json."""
+        return {f"baseline_{kind}_accuracy": value for kind, value in self.accuracies.items()}
+
+    def get_state(self) -> dict[str, Any]:
+        return {"accuracies": self.accuracies}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.accuracies = state["accuracies"]
+
+
+def train_features(planned: Planned, model, asked: int | None) -> tuple[Answers, int]:
+    """Features of training examples, as many as asked for or there is time for; the same on all workers.
 
     With them their number, those included that could not be read or have no label.
 
     Args:
         planned: The run.
         model: With the weights that fine-tuning starts from, made where variables are placed.
+        asked: How many; None for as many as there is time for.
     """
-    split, asked = training_split(planned.source, planned.settings), planned.settings.probe_images
+    split = training_split(planned.source, planned.settings)
     seconds = TRAIN_SECONDS if asked is None else float("inf")
     return _some(planned, model, split, "training features", asked or MOST, seconds)
 

@@ -1,13 +1,19 @@
-"""Where fine-tuning begins: what frozen features tell, and the model to train."""
+"""Where fine-tuning begins: what frozen features tell, the model to train, and how fast each of its weights."""
 
 from typing import Any, NamedTuple
 
 import keras_vit
 from keras_vit import adapters, vit
+from keras_vit.errors import UserError
 from trainers.finetuning import baseline, warm_head
-from trainers.finetuning.beside_baseline import BesideBaseline
+from trainers.finetuning.baseline import BesideBaseline
 from trainers.finetuning.warm_head import Head
+from trainers.settings.finetuning import EVERYTHING, HEAD, FinetuningSettings, TrainedPart
 from trainers.training.plan import Planned
+
+# Of weight paths.
+HEADS = "head(_distillation)?/.*"
+TAIL = "(norm|pool|pre_logits|head(_distillation)?)/.*"  # what comes after the blocks
 
 
 class Found(NamedTuple):
@@ -24,36 +30,37 @@ class Found(NamedTuple):
     probe_images: int | None
 
 
-def found(planned: Planned, start) -> Found:
+def found(settings: FinetuningSettings, planned: Planned, start) -> Found:
     """Tells the instant baseline and trains the head alone, as far as the settings want it.
 
     A run that is resumed needs neither: its checkpoint knows the one and has what became of the other.
 
     Args:
+        settings: Of the run.
         planned: The run.
         start: The model to begin from.
     """
-    settings, speaks = planned.settings, planned.where.is_chief
+    speaks = planned.where.is_chief
     tells = settings.baseline and not planned.source.several_labels
     if planned.start or not (tells or settings.warm_head):
         return Found(None, BesideBaseline({}, speaks), settings.probe_images)
     with planned.where.placed():
-        frozen = model(planned, start, None)
-    train, probe_images = baseline.train_features(planned, frozen)
+        frozen = model(settings, planned, start, None)
+    train, probe_images = baseline.train_features(planned, frozen, settings.probe_images)
     accuracies = baseline.accuracies(planned, frozen, train) if tells else {}
     head = warm_head.trained(planned, train) if settings.warm_head and len(train.ids) else None
     return Found(head, BesideBaseline(accuracies, speaks), probe_images)
 
 
-def model(planned: Planned, start, head: Head | None) -> Any:
+def model(settings: FinetuningSettings, planned: Planned, start, head: Head | None) -> Any:
     """The model to train; called where its variables are placed.
 
     Args:
+        settings: Of the run.
         planned: The run.
         start: Model with the weights to begin from, its head zero.
         head: To begin with instead; None for zeros.
     """
-    settings = planned.settings
     made = keras_vit.build(
         planned.architecture,
         class_names=None if planned.source.class_names is None else list(planned.source.class_names),
@@ -70,3 +77,33 @@ def model(planned: Planned, start, head: Head | None) -> Any:
     if settings.remat:
         vit.recompute(made)
     return made
+
+
+def multipliers(architecture, part: TrainedPart = EVERYTHING, layer_decay: float = 1.0) -> str:
+    """Learning-rate multipliers in the form of `keras_vit.multipliers`; "" where every weight is trained alike.
+
+    Args:
+        architecture: Of the model.
+        part: Of the model, what is trained.
+        layer_decay: Multiplier of block i is layer_decay ** (L - i), with i from 0, that of the stem
+            layer_decay ** (L + 1).
+
+    Raises:
+        UserError: if the model has no blocks, or fewer, to choose from.
+    """
+    if part == HEAD:
+        return f"{HEADS}=1;.*=0"
+    if part == EVERYTHING and layer_decay == 1:
+        return ""
+    if part.pattern:
+        return f"{HEADS}=1;{part.pattern}=1;.*=0"
+    depth = getattr(architecture, "depth", 0)
+    trained = depth if part.blocks is None else part.blocks
+    if not depth or trained > depth:
+        flag = f"--train={part}" if part.blocks is not None else f"--layer_decay={layer_decay}"
+        raise UserError(f"{flag} is about Transformer blocks, of which this model has {depth}.")
+    rules = [f"{TAIL}=1"]
+    for i in range(depth):
+        factor = layer_decay ** (depth - i) if i >= depth - trained else 0.0
+        rules.append(f"(block|position)_{i}/.*={factor:.9g}")
+    return ";".join([*rules, f".*={layer_decay ** (depth + 1) if part == EVERYTHING else 0.0:.9g}"])

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from keras_vit.errors import UserError
 from trainers import run_dir
 from trainers.data.pipeline import TrainingData, training_split
-from trainers.settings.finetuning import EVERYTHING, TrainedPart
+from trainers.settings.finetuning import EVERYTHING, FinetuningSettings, TrainedPart
 from trainers.training import resume
 from trainers.training import train as training
 from trainers.training.plan import Planned
@@ -43,7 +43,7 @@ class Choice(NamedTuple):
     words: str
 
 
-def as_before(settings: Any) -> dict[str, Any]:
+def as_before(settings: FinetuningSettings) -> dict[str, Any]:
     """What an unfinished run in the folder had settled, of what the settings leave open; asked on the chief.
 
     Raises:
@@ -62,7 +62,9 @@ def as_before(settings: Any) -> dict[str, Any]:
     return found | ({"budget": "", **{name: getattr(before, name) for name in SETTLED}} if settings.budget else {})
 
 
-def settled(settings: Any, planned: Planned, make_model: Callable[[], Any], spent: float) -> Any:
+def settled(
+    settings: FinetuningSettings, planned: Planned, make_model: Callable[[], Any], spent: float
+) -> FinetuningSettings:
     """The settings with steps, trained part and rhythm of evaluation such that everything fits into the budget.
 
     Args:
@@ -73,7 +75,7 @@ def settled(settings: Any, planned: Planned, make_model: Callable[[], Any], spen
     """
     begin = time.monotonic()
     per_update = planned.workers.from_chief(seconds_per_update(planned, make_model))
-    left = settings.budget_seconds - spent - (time.monotonic() - begin)
+    left = (settings.budget_seconds or 0.0) - spent - (time.monotonic() - begin)
     left = planned.workers.from_chief(left) * FOR_WORK
     # Forward is about a third of an update.
     validation, test = (

@@ -20,11 +20,14 @@ import numpy as np
 from keras_vit.errors import UserError
 from trainers import files, machine
 from trainers import run_dir as folder
+from trainers.data.source import Source
 from trainers.engine.endings import NotFinite
 from trainers.engine.workers import Workers
 from trainers.inference import models
 from trainers.settings import flags, splits
+from trainers.settings.finetuning import FinetuningSettings
 from trainers.training import model_card, resume
+from trainers.training.plan import Planned
 from trainers.training.train import Result
 
 
@@ -36,16 +39,16 @@ class Means(NamedTuple):
         run: From its settings to its result.
     """
 
-    plan: Callable[[Any], Any]
-    run: Callable[[Any], Result]
+    plan: Callable[[FinetuningSettings], Planned]
+    run: Callable[[FinetuningSettings], Result]
 
 
-def has_parts(settings: Any) -> bool:
+def has_parts(settings: FinetuningSettings) -> bool:
     """Whether the settings ask for more than one training."""
     return bool(settings.rates or settings.several_seeds)
 
 
-def run(settings: Any, source, workers: Workers, means: Means) -> Result:
+def run(settings: FinetuningSettings, source: Source, workers: Workers, means: Means) -> Result:
     """Everything that the settings ask for; the result's model is the first seed's.
 
     Args:
@@ -60,7 +63,7 @@ def run(settings: Any, source, workers: Workers, means: Means) -> Result:
     tried = searches(settings, source) if settings.learning_rates else []
     if tried and not settings.dry_run:
         source.ready()
-        check_order(tried[0].train_split, tried[0].validation_split, source)
+        check_order(*held_out(settings.train_split, source, settings.held_out), source)
     trials = finals(settings, settings.learning_rate)
     for part in [*tried[:1], trials[0]]:
         means.plan(dataclasses.replace(part, resume="never", overwrite=True))
@@ -87,7 +90,7 @@ def run(settings: Any, source, workers: Workers, means: Means) -> Result:
     return Result(model, None, metrics, settings.run_dir if workers.is_chief else None)
 
 
-def searches(settings: Any, source) -> list[Any]:
+def searches(settings: FinetuningSettings, source: Source) -> list[FinetuningSettings]:
     """A run for each learning rate, on the training split less what is held out."""
     train, held = held_out(settings.train_split, source, settings.held_out)
     return [
@@ -96,7 +99,7 @@ def searches(settings: Any, source) -> list[Any]:
     ]
 
 
-def finals(settings: Any, rate: float) -> list[Any]:
+def finals(settings: FinetuningSettings, rate: float) -> list[FinetuningSettings]:
     """A run for each seed, on the whole training split."""
     seeds = settings.several_seeds or (settings.seed,)
     return [
@@ -105,13 +108,13 @@ def finals(settings: Any, rate: float) -> list[Any]:
     ]
 
 
-def _part(settings: Any, name: str, **changes: Any) -> Any:
+def _part(settings: FinetuningSettings, name: str, **changes: Any) -> FinetuningSettings:
     kept = {"baseline": False} | changes
     run_dir = os.path.join(settings.run_dir, name)
     return dataclasses.replace(settings, learning_rates="", seeds="", run_dir=run_dir, **kept)
 
 
-def _searched(settings: Any, source, workers: Workers, means: Means) -> dict[str, Any]:
+def _searched(settings: FinetuningSettings, source: Source, workers: Workers, means: Means) -> dict[str, Any]:
     """The best learning rate, and the accuracy of each on held-out examples; None where training diverged.
 
     Of equal accuracies, which are common on few examples, the one with the lower loss is better.
@@ -138,7 +141,7 @@ def _searched(settings: Any, source, workers: Workers, means: Means) -> dict[str
 DIVERGED = "diverged"  # in the results of a search whose gradients were not finite
 
 
-def held_out(expression: str, source, share: float) -> tuple[str, str]:
+def held_out(expression: str, source: Source, share: float) -> tuple[str, str]:
     """A split without its end, and that end.
 
     Args:
@@ -161,7 +164,7 @@ def held_out(expression: str, source, share: float) -> tuple[str, str]:
     return "+".join(kept), "+".join(held)
 
 
-def check_order(train: str, held: str, source) -> None:
+def check_order(train: str, held: str, source: Source) -> None:
     """Raises UserError if held-out examples have classes that are not trained: then the split is sorted by class."""
     learned, asked = (np.unique(source.split(split).positives()[1]) for split in (train, held))
     alone = np.setdiff1d(asked, learned)
@@ -202,7 +205,7 @@ def table(metrics: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _claim(settings: Any, claims: contextlib.ExitStack) -> bool:
+def _claim(settings: FinetuningSettings, claims: contextlib.ExitStack) -> bool:
     """Takes the folder for this process; returns whether the runs below it go on."""
     folder.check(settings.run_dir, settings.overwrite)
     begun = any(name.startswith(folder.PARTS) for name in folder.names_in(settings.run_dir, "run_dir"))
@@ -211,7 +214,7 @@ def _claim(settings: Any, claims: contextlib.ExitStack) -> bool:
     return resumed
 
 
-def _metrics(trial: Any, workers: Workers, means: Means, may_diverge: bool = False) -> dict[str, Any]:
+def _metrics(trial: FinetuningSettings, workers: Workers, means: Means, may_diverge: bool = False) -> dict[str, Any]:
     """Results of a part, from its folder where it has finished. Where training diverged, they say so."""
     done = workers.on_chief(lambda: _finished(trial))
     if done is not None:
@@ -230,7 +233,7 @@ def _metrics(trial: Any, workers: Workers, means: Means, may_diverge: bool = Fal
         return metrics
 
 
-def _finished(trial: Any) -> dict[str, Any] | None:
+def _finished(trial: FinetuningSettings) -> dict[str, Any] | None:
     """Results of a part that an earlier start of the same command finished."""
     path = os.path.join(trial.run_dir, folder.RESULTS)
     if trial.resume == "never" or not files.exists(path):
@@ -238,7 +241,7 @@ def _finished(trial: Any) -> dict[str, Any] | None:
     return json.loads(files.read_text(path))
 
 
-def _publish(settings: Any, first: Any, metrics: dict[str, Any]) -> None:
+def _publish(settings: FinetuningSettings, first: FinetuningSettings, metrics: dict[str, Any]) -> None:
     """Puts the first seed's model, and everybody's results, into the run's folder."""
     source = os.path.join(first.run_dir, folder.MODEL)
     files.replace_with(os.path.join(settings.run_dir, folder.MODEL), lambda path: files.copy(source, path))

@@ -4,7 +4,7 @@ import pytest
 
 import keras_vit
 from keras_vit import multipliers
-from trainers.finetuning import trained_part
+from trainers.finetuning import beginning
 from trainers.settings.finetuning import part_of
 
 
@@ -17,14 +17,14 @@ def of_layers(model, train="all", **given):
     """{layer: its multipliers}."""
     variables = model.trainable_variables
     found: dict[str, set[float]] = {}
-    rules = trained_part.multipliers(model.architecture, part_of(train), **given)
+    rules = beginning.multipliers(model.architecture, part_of(train), **given)
     for variable, value in zip(variables, multipliers.parse(rules, variables), strict=True):
         found.setdefault(variable.path.split("/")[0], set()).add(value)
     return {name: values.pop() for name, values in found.items() if len(values) == 1}
 
 
 def test_all_at_one_rate_needs_no_rules(model):
-    assert trained_part.multipliers(model.architecture) == ""
+    assert beginning.multipliers(model.architecture) == ""
 
 
 def test_head(model):
@@ -48,11 +48,11 @@ def test_rates_fall_towards_the_stem(model):
 
 def test_a_regular_expression_trains_the_head_too(model):
     assert (
-        trained_part.multipliers(model.architecture, part_of("block_0/.*"))
+        beginning.multipliers(model.architecture, part_of("block_0/.*"))
         == "head(_distillation)?/.*=1;block_0/.*=1;.*=0"
     )
 
 
 def test_more_blocks_than_there_are(model):
     with pytest.raises(ValueError, match="--train=last:4 is about Transformer blocks, of which this model has 3"):
-        trained_part.multipliers(model.architecture, part_of("last:4"))
+        beginning.multipliers(model.architecture, part_of("last:4"))
