@@ -12,10 +12,14 @@ import dataclasses
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trainers.data.source import Source
+    from trainers.engine.protocols import Runtime
+    from trainers.engine.workers import Workers
+    from trainers.training.plan import Planned
     from trainers.training.train import Result
 
 from keras_vit.errors import UserError
@@ -52,32 +56,32 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
     from trainers.data import sources
     from trainers.engine import runtime
     from trainers.finetuning import budget, protocol
-    from trainers.training import plan as planning
-    from trainers.training import teacher as teaching
+    from trainers.training.plan import workers_of
+    from trainers.training.teacher import open_teacher
 
     begun = time.monotonic()
     # First of all, because TensorFlow's devices and workers cannot be set up once a tensor has been made.
     where = runtime.start(settings.distribution, settings.precision, settings.seed, settings.logical_cpus, settings.tpu)
     source = sources.open_source(settings)
-    workers = planning.workers_of(settings, source, where)
+    workers = workers_of(settings, source, where)
     start, summary = starting_point(settings, source)
-    teacher = teaching.opened(settings, source)
+    teacher = open_teacher(settings, source)
     if where.is_chief:
         print(f"{settings.weights}: {summary}", flush=True)
 
-    def planned(part: FinetuningSettings):
+    def planned_for(part: FinetuningSettings) -> "Planned":
         return plan(part, source, where, workers, start, teacher)
 
     def trained(part: FinetuningSettings) -> "Result":
         settled = workers.on_chief(lambda: budget.as_before(part))
-        return train(dataclasses.replace(part, **settled), planned, start, begun, callbacks)
+        return train(dataclasses.replace(part, **settled), planned_for, start, begun, callbacks)
 
     if protocol.has_parts(settings):
-        return protocol.run(settings, source, workers, protocol.Means(planned, trained))
+        return protocol.run(settings, source, workers, protocol.Means(planned_for, trained))
     return trained(settings)
 
 
-def starting_point(settings: FinetuningSettings, source) -> tuple[Any, Any]:
+def starting_point(settings: FinetuningSettings, source: "Source") -> tuple[Any, Any]:
     """The model of --weights, made one for the source's classes and the flags' resolution, its head zero.
 
     Returns:
@@ -93,7 +97,7 @@ def starting_point(settings: FinetuningSettings, source) -> tuple[Any, Any]:
 
     with tf.device("CPU"):
         loaded = models.load(settings.weights, "weights")
-    changes = {
+    changes: dict[str, Any] = {
         "num_classes": source.num_classes,
         "representation": None,  # the paper replaces the whole head, hidden layer included (section 3.2)
         "dropout": settings.dropout,
@@ -120,7 +124,13 @@ def starting_point(settings: FinetuningSettings, source) -> tuple[Any, Any]:
     return model, summary
 
 
-def train(settings: FinetuningSettings, planned_for, start, begun: float, callbacks: Sequence[Any]) -> "Result":
+def train(
+    settings: FinetuningSettings,
+    planned_for: "Callable[[FinetuningSettings], Planned]",
+    start: Any,
+    begun: float,
+    callbacks: Sequence[Any],
+) -> "Result":
     """One training from the starting point.
 
     Args:
@@ -132,7 +142,7 @@ def train(settings: FinetuningSettings, planned_for, start, begun: float, callba
     """
     from trainers.finetuning import beginning, budget
     from trainers.training import summary
-    from trainers.training import train as training
+    from trainers.training.train import Result, run_training
 
     planned = planned_for(settings)
     speaks = planned.where.is_chief
@@ -141,7 +151,7 @@ def train(settings: FinetuningSettings, planned_for, start, begun: float, callba
     if settings.dry_run:
         if speaks and settings.budget:
             print(f"--budget={settings.budget}: the number of steps is settled once a few have been timed.")
-        return training.Result(None, None, {}, None)
+        return Result(None, None, {}, None)
     planned.source.ready()
     found = beginning.found(settings, planned, start)
 
@@ -154,7 +164,7 @@ def train(settings: FinetuningSettings, planned_for, start, begun: float, callba
         if speaks:
             print(summary.plan(planned_for(settings)), flush=True)
     planned = planned_for(settings)
-    return training.run(
+    return run_training(
         planned,
         make_model,
         [found.baseline, *callbacks],
@@ -162,7 +172,14 @@ def train(settings: FinetuningSettings, planned_for, start, begun: float, callba
     )
 
 
-def plan(settings: FinetuningSettings, source, where, workers, start, teacher=None):
+def plan(
+    settings: FinetuningSettings,
+    source: "Source",
+    where: "Runtime",
+    workers: "Workers",
+    start: Any,
+    teacher: Any = None,
+) -> "Planned":
     """The plan of a training. While a budget is not settled its length means nothing.
 
     Raises:
@@ -170,7 +187,7 @@ def plan(settings: FinetuningSettings, source, where, workers, start, teacher=No
     """
     from keras_vit import multipliers
     from trainers.finetuning import beginning
-    from trainers.training import plan as planning
+    from trainers.training.plan import planned
 
     rules = settings.multipliers
     if not rules and not settings.lora_rank:
@@ -182,7 +199,7 @@ def plan(settings: FinetuningSettings, source, where, workers, start, teacher=No
     preprocessing = dataclasses.replace(
         start.preprocessing, resize=settings.resize, antialias=settings.antialias, crop=settings.test_crop
     )
-    return planning.planned(
+    return planned(
         dataclasses.replace(settings, budget="", steps=1, warmup_steps=0) if settings.budget else settings,
         source,
         where,
@@ -212,7 +229,7 @@ def plain(name: str) -> str:
     return re.sub(r"\W+", "_", name).lower()
 
 
-def last_words(planned, model) -> dict[str, Any]:
+def last_words(planned: "Planned", model: Any) -> dict[str, Any]:
     """Writes how each class fares and the run's curves; returns more results. What goes wrong here loses no run."""
     from trainers.data.pipeline import EvaluationData
     from trainers.evaluations import accuracy

@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from keras_vit.variants import AnyArchitecture
+    from trainers.data.source import Source
+    from trainers.training.plan import Planned
     from trainers.training.train import Result
 
 from keras_vit.errors import UserError
@@ -62,15 +65,18 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
     """
     from trainers.data import pipeline, sources
     from trainers.engine import runtime
-    from trainers.training import plan, summary, teacher, train
+    from trainers.training import summary
+    from trainers.training.plan import planned, workers_of
+    from trainers.training.teacher import open_teacher
+    from trainers.training.train import Result, run_training
 
     # First of all, because TensorFlow's devices and workers cannot be set up once a tensor has been made.
     where = runtime.start(settings.distribution, settings.precision, settings.seed, settings.logical_cpus, settings.tpu)
     source = sources.open_source(settings)
     architecture = architecture_for(settings, source)
-    if settings.objective == MASKED_PATCHES:
+    if settings.masked:
         architecture = headless(settings, architecture)
-    planned = plan.planned(
+    plan = planned(
         settings,
         source,
         where,
@@ -79,18 +85,18 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
         preprocessing=pipeline.preprocessing_for(settings),
         multipliers=settings.multipliers,
         trained=trained_words(settings),
-        workers=plan.workers_of(settings, source, where),
-        teacher=teacher.opened(settings, source),
+        workers=workers_of(settings, source, where),
+        teacher=open_teacher(settings, source),
     )
     if where.is_chief:
-        print(summary.plan(planned), flush=True)
+        print(summary.plan(plan), flush=True)
     if settings.dry_run:
-        return train.Result(None, None, {}, None)
+        return Result(None, None, {}, None)
     source.ready()
-    return train.run(planned, lambda: new_model(planned), [*pictures(planned), *callbacks])
+    return run_training(plan, lambda: new_model(settings, plan), [*pictures(plan), *callbacks])
 
 
-def architecture_for(settings: ModelSettings, source):
+def architecture_for(settings: ModelSettings, source: "Source") -> "AnyArchitecture":
     """The architecture that the flags and the source make together.
 
     Raises:
@@ -107,7 +113,7 @@ def architecture_for(settings: ModelSettings, source):
     )
 
 
-def headless(settings: Settings, architecture):
+def headless(settings: Settings, architecture: "AnyArchitecture") -> "AnyArchitecture":
     """The architecture without a head, which masked patch prediction would not train.
 
     Raises:
@@ -134,27 +140,28 @@ def headless(settings: Settings, architecture):
 def trained_words(settings: Settings) -> str:
     """What is trained, for the plan."""
     part = f"as --multipliers={settings.multipliers}" if settings.multipliers else "everything"
-    return part + (", and a head for masked patches, which is not saved" * (settings.objective == MASKED_PATCHES))
+    return part + (", and a head for masked patches, which is not saved" * (settings.masked is not None))
 
 
-def pictures(planned) -> list[Any]:
+def pictures(planned: "Planned") -> list[Any]:
     """The callback that draws masked patches, where that is the objective and somebody is to see them."""
-    if planned.settings.objective != MASKED_PATCHES or planned.validation is None or not planned.where.is_chief:
+    target = planned.settings.masked
+    if target is None or planned.validation is None or not planned.where.is_chief:
         return []
     from trainers.training.callbacks.masked_pictures import MaskedPictures
 
-    return [MaskedPictures(planned, planned.validation)]
+    return [MaskedPictures(planned, target, planned.validation)]
 
 
-def new_model(planned):
+def new_model(settings: Settings, planned: "Planned") -> Any:
     """The model to train."""
     import keras_vit
     from keras_vit import vit
 
-    settings = planned.settings
+    names = planned.source.class_names
     model = keras_vit.build(
         planned.architecture,
-        class_names=planned.source.class_names if planned.architecture.num_classes else None,
+        class_names=list(names) if names and planned.architecture.num_classes else None,
         preprocessing=planned.preprocessing,
         dtype=planned.where.precision,
     )
@@ -165,7 +172,7 @@ def new_model(planned):
     return model
 
 
-def start_from(model, path: str) -> None:
+def start_from(model: Any, path: str) -> None:
     """Copies weights, head included, from a file into a model of the same architecture; no head where it has none."""
     from trainers.inference import models
 

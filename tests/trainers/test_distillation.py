@@ -12,7 +12,7 @@ import keras_vit
 from keras_vit.errors import UserError
 from trainers import finetune, pretrain
 from trainers.engine.checkpoint import Checkpoints
-from trainers.training import teacher as teaching
+from trainers.training import task
 
 SMALL = {
     "source": "synthetic",
@@ -97,8 +97,8 @@ def test_it_tells_how_often_they_agree_and_evaluates_by_the_labels(result):
 
 @pytest.mark.slow
 def test_the_teacher_stays_as_it_was_in_file_and_memory(teacher, tmp_path, monkeypatch):
-    before, placed, kept = teacher.read_bytes(), teaching.placed, []
-    monkeypatch.setattr(teaching, "placed", lambda planned: kept.append(placed(planned)) or kept[0])
+    before, placed, kept = teacher.read_bytes(), task.place_teacher, []
+    monkeypatch.setattr(task, "place_teacher", lambda planned: kept.append(placed(planned)) or kept[0])
     result = pretrain.run(settings(tmp_path / "run", teacher=str(teacher), weight_decay=0.1, distillation="soft"))
     assert teacher.read_bytes() == before
     assert_same(values(kept[0].model), values(keras.models.load_model(teacher)))

@@ -18,7 +18,7 @@ from keras_vit import optimization, variants, vit
 from keras_vit.objectives.classification import Softmax
 from trainers.engine import runtime
 from trainers.engine.protocols import Runtime, Steps, UpdateRule
-from trainers.memory import demand as memory
+from trainers.memory.demand import Demand, plan_of
 from trainers.settings.benchmark import BenchmarkSettings
 from trainers.settings.finetuning import part_of
 
@@ -42,10 +42,10 @@ class Configuration:
     ema: float | None = None
     train: str = "all"
 
-    def demand(self) -> memory.Demand:
+    def demand(self) -> Demand:
         changes = {"image_size": self.image_size, "dropout": self.dropout, "num_classes": CLASSES}
         taken = ("rows", "accumulate", "optimizer", "precision", "remat", "xla")
-        return memory.Demand(
+        return Demand(
             architecture=variants.parse(self.variant, **changes),
             part=part_of(self.train),
             ema=self.ema is not None,
@@ -63,7 +63,7 @@ def measure(settings: BenchmarkSettings, where: Runtime) -> dict[str, float]:
     print("\nMemory of an update above weights, optimizer and averages, MB: planned, measured, and the process's rise")
     ratios = {}
     for name, configuration in tqdm(CONFIGURATIONS.items(), desc="memory", delay=2, leave=False):
-        plan = memory.plan(configuration.demand())
+        plan = plan_of(configuration.demand())
         assert plan is not None
         planned = plan.total - plan.weights - plan.optimizer - plan.averages
         found = _in_process(configuration)

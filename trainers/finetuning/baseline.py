@@ -66,6 +66,7 @@ def train_features(planned: Planned, model, asked: int | None) -> tuple[Answers,
     With them their number, those included that could not be read or have no label.
 
     Args:
+        settings: Of the run.
         planned: The run.
         model: With the weights that fine-tuning starts from, made where variables are placed.
         asked: How many; None for as many as there is time for.

@@ -11,9 +11,9 @@ from trainers import run_dir
 from trainers.data.pipeline import TrainingData, training_split
 from trainers.settings.finetuning import EVERYTHING, FinetuningSettings, TrainedPart
 from trainers.training import resume
-from trainers.training import train as training
 from trainers.training.plan import Planned
 from trainers.training.task import learner_of
+from trainers.training.train import steps_for
 
 TIMED = 4  # updates
 # Of what is left of the budget, the share for updates and evaluations; the rest is for files and pictures.
@@ -70,7 +70,7 @@ def settled(
     Args:
         settings: With a budget.
         planned: The run, of any length.
-        make_model: As for `training.run`.
+        make_model: As for `run_training`.
         spent: Seconds of the budget that are gone.
     """
     begin = time.monotonic()
@@ -109,7 +109,7 @@ def seconds_per_update(planned: Planned, make_model: Callable[[], Any]) -> float
     """Of an update of what is to be trained, after the first, which compiles."""
     data = TrainingData(planned.source, planned.settings, planned.preprocessing)
     with planned.workers.waiting("the timing of updates"):
-        steps = training.steps_for(planned, data.element_spec, learner_of(planned, make_model))
+        steps = steps_for(planned, data.element_spec, learner_of(planned, make_model))
         iterator = steps.batches(data.batches)
         steps.train(iterator, 1)
         begin = time.monotonic()

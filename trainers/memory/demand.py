@@ -113,7 +113,7 @@ def demand_of(
     )
 
 
-def plan(demand: Demand) -> Plan | None:
+def plan_of(demand: Demand) -> Plan | None:
     """The memory of an update, or None for a family of models without a formula."""
     a = demand.architecture
     taught = _of_teacher(demand)

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from keras_vit import variants
 from trainers import machine
 from trainers.engine.protocols import Runtime
-from trainers.memory import demand as memory
-from trainers.memory.demand import Demand
+from trainers.memory.demand import Demand, plan_of, size, trained_blocks
 from trainers.settings.finetuning import HEAD, TrainedPart
 
 
@@ -32,14 +31,14 @@ def advice(demand: Demand, limit: int | None) -> str | None:
         demand: What is asked for.
         limit: Bytes that there are.
     """
-    asked = memory.plan(demand)
+    asked = plan_of(demand)
     if asked is None or limit is None or asked.total <= limit:
         return None
-    begin = f"about {memory.size(asked.total)} are needed on each replica, which has {memory.size(limit)}"
+    begin = f"about {size(asked.total)} are needed on each replica, which has {size(limit)}"
     for words, changed in _changes(demand):
-        found = memory.plan(changed)
+        found = plan_of(changed)
         if found is not None and found.total <= limit:
-            return f"{begin}; {words} would need {memory.size(found.total)}."
+            return f"{begin}; {words} would need {size(found.total)}."
     return f"{begin}; take a smaller --variant or --image_size, or a larger device."
 
 
@@ -61,7 +60,7 @@ def _changes(demand: Demand) -> Iterator[tuple[str, Demand]]:
         yield words, dataclasses.replace(demand, rows=rows, accumulate=1)
     a = demand.architecture
     if demand.finetunes and isinstance(a, variants.Architecture):
-        for blocks in range(memory.trained_blocks(a, demand.part) - 1, -1, -1):
+        for blocks in range(trained_blocks(a, demand.part) - 1, -1, -1):
             part = TrainedPart(blocks=blocks) if blocks else HEAD
             yield f"--train={part}", dataclasses.replace(demand, part=part)
 

@@ -14,10 +14,12 @@ from keras_vit.cards import text
 from keras_vit.cards.card import Facts, card, revised
 from keras_vit.errors import UserError, reason
 from trainers import files
-from trainers import run_dir as folder
 from trainers.data import pipeline
+from trainers.run_dir import CARD, CARD_JSON, MODEL, PARTS, PER_CLASS
 from trainers.settings import flags
 from trainers.settings.finetuning import FinetuningSettings
+from trainers.settings.model import ModelSettings
+from trainers.settings.run import RunSettings
 from trainers.training import provenance
 from trainers.training.plan import Planned
 
@@ -28,7 +30,7 @@ WORST = 5  # classes that a card names
 DECISIVE = ("f1", "average_precision")  # measures of per_class.csv by which the worst classes are found
 
 
-def write(planned: Planned, model, metrics: Mapping[str, Any], revision: str | None) -> None:
+def write(planned: Planned, model: Any, metrics: Mapping[str, Any], revision: str | None) -> None:
     """Writes the card of a run that has been trained. What goes wrong here is told, and loses no run.
 
     Args:
@@ -44,7 +46,7 @@ def write(planned: Planned, model, metrics: Mapping[str, Any], revision: str | N
         _warn(run_dir, error)
 
 
-def write_of_parts(settings, first_dir: str, metrics: Mapping[str, Any]) -> None:
+def write_of_parts(settings: RunSettings, first_dir: str, metrics: Mapping[str, Any]) -> None:
     """Writes the card of a run of several parts: that of its first seed, whose model it has, with everybody's measures.
 
     Args:
@@ -55,7 +57,7 @@ def write_of_parts(settings, first_dir: str, metrics: Mapping[str, Any]) -> None
     try:
         first = read(first_dir)
         if first is None:
-            raise UserError(f"{os.path.join(first_dir, folder.CARD_JSON)} is not there")
+            raise UserError(f"{os.path.join(first_dir, CARD_JSON)} is not there")
         changes = {"name": _name(settings.run_dir), "metrics": measures(metrics), "seeds": len(metrics["runs"])}
         training = first["training"] | {"flags": flags.to_flagfile(settings)}
         put(settings.run_dir, revised(first, **changes, training=training))
@@ -72,9 +74,9 @@ def read(run_dir: str) -> dict[str, Any] | None:
     Raises:
         UserError: if it cannot be read, or is no card.
     """
-    if os.path.basename(run_dir) == folder.MODEL:
+    if os.path.basename(run_dir) == MODEL:
         run_dir = os.path.dirname(run_dir) or "."
-    path = os.path.join(run_dir, folder.CARD_JSON)
+    path = os.path.join(run_dir, CARD_JSON)
     if not files.is_folder(run_dir) or not files.exists(path):
         return None
     try:
@@ -92,20 +94,21 @@ def put(path: str, made: Mapping[str, Any]) -> None:
     Raises:
         Unwritable: with the reason.
     """
-    files.write_text(os.path.join(path, folder.CARD), text.markdown(made))
-    files.write_json(os.path.join(path, folder.CARD_JSON), dict(made))
+    files.write_text(os.path.join(path, CARD), text.markdown(made))
+    files.write_json(os.path.join(path, CARD_JSON), dict(made))
 
 
 def facts(planned: Planned, metrics: Mapping[str, Any], revision: str | None) -> Facts:
     """What is known of a run."""
     settings, source = planned.settings, planned.source
+    begins = settings.weights if isinstance(settings, FinetuningSettings | ModelSettings) else None
     return Facts(
         name=_name(settings.run_dir),
         data={"source": source.name, "fingerprint": source.fingerprint or None, "splits": _splits(planned)},
         training={
             "command": "finetune" if isinstance(settings, FinetuningSettings) else "pretrain",
             "objective": settings.objective,
-            "weights": _weights(settings.weights),
+            "weights": _weights(begins),
             "teacher": settings.teacher or None,
             "steps": metrics["step"],
             **{name: metrics[name] for name in ("examples", "seconds", "precision", "seed", "versions")},
@@ -122,7 +125,7 @@ def facts(planned: Planned, metrics: Mapping[str, Any], revision: str | None) ->
 def _name(run_dir: str) -> str:
     """The folder's; of a run within a run with that one's before it."""
     parent, name = os.path.split(run_dir.rstrip("/"))
-    return f"{os.path.basename(parent)}/{name}" if name.startswith(folder.PARTS) else name or "model"
+    return f"{os.path.basename(parent)}/{name}" if name.startswith(PARTS) else name or "model"
 
 
 def _splits(planned: Planned) -> dict[str, dict[str, Any]]:
@@ -157,7 +160,7 @@ def measures(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 def worst_classes(run_dir: str) -> list[dict[str, Any]]:
     """Of per_class.csv, where there is one, the few classes that the model does worst on, the worst first."""
-    path = os.path.join(run_dir, folder.PER_CLASS)
+    path = os.path.join(run_dir, PER_CLASS)
     if not files.exists(path):
         return []
     rows = list(csv.DictReader(io.StringIO(files.read_text(path))))

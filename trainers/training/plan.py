@@ -8,6 +8,7 @@ from typing import Any
 
 from keras_vit.errors import UserError
 from keras_vit.preprocessing import Preprocessing
+from keras_vit.variants import AnyArchitecture
 from trainers import run_dir
 from trainers.data import class_weights, pipeline
 from trainers.data.augmentation import recipe
@@ -18,6 +19,9 @@ from trainers.engine.loop import Plan
 from trainers.engine.protocols import Runtime
 from trainers.engine.workers import Workers
 from trainers.settings import flags, splits
+from trainers.settings.optimization import OptimizationSettings
+from trainers.settings.run import RunSettings
+from trainers.settings.training import TrainingSettings
 from trainers.training import resume
 
 
@@ -42,11 +46,11 @@ class Planned:
         teacher: Model to learn from beside the labels, or None.
     """
 
-    settings: Any
+    settings: TrainingSettings
     source: Source
     where: Runtime
     name: str
-    architecture: Any
+    architecture: AnyArchitecture
     preprocessing: Preprocessing
     multipliers: str
     trained: str
@@ -59,12 +63,12 @@ class Planned:
 
 
 def planned(
-    settings,
+    settings: TrainingSettings,
     source: Source,
     where: Runtime,
     *,
     name: str,
-    architecture,
+    architecture: AnyArchitecture,
     preprocessing: Preprocessing,
     multipliers: str,
     trained: str,
@@ -100,7 +104,7 @@ def planned(
     )
 
 
-def splits_of(settings, source) -> tuple[str | None, str | None]:
+def splits_of(settings: TrainingSettings, source: Source) -> tuple[str | None, str | None]:
     """The splits to choose by and to report on; those left out default to the source's own, where it has them.
 
     There is none to report on where the source's own test split chooses.
@@ -108,7 +112,7 @@ def splits_of(settings, source) -> tuple[str | None, str | None]:
     Raises:
         UserError: if a split that was named does not exist, or early stopping has nothing to go by.
     """
-    found = []
+    found: list[str | None] = []
     for given, usual in ((settings.validation_split, "validation"), (settings.test_split, "test")):
         name = given or (usual if usual in source.names else "none")
         if name != "none" and splits.overlap(source.intervals(name), source.intervals(settings.train_split)):
@@ -117,22 +121,23 @@ def splits_of(settings, source) -> tuple[str | None, str | None]:
                 "tell how well the model does on new ones."
             )
         found.append(None if name == "none" else name)
-    if None not in found and splits.overlap(source.intervals(found[0]), source.intervals(found[1])):
+    validation, test = found
+    if validation and test and splits.overlap(source.intervals(validation), source.intervals(test)):
         if settings.test_split:
             raise UserError(
-                f"--test_split={found[1]} holds examples of --validation_split={found[0]}, which choose: name splits "
+                f"--test_split={test} holds examples of --validation_split={validation}, which choose: name splits "
                 "apart, or --test_split=none."
             )
-        found[1] = None  # what chooses cannot report as well
-    if settings.early_stopping and found[0] is None:
+        test = None  # what chooses cannot report as well
+    if settings.early_stopping and validation is None:
         raise UserError(
             f"--early_stopping={settings.early_stopping} needs evaluations, but {source.name} has no validation split; "
             "name a part of another, e.g. --train_split=train[:99%] --validation_split=train[99%:]."
         )
-    return found[0], found[1]
+    return validation, test
 
 
-def check_labels(settings, source) -> None:
+def check_labels(settings: TrainingSettings, source: Source) -> None:
     """Raises UserError where objective or class weights do not fit the source's labels."""
     class_weights.named(settings.class_factors, source)
     if source.several_labels and settings.objective == "softmax":
@@ -142,7 +147,7 @@ def check_labels(settings, source) -> None:
         )
 
 
-def plan_for(settings, examples: int) -> Plan:
+def plan_for(settings: TrainingSettings, examples: int) -> Plan:
     """Length and rhythm of training in updates.
 
     Raises:
@@ -162,12 +167,12 @@ def plan_for(settings, examples: int) -> Plan:
     return Plan(total, evaluate_every, settings.log_every, settings.steps_per_call, settings.checkpoint_every)
 
 
-def decay_updates(settings, total: int) -> list[int]:
+def decay_updates(settings: OptimizationSettings, total: int) -> list[int]:
     """The updates after which a staircase's learning rate falls, of so many in all; none for other schedules."""
     return [round(share * total) for share in settings.decay_shares]
 
 
-def workers_of(settings, source, where) -> Workers:
+def workers_of(settings: TrainingSettings, source: Source, where: Runtime) -> Workers:
     """The processes of the run.
 
     Raises:
@@ -181,7 +186,7 @@ def workers_of(settings, source, where) -> Workers:
     return workers
 
 
-def start_of(settings) -> int:
+def start_of(settings: TrainingSettings) -> int:
     """The step from which a run will go on, 0 for a new one.
 
     Raises:
@@ -192,5 +197,5 @@ def start_of(settings) -> int:
     return steps[-1] if resume.resumes(settings, bool(steps)) else 0
 
 
-def checkpoints_of(settings) -> Checkpoints:
+def checkpoints_of(settings: RunSettings) -> Checkpoints:
     return Checkpoints(os.path.join(settings.run_dir, run_dir.CHECKPOINTS), settings.keep)

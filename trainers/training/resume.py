@@ -1,14 +1,18 @@
 """Whether a run goes on where an earlier one was cut off."""
 
 import dataclasses
-from typing import Any
+from typing import TypeVar
 
 from keras_vit.errors import UserError
 from trainers import run_dir
 from trainers.settings import flags
+from trainers.settings.fields import Group
+from trainers.settings.run import RunSettings
+
+S = TypeVar("S", bound=RunSettings)
 
 
-def resumes(settings: Any, has_checkpoint: bool) -> bool:
+def resumes(settings: RunSettings, has_checkpoint: bool) -> bool:
     """Whether the unfinished run in the folder goes on.
 
     Args:
@@ -33,7 +37,7 @@ def resumes(settings: Any, has_checkpoint: bool) -> bool:
     return True
 
 
-def changes(before: Any, now: Any) -> list[str]:
+def changes(before: Group, now: Group) -> list[str]:
     """What differs between two settings and affects the result, in words."""
     return [
         f"--{field.name} was {getattr(before, field.name)}, is {getattr(now, field.name)}"
@@ -42,7 +46,7 @@ def changes(before: Any, now: Any) -> list[str]:
     ]
 
 
-def read(flagfile: str, settings: Any) -> Any:
+def read(flagfile: str, settings: S) -> S:
     """The settings of an unfinished run, whose flag file this is.
 
     Raises:

@@ -2,16 +2,20 @@
 
 from typing import Any
 
+import keras
+
 from keras_vit import variants
 from keras_vit.objectives.distillation import DISTILLATIONS
 from trainers import machine
-from trainers import run_dir as folder
 from trainers.data import cache, pipeline
-from trainers.memory import demand as memory
+from trainers.engine.loop import Plan
+from trainers.engine.protocols import Steps
 from trainers.memory import limit
-from trainers.settings.pretraining import MASKED_PATCHES
-from trainers.training import plan as planning
-from trainers.training.plan import Planned
+from trainers.memory.demand import demand_of, plan_of, size
+from trainers.run_dir import BAD_IMAGES, CARD, CHECKPOINTS, FLAGS, LOGS, METRICS, MODEL, PICTURES, RESULTS
+from trainers.settings.optimization import OptimizationSettings
+from trainers.settings.training import TrainingSettings
+from trainers.training.plan import Planned, decay_updates
 from trainers.training.task import Monitor, monitor_of
 
 
@@ -24,12 +28,12 @@ def plan(planned: Planned) -> str:
     examples = plan.total_steps * settings.batch_size
     written = ", ".join(
         (
-            *(folder.FLAGS, folder.MODEL, folder.METRICS, folder.RESULTS, folder.CARD),
-            *(f"{folder.CHECKPOINTS}/", f"{folder.LOGS}/"),
+            *(FLAGS, MODEL, METRICS, RESULTS, CARD),
+            *(f"{CHECKPOINTS}/", f"{LOGS}/"),
         )
     )
-    written += f", {folder.BAD_IMAGES} where any" if settings.on_bad_image == "skip" else ""
-    written += f", {folder.PICTURES}/" if settings.objective == MASKED_PATCHES and validation else ""
+    written += f", {BAD_IMAGES} where any" if settings.on_bad_image == "skip" else ""
+    written += f", {PICTURES}/" if settings.masked and validation else ""
     rhythm = f"every {settings.checkpoint_every:,} steps" if settings.checkpoint_every else "at every evaluation"
     monitored = monitor_of(settings).metric.replace("_", " ")
     patience = f"after {settings.early_stopping} evaluations without better validation {monitored}"
@@ -65,17 +69,17 @@ def plan(planned: Planned) -> str:
     )
 
 
-def _rates(settings, total: int) -> str:
+def _rates(settings: OptimizationSettings, total: int) -> str:
     """How the learning rate goes, and where it falls."""
-    places = ", ".join(f"{place:,}" for place in planning.decay_updates(settings, total))
+    places = ", ".join(f"{place:,}" for place in decay_updates(settings, total))
     end = "" if places else f" to {settings.end_learning_rate:g}"
     falls = f", a tenth after each of steps {places}" if places else ""
     return f"{settings.schedule} {settings.learning_rate:g}{end} after {settings.warmup_steps:,} warm-up steps{falls}"
 
 
-def _objective(settings) -> str:
-    if settings.objective == MASKED_PATCHES:
-        return f"{settings.objective}, target {settings.masked_target}"
+def _objective(settings: TrainingSettings) -> str:
+    if settings.masked:
+        return f"{settings.objective}, target {settings.masked}"
     loss = f"{settings.objective}, label smoothing {settings.label_smoothing:g}"
     if not settings.teacher:
         return loss
@@ -101,27 +105,34 @@ def _teacher_row(planned: Planned) -> dict[str, str]:
 def _memory_row(planned: Planned) -> dict[str, str]:
     """What memory an update will take, where there is a formula, and what to change where that is too much."""
     taught = None if planned.teacher is None else planned.teacher.architecture
-    demand = memory.demand_of(planned.settings, planned.architecture, planned.where, taught)
-    found, available = memory.plan(demand), limit.limit(planned.where)
+    demand = demand_of(planned.settings, planned.architecture, planned.where, taught)
+    found, available = plan_of(demand), limit.limit(planned.where)
     if found is None:
         return {}
-    of = f", of {memory.size(available)}" if available else ""
+    of = f", of {size(available)}" if available else ""
     advice = limit.advice(demand, available)
     return {"memory": f"{found.words()}{of} on each replica{f'. TOO MUCH: {advice}' if advice else ''}"}
 
 
-def _map_row(architecture) -> dict[str, str]:
+def _map_row(architecture: variants.AnyArchitecture) -> dict[str, str]:
     """What the model makes of an image's area."""
     rows, columns = architecture.grid
-    if architecture.family == "bit":
+    if isinstance(architecture, variants.BitArchitecture):
         return {"feature map": f"{rows}x{columns} positions of {architecture.features:,} channels"}
     stem = f", cut from the map of a ResNet {architecture.stem}" if architecture.stem is not None else ""
-    class_token = " and a class token" * architecture.class_token
+    class_token = " and a class token" * bool(architecture.class_token)
     distillation_token = " and a distillation token" * architecture.distillation_token
     return {"tokens": f"{architecture.tokens}: {rows}x{columns} patches{class_token}{distillation_token}{stem}"}
 
 
-def results(settings, plan, steps, seconds: float, history, monitor: Monitor) -> dict[str, Any]:
+def results(
+    settings: TrainingSettings,
+    plan: Plan,
+    steps: Steps,
+    seconds: float,
+    history: keras.callbacks.History,
+    monitor: Monitor,
+) -> dict[str, Any]:
     """What results.json says of training.
 
     `val_` numbers are those of the last evaluation, `best_` those of the best. With early stopping the saved model is

@@ -14,8 +14,9 @@ from keras_vit import distilling, masking
 from keras_vit.objectives.classification import OBJECTIVES
 from keras_vit.objectives.distillation import Distillation
 from keras_vit.objectives.masked_patches import MaskedPatches
-from trainers.training import teacher
+from trainers.settings.optimization import OptimizationSettings
 from trainers.training.plan import Planned
+from trainers.training.teacher import place_teacher
 
 
 class Monitor(NamedTuple):
@@ -74,7 +75,7 @@ def learner_of(planned: Planned, make_model: Callable[[], keras.Model]) -> Learn
     settings = planned.settings
     with planned.where.placed():
         saved = make_model()
-        if settings.objective in OBJECTIVES:
+        if settings.masked is None:
             objective: Any = OBJECTIVES[settings.objective](planned.source.num_classes, settings.label_smoothing)
             # Evaluation is about the labels themselves.
             evaluated_by = dataclasses.replace(objective, label_smoothing=0.0)
@@ -83,17 +84,17 @@ def learner_of(planned: Planned, make_model: Callable[[], keras.Model]) -> Learn
             trained = distilling.student(saved)
             objective = distillation_objective(planned)
             return Learner(trained, saved, objective, evaluated_by, monitor_of(settings), saved)
-        objective = masked_objective(planned)
+        objective = masked_objective(planned, settings.masked)
         trained = masking.masked_model(saved, objective.target)
         return Learner(trained, saved, objective, objective, monitor_of(settings), trained)
 
 
-def monitor_of(settings) -> Monitor:
+def monitor_of(settings: OptimizationSettings) -> Monitor:
     """What will choose between evaluations, known before there is a model."""
-    if settings.objective in OBJECTIVES:
+    if settings.masked is None:
         return Monitor("accuracy", "max")
     # No pixel is right or wrong.
-    return Monitor("loss", "min") if settings.masked_target == "pixels" else Monitor("masked_accuracy", "max")
+    return Monitor("loss", "min") if settings.masked == "pixels" else Monitor("masked_accuracy", "max")
 
 
 def distillation_objective(planned: Planned) -> Distillation:
@@ -101,7 +102,7 @@ def distillation_objective(planned: Planned) -> Distillation:
     settings = planned.settings
     return Distillation(
         planned.source.num_classes,
-        teacher.placed(planned),
+        place_teacher(planned),
         settings.distillation,
         settings.label_smoothing,
         settings.distillation_share,
@@ -109,7 +110,7 @@ def distillation_objective(planned: Planned) -> Distillation:
     )
 
 
-def masked_objective(planned: Planned) -> MaskedPatches:
+def masked_objective(planned: Planned, target: str) -> MaskedPatches:
     """The objective of masked patch prediction on images as the model takes them."""
     scaling = planned.preprocessing
-    return MaskedPatches(planned.settings.masked_target, mean=scaling.mean, std=scaling.std)
+    return MaskedPatches(target, mean=scaling.mean, std=scaling.std)

@@ -1,23 +1,20 @@
 """The teacher of a run: opened before anything else, and placed where the student is."""
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
 import keras_vit
 from keras_vit import distilling
+from trainers.data.source import Source
 from trainers.inference import compatibility, models
+from trainers.settings.training import TrainingSettings
+from trainers.training.plan import Planned
 
 ADVICE = "take one that was trained on this source, or fine-tune it first."
 
 
-def opened(settings, source) -> Any:
+def open_teacher(settings: TrainingSettings, source: Source) -> keras.Model | None:
     """The model that `--teacher` names, in the memory of the CPU; None where none is asked for.
-
-    Args:
-        settings: Of a training command.
-        source: What is learned.
 
     Raises:
         UserError: if there is no such model, or its classes or channels are not the source's.
@@ -32,12 +29,8 @@ def opened(settings, source) -> Any:
     return teacher
 
 
-def placed(planned) -> distilling.Teacher:
-    """The run's teacher in its precision, frozen; called where its variables are placed.
-
-    Args:
-        planned: The run.
-    """
+def place_teacher(planned: Planned) -> distilling.Teacher:
+    """The run's teacher in its precision, frozen; called where its variables are placed."""
     given = planned.teacher
     model = keras_vit.build(
         given.architecture, preprocessing=given.preprocessing, dtype=planned.where.precision, name="teacher"

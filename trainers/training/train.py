@@ -10,19 +10,20 @@ import keras
 
 from keras_vit import adapters, multipliers, optimization
 from trainers import files
-from trainers import run_dir as folder
 from trainers.data.pipeline import EvaluationData, TrainingData, training_split
 from trainers.engine import callbacks, loop
 from trainers.engine.checkpoint import Checkpoints
 from trainers.engine.metrics_file import MetricsFile
 from trainers.engine.preemption import Preemption
 from trainers.engine.protocols import Evaluation, Steps, UpdateRule
+from trainers.run_dir import BAD_IMAGES, BEST, CHECKPOINTS, LOGS, METRICS, MODEL, RESULTS, claimed
 from trainers.settings import flags
+from trainers.settings.run import RunSettings
+from trainers.settings.training import TrainingSettings
 from trainers.training import model_card, provenance, summary
-from trainers.training import plan as planning
 from trainers.training.callbacks.data_watch import DataWatch
 from trainers.training.callbacks.input_wait import InputWait
-from trainers.training.plan import Planned
+from trainers.training.plan import Planned, checkpoints_of, decay_updates, start_of
 from trainers.training.task import Learner, learner_of
 
 
@@ -35,7 +36,7 @@ class Result(NamedTuple):
     run_dir: str | None
 
 
-def run(
+def run_training(
     planned: Planned,
     make_model: Callable[[], keras.Model],
     further_callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -62,10 +63,10 @@ def run(
     with planned.workers.waiting("the set-up of the model"):
         learner = learner_of(planned, make_model)
         steps = steps_for(planned, data.element_spec, learner)
-    return train(planned, data, learner, steps, further_callbacks, last)
+    return _trained(planned, data, learner, steps, further_callbacks, last)
 
 
-def steps_for(planned: Planned, element_spec, learner: Learner) -> Steps:
+def steps_for(planned: Planned, element_spec: Any, learner: Learner) -> Steps:
     """The updates of what is trained, with an optimizer of its own.
 
     Args:
@@ -86,7 +87,7 @@ def steps_for(planned: Planned, element_spec, learner: Learner) -> Steps:
             planned.plan.total_steps,
             settings.warmup_steps,
             settings.end_learning_rate,
-            planning.decay_updates(settings, planned.plan.total_steps),
+            decay_updates(settings, planned.plan.total_steps),
         )
         optimizer = optimization.optimizer(
             settings.optimizer,
@@ -118,7 +119,7 @@ def evaluation_of(planned: Planned, learner: Learner, split: str | None, keep: s
     return planned.where.evaluation(learner.measured, learner.evaluated_by, data.batches, batch_size)
 
 
-def train(
+def _trained(
     planned: Planned,
     data: TrainingData,
     learner: Learner,
@@ -126,14 +127,14 @@ def train(
     further_callbacks: Sequence[keras.callbacks.Callback],
     last: Callable[[keras.Model], dict[str, Any]],
 ) -> Result:
-    """The part of `run` that comes after the set-up of data and model, whose errors these are too."""
+    """The part of `run_training` that comes after the set-up of data and model, whose errors these are too."""
     settings, plan, workers = planned.settings, planned.plan, planned.workers
     with Preemption() as preemption, contextlib.ExitStack() as claims:
         with workers.waiting("the others' set-up"):  # who built the model in less time waits for the others here
             state = workers.on_chief(lambda: claim(settings, claims))
         revision = provenance.revision() if workers.is_chief else None  # now: files may change while training lasts
-        checkpoints = planning.checkpoints_of(settings) if workers.is_chief else None
-        listing = os.path.join(settings.run_dir, folder.BAD_IMAGES) if workers.is_chief else None
+        checkpoints = checkpoints_of(settings) if workers.is_chief else None
+        listing = os.path.join(settings.run_dir, BAD_IMAGES) if workers.is_chief else None
         watch = DataWatch(planned.source, listing, workers)
         history, ours = make_callbacks(planned, learner, steps, checkpoints)
         with workers.waiting("the set-up of evaluation"):
@@ -153,32 +154,37 @@ def train(
     return Result(model, history, metrics, settings.run_dir if workers.is_chief else None)
 
 
-def claim(settings, claims: contextlib.ExitStack):
+def claim(settings: TrainingSettings, claims: contextlib.ExitStack) -> dict[str, Any] | None:
     """Takes the run folder for this process; returns the state to go on from, or None for a new run."""
-    resumed = planning.start_of(settings) > 0
+    resumed = start_of(settings) > 0
     flagfile = flags.to_flagfile(settings)
-    claims.enter_context(folder.claimed(settings.run_dir, flagfile, settings.overwrite, resumed))
-    return planning.checkpoints_of(settings).newest() if resumed else None
+    claims.enter_context(claimed(settings.run_dir, flagfile, settings.overwrite, resumed))
+    return checkpoints_of(settings).newest() if resumed else None
 
 
-def save_best(settings, model, checkpoints: Checkpoints) -> None:
+def save_best(settings: RunSettings, model: keras.Model, checkpoints: Checkpoints) -> None:
     """Writes the weights that did best on the validation split as a model, beside the checkpoints."""
     best = checkpoints.best()
     if best is not None:
         # What is saved may have layers that had no part in training.
         own = {variable.path: keras.ops.convert_to_numpy(variable.value) for variable in model.weights}
         copy = adapters.plain_copy(model, own | best["weights"])
-        files.replace_with(os.path.join(settings.run_dir, folder.CHECKPOINTS, folder.BEST), copy.save)
+        files.replace_with(os.path.join(settings.run_dir, CHECKPOINTS, BEST), copy.save)
 
 
 def finish(
-    planned: Planned, learner: Learner, watch: DataWatch, metrics: dict[str, Any], last, revision: str | None
+    planned: Planned,
+    learner: Learner,
+    watch: DataWatch,
+    metrics: dict[str, Any],
+    last: Callable[[keras.Model], dict[str, Any]],
+    revision: str | None,
 ) -> keras.Model:
     """Saves the trained model, adds what it does on the test split to the metrics, and writes card and results."""
     settings, workers = planned.settings, planned.workers
     model = adapters.plain_copy(learner.saved)
     if workers.is_chief:
-        files.replace_with(os.path.join(settings.run_dir, folder.MODEL), model.save)
+        files.replace_with(os.path.join(settings.run_dir, MODEL), model.save)
     with workers.waiting("the set-up of the test"):
         evaluation = evaluation_of(planned, learner, planned.test)
     if evaluation is not None:
@@ -190,7 +196,7 @@ def finish(
         metrics |= last(learner.saved)
     if workers.is_chief:
         model_card.write(planned, model, metrics, revision)
-        files.write_json(os.path.join(settings.run_dir, folder.RESULTS), metrics)
+        files.write_json(os.path.join(settings.run_dir, RESULTS), metrics)
         print(summary.closing(metrics, settings.run_dir, learner.monitor))
     workers.any(False)  # nobody leaves while another still needs it
     return model
@@ -202,10 +208,10 @@ def make_callbacks(planned: Planned, learner: Learner, steps: Steps, checkpoints
     history = keras.callbacks.History()
     ours: list[keras.callbacks.Callback] = [history]
     if checkpoints is not None:
-        logs = os.path.join(settings.run_dir, folder.LOGS)
+        logs = os.path.join(settings.run_dir, LOGS)
         ours += [
             MetricsFile(
-                os.path.join(settings.run_dir, folder.METRICS),
+                os.path.join(settings.run_dir, METRICS),
                 planned.where,
                 batch_size=settings.batch_size,
                 log_every=settings.log_every,

@@ -26,7 +26,7 @@ def demand(architecture=B16, rows=32, train="all", **changes):
 
 
 def planned(*arguments, **changes):
-    plan = memory.plan(demand(*arguments, **changes))
+    plan = memory.plan_of(demand(*arguments, **changes))
     assert plan is not None
     return plan
 
@@ -150,7 +150,7 @@ def test_xla_computes_in_float32_on_cpus():
 )
 def test_more_images_never_need_less_and_parts_never_exceed_their_sum(rows, train, flags, precision, optimizer):
     asked = demand(rows=rows, train=train, precision=precision, optimizer=optimizer, **flags)
-    plan, more = memory.plan(asked), memory.plan(dataclasses.replace(asked, rows=rows + 1))
+    plan, more = memory.plan_of(asked), memory.plan_of(dataclasses.replace(asked, rows=rows + 1))
     parts = [getattr(plan, name) for name in ("weights", "gradients", "optimizer", "averages", "activations")]
     assert min(parts) >= 0 and max(parts) <= plan.total <= sum(parts) + plan.gradients
     assert more.total >= plan.total
@@ -164,7 +164,7 @@ def test_words_name_the_parts_that_are_something():
 @pytest.mark.parametrize("name", ["R50+B/16", "BiT-R50x1"])
 def test_families_without_a_formula_have_no_plan_and_no_advice(name):
     asked = demand(variants.parse(name))
-    assert memory.plan(asked) is None and limit.advice(asked, 1) is None
+    assert memory.plan_of(asked) is None and limit.advice(asked, 1) is None
 
 
 def where(devices, precision="float32"):
@@ -195,16 +195,16 @@ def test_settings_become_a_demand():
 @pytest.mark.slow
 def test_the_plan_of_a_small_model_agrees_with_its_peak():
     configuration = benchmark.Configuration(variant="mu/16", rows=64)
-    plan = memory.plan(configuration.demand())
+    plan = memory.plan_of(configuration.demand())
     planned = plan.total - plan.weights - plan.optimizer
     assert 0.75 < planned / benchmark._in_process(configuration)["peak"] < 1.25
 
 
 def test_a_teacher_s_weights_and_forward_pass_are_counted():
     small = variants.parse("Ti/16", image_size=64)
-    alone, taught = (memory.plan(demand(small, 8, teacher=teacher)) for teacher in (None, B16))
+    alone, taught = (memory.plan_of(demand(small, 8, teacher=teacher)) for teacher in (None, B16))
     assert taught.weights - alone.weights == memory.WEIGHT_BYTES * variants.count_params(B16)
     images = 8 * 224 * 224 * 3 * memory.WEIGHT_BYTES
     assert taught.total - taught.weights > alone.total - alone.weights + images
     assert (taught.optimizer, taught.gradients) == (alone.optimizer, alone.gradients)
-    assert memory.plan(demand(small, 8, teacher=variants.parse("BiT-R50x1"))) is None
+    assert memory.plan_of(demand(small, 8, teacher=variants.parse("BiT-R50x1"))) is None

@@ -49,9 +49,9 @@ def test_the_least_change_that_fits_is_advised(limit, changes, expected):
 def test_advice_fits_and_divides_the_batch(rows, limit):
     asked = demand(rows=rows, device="GPU", finetunes=True)
     for words, changed in memory_limit._changes(asked):
-        plan = memory.plan(changed)
+        plan = memory.plan_of(changed)
         assert changed.rows % changed.accumulate == 0
-        if plan.total <= limit < memory.plan(asked).total:
+        if plan.total <= limit < memory.plan_of(asked).total:
             assert f"; {words} would need" in memory_limit.advice(asked, limit)
             break
 

@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from typing import TextIO
 
 import keras
 from tqdm import tqdm
@@ -10,6 +11,8 @@ from tqdm import tqdm
 from trainers import machine
 from trainers.data import cache
 from trainers.data.source import Split
+from trainers.settings.data import DataSettings
+from trainers.settings.training import TrainingSettings
 
 
 class InputWait(keras.callbacks.Callback):
@@ -26,7 +29,7 @@ class InputWait(keras.callbacks.Callback):
     UPDATES = 100
     SECONDS = 30.0
 
-    def __init__(self, settings, split: Split, stream=None):
+    def __init__(self, settings: TrainingSettings, split: Split, stream: TextIO | None = None):
         super().__init__()
         self.settings = settings
         self.split = split
@@ -58,7 +61,7 @@ class InputWait(keras.callbacks.Callback):
         self._updates, self._seconds, self._waited = 0, 0.0, 0.0
 
 
-def words(share: float, seconds: float, settings, split: Split) -> str:
+def words(share: float, seconds: float, settings: TrainingSettings, split: Split) -> str:
     """The advice: what was seen, then a line for everything that would change it.
 
     Args:
@@ -79,7 +82,7 @@ def cores(share: float) -> str:
     return f"more CPU cores: this process may use {cpus}; about {wanted} would keep up if batches were all they made."
 
 
-def memory(settings, split: Split) -> str | None:
+def memory(settings: DataSettings, split: Split) -> str | None:
     """Not for what is in memory already, of unknown size, or more than half of what this machine has."""
     room = 2**30 * (machine.memory() or 0.0)
     if split.encoded_bytes is None or cache.CACHES[settings.cache](split) or 2 * split.encoded_bytes > room:
@@ -90,7 +93,7 @@ def memory(settings, split: Split) -> str | None:
     )
 
 
-def records(settings, split: Split) -> str | None:
+def records(settings: TrainingSettings, split: Split) -> str | None:
     """Only for files that are read one by one, each epoch anew."""
     kind = settings.source.partition(":")[0]
     if kind not in FILES or cache.CACHES[settings.cache](split):
@@ -101,7 +104,7 @@ def records(settings, split: Split) -> str | None:
     )
 
 
-def recipe(settings, split: Split) -> str | None:
+def recipe(settings: TrainingSettings, split: Split) -> str | None:
     """What of the recipe takes time; named, but without it the run would be another."""
     found = [f"--{name}={getattr(settings, name)}" for name in SLOW if getattr(settings, name)]
     found += ["--antialias"] if settings.antialias else []

@@ -10,10 +10,10 @@ import tensorflow as tf
 from keras_vit.analysis.masked_patches import pictures
 from keras_vit.errors import reason
 from trainers import files
-from trainers import run_dir as folder
 from trainers.data.pipeline import EvaluationData
 from trainers.engine.callbacks import step_of
 from trainers.files import Unwritable
+from trainers.run_dir import LOGS, PICTURES
 from trainers.training.plan import Planned
 from trainers.training.task import masked_objective
 
@@ -29,18 +29,19 @@ class MaskedPictures(keras.callbacks.Callback):
 
     Args:
         planned: The run.
+        target: What is predicted of masked patches.
         split: Its validation split.
     """
 
     EXAMPLES = 8
 
-    def __init__(self, planned: Planned, split: str):
+    def __init__(self, planned: Planned, target: str, split: str):
         super().__init__()
-        self._objective = masked_objective(planned)
+        self._objective = masked_objective(planned, target)
         self._data = EvaluationData(planned.source, split, self.EXAMPLES, planned.preprocessing)
         run_dir = planned.settings.run_dir
-        self._folder = os.path.join(run_dir, folder.PICTURES)
-        self._logs = os.path.join(run_dir, folder.LOGS, folder.PICTURES)
+        self._folder = os.path.join(run_dir, PICTURES)
+        self._logs = os.path.join(run_dir, LOGS, PICTURES)
 
     def on_train_begin(self, logs=None):
         batch = next(iter(self._data.batches()))
