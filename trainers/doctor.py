@@ -7,7 +7,6 @@ duplicates.csv, bad_images.csv and a contact sheet of each split. Without, nothi
 """
 
 import dataclasses
-import functools
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,48 +15,14 @@ from typing import Any
 from keras_vit.errors import UserError
 from trainers import machine
 from trainers.settings import command_line, flags, splits
-from trainers.settings.augmentation import AugmentationSettings
-from trainers.settings.data import BatchSettings, DataSettings, SourceSettings
-from trainers.settings.fields import setting
-from trainers.settings.run import check_seed
+from trainers.settings.inspection import InspectionSettings
 
 SHOWN = 5  # images of a finding that are printed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(AugmentationSettings, DataSettings, BatchSettings, SourceSettings):
-    """Doctor."""
-
-    source: str = setting("", "What to look at: any source, see docs/data.md. Without, this machine is looked at.")
-    against: str = setting(
-        "", "Sources separated by commas, whose images should not be in this one: the test data of later tasks."
-    )
-    output: str = setting("", "Folder for the report; without, it is printed only.", affects_result=False)
-    image_size: int | tuple[int, int] = setting(
-        224, "Input size of the model to be trained: 224, or 224x160 for height x width."
-    )
-    seed: int = setting(0, "Of the augmentation on the contact sheet.")
-
-    @functools.cached_property
-    def others(self) -> list[str]:
-        """The sources of `against`."""
-        return [name for name in self.against.split(",") if name]
-
-    def check(self) -> None:
-        if min(self.image_size if isinstance(self.image_size, tuple) else (self.image_size,)) <= 0:
-            raise UserError(f"--image_size must be positive; got {self.image_size}.")
-        check_seed(self.seed)
-        if self.against and not self.source:
-            raise UserError(f"--against={self.against} needs --source: what it is held against.")
-        if self.source and self.source in self.others:
-            raise UserError(f"--against={self.source} is the --source itself, and has all of its images.")
-        for source in (self.source, *self.others):
-            _, _, value = source.partition(":")
-            inside = os.path.join(os.path.realpath(self.output), "").startswith(
-                os.path.join(os.path.realpath(value), "")
-            )
-            if self.output and os.path.isdir(value) and inside:
-                raise UserError(f"--output={self.output} lies in {source}, of which it would become a part.")
+class Settings(InspectionSettings):
+    """Settings of the doctor; every field is a flag of the same name."""
 
 
 def run(settings: Settings, callbacks: Sequence[Any] = ()) -> dict[str, Any]:

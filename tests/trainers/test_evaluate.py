@@ -19,6 +19,7 @@ from trainers.data.source import Source
 from trainers.engine.tensorflow.runtime import Runtime
 from trainers.evaluations import accuracy
 from trainers.inference import compatibility
+from trainers.settings import evaluation
 
 HERE = Runtime(tf.distribute.OneDeviceStrategy("CPU:0"), "", "float32", "")
 NAMES = [f"colour {number}" for number in range(10)]
@@ -196,7 +197,7 @@ def test_flags_are_checked_before_anything_is_loaded(changes, said):
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=5), st.sampled_from([",", ", ", " ,"]))
 def test_numbers_are_read_in_order_and_once(values, comma):
-    assert evaluate.numbers("fewshot_shots", comma.join(map(str, values))) == sorted(set(values))
+    assert evaluation.numbers("fewshot_shots", comma.join(map(str, values))) == sorted(set(values))
 
 
 @given(
@@ -204,4 +205,4 @@ def test_numbers_are_read_in_order_and_once(values, comma):
 )
 def test_anything_else_is_no_list_of_numbers(text):
     with pytest.raises(UserError, match="expected whole numbers"):
-        evaluate.numbers("fewshot_shots", text)
+        evaluation.numbers("fewshot_shots", text)

@@ -11,7 +11,7 @@ import pytest
 import keras_vit
 from keras_vit.cards import text as card_text
 from keras_vit.cards.card import Facts, card
-from trainers import pretrain
+from trainers import files, pretrain
 from trainers import run_dir as folder
 from trainers.data import sources
 from trainers.files import Unwritable
@@ -82,7 +82,7 @@ def test_no_run_is_lost_for_a_card(first, tmp_path, monkeypatch, capsys):
     def full(*arguments):
         raise Unwritable("the disk is full")
 
-    monkeypatch.setattr(folder, "write_text", full)
+    monkeypatch.setattr(files, "write_text", full)
     model_card.write_of_parts(types.SimpleNamespace(run_dir=str(tmp_path)), str(tmp_path), {})
     assert "card.json is not there" in capsys.readouterr().err
     with pytest.raises(Unwritable):  # who calls it otherwise wants to know

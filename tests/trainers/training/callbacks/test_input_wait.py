@@ -79,7 +79,7 @@ def test_it_speaks_once(monkeypatch):
     ],
 )
 def test_it_names_only_what_would_help(monkeypatch, changes, encoded_bytes, words):
-    monkeypatch.setattr(input_wait.environment, "memory", lambda: 16.0)
+    monkeypatch.setattr(input_wait.machine, "memory", lambda: 16.0)
     text = input_wait.words(0.5, 30.0, settings(**changes), split(encoded_bytes))
     known = {"cores", "--cache=memory", "trainers.prepare", "randaugment_layers=2", "--antialias"}
     assert {word for word in known if word in text} == words
