@@ -12,6 +12,7 @@ ALLOWED = {
     "keras_vit/__init__.py": {"keras_vit"},
     "keras_vit/choices.py": set(),
     "keras_vit/errors.py": set(),
+    "keras_vit/writing.py": {"keras_vit.errors"},
     "keras_vit/installation.py": {"keras_vit.errors"},
     "keras_vit/fields.py": {"keras_vit.errors"},
     "keras_vit/bit_architecture.py": {"keras_vit.errors", "keras_vit.fields"},
@@ -40,20 +41,15 @@ ALLOWED = {
     "keras_vit/weights": {
         *("h5py", "keras", "numpy", "safetensors"),
         *("keras_vit.classifier", "keras_vit.errors", "keras_vit.preprocessing", "keras_vit.variants", "keras_vit.vit"),
-        "keras_vit.weights",
+        *("keras_vit.weights", "keras_vit.writing"),
     },
     "keras_vit/labels": {"keras_vit.errors", "keras_vit.labels"},
     "keras_vit/images": {"tensorflow", "keras_vit.errors", "keras_vit.images", "keras_vit.preprocessing"},
     "keras_vit/cards": {"keras_vit.cards", "keras_vit.errors", "keras_vit.variants"},
     "keras_vit/export": {
         *("flatbuffers", "keras", "numpy", "onnx", "tensorflow", "tensorflow_serving"),
-        *(
-            "keras_vit.classifier",
-            "keras_vit.errors",
-            "keras_vit.export",
-            "keras_vit.images",
-            "keras_vit.preprocessing",
-        ),
+        *("keras_vit.classifier", "keras_vit.errors", "keras_vit.export", "keras_vit.images"),
+        *("keras_vit.preprocessing", "keras_vit.writing"),
     },
     "trainers/__main__.py": {"trainers"},
     "trainers/files.py": {"tensorflow", "keras_vit.errors"},
@@ -104,9 +100,9 @@ ALLOWED = {
         *("trainers.data", "trainers.files", "trainers.inference", "trainers.machine", "trainers.run_dir"),
     },
     "trainers/exporting": {
-        *("keras", "numpy", "openvino", "tensorflow", "tqdm", "keras_vit"),
+        *("numpy", "tensorflow", "tqdm", "keras_vit"),
         *("trainers.data", "trainers.engine", "trainers.evaluations", "trainers.exporting", "trainers.files"),
-        *("trainers.inference", "trainers.machine", "trainers.run_dir", "trainers.training"),
+        *("trainers.inference", "trainers.machine", "trainers.run_dir", "trainers.settings", "trainers.training"),
     },
     "trainers/finetuning": {
         *("keras", "numpy", "tensorflow", "keras_vit", "trainers.data", "trainers.engine", "trainers.evaluations"),

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 import keras_vit  # noqa: F401  (makes the layers known to Keras)
 from keras_vit.images import decoding, transform
-from trainers.inference.opening import open_artefact
+from trainers.inference.opening import open_predictor
 
 ROOT = pathlib.Path(__file__).parents[1]
 DIGITS = ROOT / "saved_models" / "digits"
@@ -41,7 +41,7 @@ def test_most_pictures_were_told_right(recorded):
 def test_keras_file(recorded):
     model = keras.models.load_model(DIGITS / "model.keras")
     assert model.class_names == [str(number) for number in range(10)]
-    fed = [transform.transform(decoding.decode(picture, 1), model.preprocessing) for picture in recorded[0]]
+    fed = [transform.apply(decoding.decode(picture, 1), model.preprocessing) for picture in recorded[0]]
     np.testing.assert_allclose(tf.nn.softmax(model(tf.stack(fed))), recorded[1], atol=1e-4)
 
 
@@ -55,9 +55,9 @@ def test_saved_model(recorded):
 
 def test_tflite(recorded):
     pytest.importorskip("ai_edge_litert.interpreter", reason="pip install -e '.[export]'")
-    artefact = open_artefact(str(EXPORT / "model.tflite"))
-    np.testing.assert_allclose(np.stack(artefact.answer(recorded[0])), recorded[1], atol=0.05)
-    assert artefact.labels == tuple(str(number) for number in range(10))
+    predictor = open_predictor(str(EXPORT / "model.tflite"))
+    np.testing.assert_allclose(np.stack(predictor.answer(recorded[0])), recorded[1], atol=0.05)
+    assert predictor.labels == tuple(str(number) for number in range(10))
 
 
 def test_they_stay_small():

@@ -9,7 +9,10 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainers.inference.predictions import Prediction
 
 from keras_vit.errors import UserError
 from trainers.settings import command_line
@@ -59,7 +62,7 @@ class Settings(Group):
             raise UserError(f"--output={self.output}: there is no folder {os.path.dirname(self.output)}.")
 
 
-def run(settings: Settings, callbacks: Sequence[Any] = ()) -> list[Any]:
+def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "list[Prediction]":
     """Predicts; prints or writes what it found.
 
     Args:
@@ -67,27 +70,27 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> list[Any]:
         callbacks: Not used: there is no training to watch.
 
     Returns:
-        A `trainers.inference.formats.Prediction` for each file, in order.
+        A `trainers.inference.predictions.Prediction` for each file, in order.
     """
-    from trainers.inference import answers, formats, image_files, opening, server
+    from trainers.inference import formats, image_files, opening, predictions, server
 
     named = image_files.named(settings.paths)
     if settings.server:
-        artefact = server.opened(settings.server, "server", settings.server_timeout)
+        predictor = server.opened(settings.server, "server", settings.server_timeout)
     else:
-        artefact = opening.open_artefact(settings.model)
-    if not artefact.labels and settings.format == "table":
+        predictor = opening.open_predictor(settings.model)
+    if not predictor.labels and settings.format == "table":
         raise UserError(
             f"{settings.model or settings.server} has no head, so there are no classes to name; --format=json and "
             "--format=csv write its features."
         )
-    for note in artefact.notes:
+    for note in predictor.notes:
         print(note, file=sys.stderr)
-    predictions = list(answers.of_files(artefact, named, settings.top, settings.batch_size))
-    text = formats.FORMATS[settings.format](predictions, None if settings.output else terminal_width())
+    found = list(predictions.of_files(predictor, named, settings.top, settings.batch_size))
+    text = formats.FORMATS[settings.format](found, None if settings.output else terminal_width())
     write(text, settings.output)
-    report_failures(predictions)
-    return predictions
+    report_failures(found)
+    return found
 
 
 def terminal_width() -> int | None:
@@ -109,7 +112,7 @@ def write(text: str, output: str | None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def report_failures(predictions: Sequence[Any]) -> None:
+def report_failures(predictions: "Sequence[Prediction]") -> None:
     """Says on stderr which files have no answer."""
     from trainers.inference.formats import printable
 
@@ -120,7 +123,7 @@ def report_failures(predictions: Sequence[Any]) -> None:
         print(f"  {printable(one.file)}: {one.error}", file=sys.stderr)
 
 
-def exit_code(predictions: Sequence[Any]) -> int:
+def exit_code(predictions: "Sequence[Prediction]") -> int:
     """1 if a file has no answer."""
     return command_line.FAILED if any(one.error is not None for one in predictions) else command_line.DONE
 

@@ -5,9 +5,16 @@ import math
 
 import tensorflow as tf
 
+from keras_vit.classifier import ImageClassifier
 from keras_vit.errors import UserError
 
 SIGNATURE = "serving_default"  # that answers, of every exported file
+MAIN = ("probabilities", "features")  # output of a model with a head, and of one without
+
+
+def main_output(model: ImageClassifier) -> str:
+    """What a model answers before anything else."""
+    return MAIN[0] if model.architecture.num_classes else MAIN[1]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

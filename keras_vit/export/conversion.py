@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from keras_vit.classifier import ImageClassifier, in_float32
 from keras_vit.errors import UserError
-from keras_vit.export.answering import SIGNATURE, Answering
+from keras_vit.export.answering import SIGNATURE, Answering, main_output
 from keras_vit.images import transform
 
 # The steps of an answer, each a signature: SIGNATURE is all of them.
@@ -48,17 +48,12 @@ def write_saved_model(
     archive.write_out(os.fspath(folder), verbose=False)
 
 
-def answer_name(model: ImageClassifier) -> str:
-    """What the output is called."""
-    return "probabilities" if model.architecture.num_classes else "features"
-
-
 def _signatures(model, answering, batch, sides) -> dict[str, tuple[Callable, tf.TensorSpec]]:
     """Name -> function and the specification of its input."""
-    shape, name = model.architecture.image_shape, answer_name(model)
+    shape, name = model.architecture.image_shape, main_output(model)
 
     def preprocess(images):
-        return {"pixels": transform.transform(images, model.preprocessing)}
+        return {"pixels": transform.apply(images, model.preprocessing)}
 
     def compute(pixels):
         return {"logits": tf.cast(model(pixels, training=False), tf.float32)}
@@ -108,20 +103,3 @@ def _telling_lines(said: str) -> str:
 
 def _ending(code: int) -> str:
     return f"exit code {code}" if code > 0 else f"ended by {signal.Signals(-code).name}"
-
-
-def replace(path: str | os.PathLike, write: Callable[[pathlib.Path], object]) -> None:
-    """Lets `write` write to a temporary name in the same folder, and renames that when it is whole.
-
-    Raises:
-        UserError: if the folder cannot be written.
-    """
-    place = pathlib.Path(path)
-    temporary = place.with_name(f".{os.getpid()}.{place.name}")
-    try:
-        write(temporary)
-        os.replace(temporary, place)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from keras_vit.classifier import ImageClassifier, description
+from keras_vit.errors import UserError, reason
 from keras_vit.export.answering import Answering
+from keras_vit.preprocessing import Preprocessing
 
 LABELS, DESCRIPTION = "labels.txt", "keras_vit.json"
 
@@ -37,3 +40,29 @@ def files_of(model: ImageClassifier, answering: Answering, provenance: dict[str,
         LABELS: "".join(f"{line}\n" for line in lines_of(model)).encode(),
         DESCRIPTION: (json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
     }
+
+
+class Told(NamedTuple):
+    """What can be read of these files: a label per class, and how the model wants its images."""
+
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+
+
+def read(files: Mapping[str, bytes]) -> Told:
+    """What `files_of` wrote.
+
+    Args:
+        files: Contents by name.
+
+    Raises:
+        UserError: if one is missing, or says something else.
+    """
+    for name in (LABELS, DESCRIPTION):
+        if name not in files:
+            raise UserError(f"it lacks {name}")
+    try:
+        labels, told = (files[name].decode() for name in (LABELS, DESCRIPTION))
+        return Told(tuple(labels.splitlines()), Preprocessing(**json.loads(told)["preprocessing"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"its {LABELS} or {DESCRIPTION} is not as it was written: {reason(error)}") from error

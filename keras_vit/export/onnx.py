@@ -11,6 +11,7 @@ import pathlib
 import tempfile
 from typing import Any
 
+from keras_vit import writing
 from keras_vit.classifier import ImageClassifier
 from keras_vit.errors import MissingPackage
 from keras_vit.export import conversion
@@ -48,7 +49,7 @@ def convert(
         conversion.write_saved_model(model, place / "saved_model", answering, None)
         conversion.run("Conversion to ONNX", "tf2onnx.convert", _arguments(place / "saved_model", place / "converted"))
         described = _described(place / "converted", files_of(model, answering, provenance))
-    conversion.replace(path, lambda temporary: temporary.write_bytes(described))
+    writing.whole(path, lambda temporary: temporary.write_bytes(described))
 
 
 def _arguments(saved_model, output):

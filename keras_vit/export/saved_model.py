@@ -27,7 +27,6 @@ from keras_vit.images import decoding, transform
 
 # Where TensorFlow's loaders do not look; TF Serving finds its warm-up requests there.
 EXTRA = "assets.extra"
-MAIN = ("probabilities", "features")  # output of a model with a head, and of one without
 
 
 def write(
@@ -106,7 +105,7 @@ class Signatures:
         return self.of_pixels(self._decoded(bytes))
 
     def of_images(self, images):
-        return self.of_pixels(transform.transform(images, self._preprocessing))
+        return self.of_pixels(transform.apply(images, self._preprocessing))
 
     def of_pixels(self, pixels):
         outputs = self._outputs(pixels)
@@ -119,7 +118,7 @@ class Signatures:
         """(B, h, w, C) as the model wants them."""
 
         def one(encoded):
-            return transform.transform(decoding.decode(encoded, self._shape[-1]), self._preprocessing)
+            return transform.apply(decoding.decode(encoded, self._shape[-1]), self._preprocessing)
 
         return tf.map_fn(one, bytes, fn_output_signature=tf.TensorSpec(self._shape, tf.float32))
 

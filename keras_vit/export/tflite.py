@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from keras_vit import writing
 from keras_vit.classifier import ImageClassifier
 from keras_vit.errors import UserError
 from keras_vit.export import conversion, tflite_metadata
-from keras_vit.export.answering import Answering
+from keras_vit.export.answering import Answering, main_output
 from keras_vit.export.description import files_of
 from keras_vit.export.tflite_conversion import QUANTIZATIONS
 from keras_vit.export.tflite_metadata import read_files
@@ -66,9 +67,9 @@ def convert(
         conversion.run("Conversion to LiteRT", "keras_vit.export.tflite_conversion", arguments)
         converted = (place / "converted").read_bytes()
     files = files_of(model, answering, provenance)
-    metadata = tflite_metadata.metadata_of(model, conversion.answer_name(model))
+    metadata = tflite_metadata.metadata_of(model, main_output(model))
     whole = tflite_metadata.with_metadata(converted, metadata, files)
-    conversion.replace(path, lambda temporary: temporary.write_bytes(whole))
+    writing.whole(path, lambda temporary: temporary.write_bytes(whole))
 
 
 def _check(quantization, batch, calibration):
@@ -93,7 +94,7 @@ def _pixels(calibration, model) -> np.ndarray:
             raise UserError(
                 f"Calibration images are uint8 (height, width, {channels}); image {number} is {dtype} {shape}."
             )
-        pixels.append(transform.transform(image, model.preprocessing).numpy())
+        pixels.append(transform.apply(image, model.preprocessing).numpy())
     if not pixels:
         raise UserError("Calibration needs images, about 100; got none.")
     return np.stack(pixels)

@@ -10,7 +10,7 @@ from keras_vit.errors import UserError
 from keras_vit.preprocessing import Preprocessing
 
 
-def transform(image, preprocessing: Preprocessing):
+def apply(image, preprocessing: Preprocessing):
     """A decoded image, or several of the same size, as the model wants it.
 
     Args:

@@ -13,12 +13,13 @@ import numpy as np
 import safetensors.numpy
 from keras import ops
 
+from keras_vit import writing
 from keras_vit.classifier import description
 from keras_vit.errors import UserError
 from keras_vit.variants import AnyArchitecture, BitArchitecture
 from keras_vit.weights import google, hdf5, huggingface
 from keras_vit.weights.formats import FORMATS, READABLE
-from keras_vit.weights.stored import write_npz, write_whole
+from keras_vit.weights.stored import write_npz
 
 
 def save(model: Any, path: str | os.PathLike, format: str = "google") -> None:
@@ -106,7 +107,7 @@ def _comment(model) -> dict[str, Any]:
 
 def _write_timm(model, path):
     place = _suffixed(path, ".safetensors")
-    write_whole(place, lambda temporary: _write_safetensors(model, temporary, "timm"))
+    writing.whole(place, lambda temporary: _write_safetensors(model, temporary, "timm"))
 
 
 def _write_huggingface(model, path):
@@ -156,7 +157,7 @@ def _write_keras(model, path):
         hdf5.note(temporary, json.dumps(description(model)))
 
     place = _suffixed(path, ".keras", hdf5.SUFFIX)
-    write_whole(place, write_weights if place.name.endswith(hdf5.SUFFIX) else model.save)
+    writing.whole(place, write_weights if place.name.endswith(hdf5.SUFFIX) else model.save)
 
 
 def _write_safetensors(model, path, format: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import safetensors
 
+from keras_vit import writing
 from keras_vit.errors import InvalidWeights, reason
 
 
@@ -66,20 +67,7 @@ def write_npz(path: str | os.PathLike, arrays: Iterable[tuple[str, np.ndarray]],
                     np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
             archive.comment = json.dumps(noted).encode()
 
-    write_whole(path, write)
-
-
-def write_whole(path: str | os.PathLike, write: Callable[[str], None]) -> None:
-    """Lets `write` write to a temporary name in the same folder, and renames that when it is done."""
-    place = pathlib.Path(path)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    # Not by tempfile, whose files nobody else may read.
-    temporary = place.with_name(f".{os.getpid()}.{place.name}")
-    try:
-        write(str(temporary))
-        os.replace(temporary, place)
-    finally:
-        temporary.unlink(missing_ok=True)
+    writing.whole(path, write)
 
 
 def as_float32(array: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import pytest
 
 import keras_vit
 from keras_vit.distilling import Teacher
-from keras_vit.images import transform as test_time
+from keras_vit.images import transform
 
 SIZES = {"image_size": (24, 40), "patch_size": 8, "width": 8, "depth": 1, "heads": 2, "mlp_width": 12}
 OTHER = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.1)}
@@ -26,9 +26,9 @@ def test_images_come_as_the_test_time_transform_would_make_them(size, scales):
     own, seen = scales
     found = teacher(size, seen, **own)
     pixels = np.random.default_rng(0).uniform(0, 255, (2, *size, 3)).astype("float32")
-    given = np.stack([test_time.scale(image, found.seen) for image in pixels])
-    expected = [test_time.resize_to(image, (24, 40), "bilinear", antialias=True) for image in pixels]
-    expected = np.stack([test_time.scale(image, found.model.preprocessing) for image in expected])
+    given = np.stack([transform.scale(image, found.seen) for image in pixels])
+    expected = [transform.resize_to(image, (24, 40), "bilinear", antialias=True) for image in pixels]
+    expected = np.stack([transform.scale(image, found.model.preprocessing) for image in expected])
     np.testing.assert_allclose(found.images(given), expected, atol=2e-5)
     np.testing.assert_allclose(found(given), found.model(expected), atol=1e-4)
 

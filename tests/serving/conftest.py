@@ -39,6 +39,6 @@ def probabilities_of(model):
     from keras_vit.images import transform
 
     def probabilities_of(image):
-        return tf.nn.softmax(model(transform.transform(tf.constant(image), model.preprocessing)[None]))[0].numpy()
+        return tf.nn.softmax(model(transform.apply(tf.constant(image), model.preprocessing)[None]))[0].numpy()
 
     return probabilities_of

@@ -63,7 +63,7 @@ def test_bytes(asked, picture, probabilities_of, tmp_path):
 
 
 def test_pixels(asked, picture, probabilities_of, model, tmp_path):
-    fed = transform.transform(tf.constant(picture), model.preprocessing).numpy()
+    fed = transform.apply(tf.constant(picture), model.preprocessing).numpy()
     (tmp_path / "pixels").write_bytes(fed.tobytes())
     found = asked("pixels", "probabilities", "float", tmp_path / "pixels", "1", *map(str, fed.shape))
     np.testing.assert_allclose(found, probabilities_of(picture), atol=1e-6)

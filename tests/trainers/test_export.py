@@ -1,6 +1,5 @@
 """The command that exports: what it writes, what it refuses, and what is left when it refuses."""
 
-import contextlib
 import json
 import pathlib
 
@@ -13,7 +12,9 @@ import keras_vit
 from keras_vit.export import saved_model
 from keras_vit.export.answering import Answering
 from trainers import export
-from trainers.exporting import formats, publishing, runtimes
+from trainers.exporting import formats, gate, publishing
+from trainers.inference import keras_model, opening
+from trainers.inference.predictor import Predictor
 from trainers.settings import command_line
 
 NAMES = [str(number) for number in range(10)]
@@ -116,16 +117,16 @@ def test_a_broken_file_is_refused_and_nothing_is_published(model_file, tmp_path,
 
 
 def test_what_passes_is_published_beside_what_does_not(model_file, tmp_path, monkeypatch, capsys):
-    @contextlib.contextmanager
-    def opened(path, model):
-        assert path.read_text() == "whole"
-        shape = (1, model.architecture.num_classes)
-        yield [runtime(lambda encoded: np.repeat(np.full(shape, 0.1, "float32"), len(encoded), axis=0))]
+    own = keras_model.of_model(keras.models.load_model(model_file), Answering())
+    wrong = Predictor("runtime", "probabilities", NAMES, lambda encoded: [np.full(10, 0.1, "float32") for _ in encoded])
 
-    with_writer(monkeypatch, "onnx", write_text, opened=opened)
-    with_writer(
-        monkeypatch, "tflite", write_text, opened=lambda path, model: contextlib.nullcontext([runtime(own(model))])
-    )
+    def opened(path, check):
+        assert pathlib.Path(path).read_text() == "whole"
+        return [wrong if path.endswith(".onnx") else own]
+
+    for name in ("onnx", "tflite"):
+        with_writer(monkeypatch, name, write_text)
+    monkeypatch.setattr(opening, "open_runtimes", opened)
     code = command(f"--model={model_file}", "--formats=tflite,onnx", f"--output={tmp_path}/export", "--check_images=8")
     assert code == 1 and "onnx not published" in capsys.readouterr().err
     assert {path.name for path in (tmp_path / "export" / "1").iterdir()} == {
@@ -133,15 +134,6 @@ def test_what_passes_is_published_beside_what_does_not(model_file, tmp_path, mon
     }
     report = json.loads((tmp_path / "export" / "1" / "report.json").read_text())
     assert list(report["refused"]) == ["onnx"]
-
-
-def own(model):
-    answer = runtimes.of_keras(model, Answering())
-    return lambda encoded: answer(encoded)["probabilities"]
-
-
-def runtime(answer):
-    return runtimes.Runtime("runtime", "probabilities", answer)
 
 
 def test_a_file_that_nothing_can_open_is_refused(model_file, tmp_path, monkeypatch, capsys):
@@ -168,14 +160,14 @@ def test_best_classes_are_those_of_the_probabilities():
         **{"probabilities": np.array([[0.2, 0.7, 0.1]]), "top_indices": np.array([[1, 0]])},
         **{"top_probabilities": np.array([[0.7, 0.2]]), "top_labels": np.array([[b"b", b"a"]])},
     }
-    runtimes.check_best(good, labels)
+    gate.check_best(good, labels)
     for name, wrong in {
         "top_indices": np.array([[0, 1]]),
         "top_probabilities": np.array([[0.7, 0.1]]),
         "top_labels": np.array([[b"a", b"b"]]),
     }.items():
         with pytest.raises(ValueError, match="best classes"):
-            runtimes.check_best(good | {name: wrong}, labels)
+            gate.check_best(good | {name: wrong}, labels)
 
 
 @pytest.mark.slow

@@ -49,9 +49,9 @@ def test_the_same_commands_serve_every_family(family, tmp_path, capsys):
 
     command(export, f"--model={tuned}", "--source=digits", "--check_images=20", f"--output={tmp_path}/export")
     answers = {}
-    for artefact in (tuned, tmp_path / "export", tmp_path / "export" / "1" / "model.tflite"):
+    for form in (tuned, tmp_path / "export", tmp_path / "export" / "1" / "model.tflite"):
         capsys.readouterr()
-        command(predict, f"--model={artefact}", "--format=json", "--top=10", PICTURES)
-        answers[artefact.name] = [picture["top"][0]["probability"] for picture in json.loads(capsys.readouterr().out)]
+        command(predict, f"--model={form}", "--format=json", "--top=10", PICTURES)
+        answers[form.name] = [picture["top"][0]["probability"] for picture in json.loads(capsys.readouterr().out)]
     np.testing.assert_allclose(answers["export"], answers["tuned"], atol=1e-4)
     np.testing.assert_allclose(answers["model.tflite"], answers["tuned"], atol=0.05)

@@ -16,8 +16,8 @@ from keras_vit.export import onnx, saved_model, tflite
 from keras_vit.export.answering import Answering
 from keras_vit.images import decoding, transform
 from trainers import predict
-from trainers.inference import answers, server
-from trainers.inference.predictor import Artefact
+from trainers.inference import predictions, server
+from trainers.inference.predictor import Predictor
 from trainers.settings import command_line, flags
 
 NAMES = ["ant", "bée", "cat", "dog"]
@@ -62,7 +62,7 @@ def test_the_best_classes_of_each_file(place, model, capsys):
     assert names == ["a.png", "b c.png", "bad.jpg", "más/d.png"]
     for one in (found[0], found[1], found[3]):
         image = decoding.decode(tf.io.read_file(one.file), 3)
-        wanted = keras.ops.softmax(model(transform.transform(image, model.preprocessing)[None])[0]).numpy()
+        wanted = keras.ops.softmax(model(transform.apply(image, model.preprocessing)[None])[0]).numpy()
         best = np.argsort(-wanted)[:2]
         assert [(guess.label, guess.index) for guess in one.top] == [(NAMES[i], i) for i in best]
         np.testing.assert_allclose([guess.probability for guess in one.top], wanted[best], atol=1e-5)
@@ -144,7 +144,8 @@ def test_answers_before_a_server_failed_are_kept(place):
         return [np.array([0.25, 0.75], "float32")] * len(encoded)
 
     photos = [f"{place}/photos/{name}" for name in ("a.png", "b c.png", "más/d.png")]
-    found = list(answers.of_files(Artefact("server", ["x", "y"], answer), dict.fromkeys(photos), 1, batch_size=1))
+    served = Predictor("TF Serving", "probabilities", ["x", "y"], answer)
+    found = list(predictions.of_files(served, dict.fromkeys(photos), 1, batch_size=1))
     assert [one.error for one in found] == [None, "it answered 503", "it answered 503"] and calls == [1, 1]
     assert found[0].top[0].label == "y"
 

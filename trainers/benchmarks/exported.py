@@ -1,6 +1,5 @@
 """What exported files take: size and time of each format, beside KerasHub's own exports of a model of the same size."""
 
-import contextlib
 import functools
 import importlib.util
 import pathlib
@@ -16,7 +15,8 @@ from keras_vit import errors
 from keras_vit.export.answering import SIGNATURE, Answering
 from trainers import machine
 from trainers.benchmarks.timing import in_turns, seconds_of
-from trainers.exporting import examples, exporting, formats, runtimes, session
+from trainers.exporting import examples, formats
+from trainers.inference import keras_model, opening, saved_model
 
 REQUESTS = 5  # of one image each, in a measurement
 IMAGE = (375, 500)  # ImageNet's median height and width
@@ -45,9 +45,9 @@ def measure(settings, where) -> dict[str, float]:
     model = keras_vit.build(settings.variant, **settings.overrides)
     random = np.random.default_rng(settings.seed)
     model.get_layer("head").kernel.assign(random.normal(0, 0.02, model.get_layer("head").kernel.shape))
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as opened:
+    with tempfile.TemporaryDirectory() as folder:
         place = pathlib.Path(folder)
-        rows = ours(model, place, opened) | keras_hubs(model, place, opened)
+        rows = ours(model, place) | keras_hubs(model, place)
         work = {name: functools.partial(_requests, row.request) for name, row in rows.items()}
         seconds = in_turns(work, settings.rounds)
     print(f"\nOne image of {settings.variant}, {settings.image_size} px: milliseconds, megabytes")
@@ -64,7 +64,7 @@ def _requests(request: Callable[[], object]) -> float:
     return seconds_of(lambda: [request() for _ in range(REQUESTS)])
 
 
-def ours(model, place: pathlib.Path, opened: contextlib.ExitStack) -> Rows:
+def ours(model, place: pathlib.Path) -> Rows:
     """The model in Keras, and in every format whose packages are installed."""
     request = [tf.io.encode_jpeg(examples.picture(0, *IMAGE, 3)).numpy()]
     job = formats.Job(
@@ -74,7 +74,8 @@ def ours(model, place: pathlib.Path, opened: contextlib.ExitStack) -> Rows:
         provenance={},
         calibration=lambda: [examples.picture(number, *IMAGE, 3) for number in range(16)],
     )
-    rows = {"keras": Row(functools.partial(runtimes.of_keras(model, job.answering), request), 4 * model.count_params())}
+    own = keras_model.of_model(model, job.answering)
+    rows = {"keras": Row(functools.partial(own.answer, request), 4 * model.count_params())}
     for name, format in formats.FORMATS.items():
         missing = formats.missing(name)
         if missing:
@@ -83,13 +84,12 @@ def ours(model, place: pathlib.Path, opened: contextlib.ExitStack) -> Rows:
         path = place / name / (format.file or "1")
         path.parent.mkdir()
         format.write(job, path)
-        answer = opened.enter_context(format.opened(path, model))[0].answer
-        rows[name] = Row(functools.partial(answer, request), exporting.size_of(path))
+        answer = opening.open_predictor(str(path)).answer
+        rows[name] = Row(functools.partial(answer, request), formats.size_of(path))
         if name == "saved_model":
-            run = opened.enter_context(session.opened(path))
-            rows["saved_model, from pixels"] = rows[name]._replace(
-                request=functools.partial(run, "pixels", pixels_for(model))
-            )
+            run = saved_model.Session(path).run
+            pixels = functools.partial(run, "pixels", pixels_for(model))
+            rows["saved_model, from pixels"] = rows[name]._replace(request=pixels)
     return rows
 
 
@@ -98,7 +98,7 @@ def pixels_for(model) -> np.ndarray:
     return np.zeros((1, *model.architecture.image_shape), "float32")
 
 
-def keras_hubs(model, place: pathlib.Path, opened: contextlib.ExitStack) -> Rows:
+def keras_hubs(model, place: pathlib.Path) -> Rows:
     """KerasHub's classifier of the same size, exported by its own method; nothing where KerasHub is not installed.
 
     What it cannot export or run is left out.
@@ -124,11 +124,11 @@ def keras_hubs(model, place: pathlib.Path, opened: contextlib.ExitStack) -> Rows
     pixels = pixels_for(model)
     compiled = functools.partial(tf.function(theirs), tf.constant(pixels))
     rows = {"KerasHub, keras": Row(compiled, 4 * theirs.count_params())}
-    for name, format, file, opening in KERASHUBS:
+    for name, format, file, runner in KERASHUBS:
         path = place / file
         try:
             theirs.export(path, format=format, verbose=False)
-            row = Row(functools.partial(opening(path, opened), pixels), exporting.size_of(path))
+            row = Row(functools.partial(runner(path), pixels), formats.size_of(path))
             row.request()
         except Exception as error:  # whatever a converter or a runtime of others raises costs no other row
             print(f"KerasHub's {name} is left out: {errors.reason(error)}")
@@ -137,11 +137,11 @@ def keras_hubs(model, place: pathlib.Path, opened: contextlib.ExitStack) -> Rows
     return rows
 
 
-def _session(path: pathlib.Path, opened: contextlib.ExitStack) -> Callable[[np.ndarray], object]:
-    return functools.partial(opened.enter_context(session.opened(path)), SIGNATURE)
+def _session(path: pathlib.Path) -> Callable[[np.ndarray], object]:
+    return functools.partial(saved_model.Session(path).run, SIGNATURE)
 
 
-def _litert(path: pathlib.Path, opened: contextlib.ExitStack) -> Callable[[np.ndarray], object]:
+def _litert(path: pathlib.Path) -> Callable[[np.ndarray], object]:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path), num_threads=machine.cpus())

@@ -10,7 +10,7 @@ Mixed rows have the id of their own example, not of the one mixed into it, and l
 
 import tensorflow as tf
 
-from keras_vit.images import transform as test_time
+from keras_vit.images import transform
 from keras_vit.preprocessing import Preprocessing
 from trainers.data import batching, cache, class_weights, images, order
 from trainers.data.augmentation import mixing, recipe
@@ -126,6 +126,6 @@ class EvaluationData:
     def _row(self, position):
         index = self._index(position)
         image, label = self._split.read(index)
-        pixels = test_time.transform(images.decode(image, self._source.channels), self._preprocessing)
+        pixels = transform.apply(images.decode(image, self._source.channels), self._preprocessing)
         weight = tf.cast(position < self._split.size, tf.float32)
         return {"images": pixels, "labels": label, "weights": weight, "ids": index}

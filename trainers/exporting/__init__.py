@@ -1,1 +1,1 @@
-"""What leaves a run: artefacts in other formats, each held against the model before it is published."""
+"""What leaves a run: files in other formats, each held against the model before it is published."""

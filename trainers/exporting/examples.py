@@ -1,4 +1,4 @@
-"""The encoded images on which an artefact is held against its model."""
+"""The encoded images on which an exported file is held against its model."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -1,6 +1,5 @@
-"""The formats a model is exported to: how each is written, what runs it, and how far it may lie from the model."""
+"""The formats a model is exported to: how each is written, and how far it may lie from the model."""
 
-import contextlib
 import dataclasses
 import importlib.util
 import pathlib
@@ -9,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_vit.classifier import ImageClassifier
+from keras_vit.errors import MissingPackage
 from keras_vit.export import onnx, saved_model, tflite, warmup
 from keras_vit.export.answering import Answering
-from trainers.exporting import runtimes
 from trainers.exporting.gate import Limit
-from trainers.exporting.runtimes import Runtime
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Job:
         calibration: What gives images uint8 (H, W, C) by which a .tflite of whole numbers is scaled.
     """
 
-    model: Any
+    model: ImageClassifier
     name: str
     answering: Answering
     provenance: dict[str, Any]
@@ -45,14 +44,12 @@ class Format(NamedTuple):
     Args:
         file: Its name in the folder of a version; nothing for the folder itself.
         write: Writes it to a path.
-        opened: Context of what runs it, from its path and the model.
         limit: Of its answers.
         needs: Keys of `PACKAGES`.
     """
 
     file: str
     write: Callable[[Job, pathlib.Path], None]
-    opened: Callable[[pathlib.Path, Any], contextlib.AbstractContextManager[list[Runtime]]]
     limit: Limit
     needs: tuple[str, ...] = ()
 
@@ -60,6 +57,25 @@ class Format(NamedTuple):
 def missing(name: str) -> list[str]:
     """The packages that a format needs and that are not installed."""
     return [package for package in FORMATS[name].needs if importlib.util.find_spec(package) is None]
+
+
+def check_packages(asked: Iterable[str]) -> None:
+    """Raises MissingPackage if what writes or runs a format is not installed."""
+    for name in asked:
+        if packages := missing(name):
+            raise MissingPackage(
+                f"--formats={name} needs {', '.join(packages)}, not installed here; from a clone, "
+                f"pip install -e '.[{PACKAGES[packages[0]]}]'.",
+                name=packages[0],
+            )
+
+
+def size_of(path: pathlib.Path) -> int:
+    """Bytes of a file; of a SavedModel's folder those that a server reads."""
+    if path.is_file():
+        return path.stat().st_size
+    parts = [path / "saved_model.pb", *(path / "variables").rglob("*"), *(path / "assets").rglob("*")]
+    return sum(file.stat().st_size for file in parts if file.is_file())
 
 
 def _write_saved_model(job: Job, path: pathlib.Path) -> None:
@@ -103,10 +119,10 @@ PACKAGES = {
 _SERVING, _LITERT, _ONNX = ("tensorflow_serving",), ("ai_edge_litert",), ("onnx", "tf2onnx", "onnxruntime")
 
 FORMATS = {
-    "saved_model": Format("", _write_saved_model, runtimes.of_saved_model, EXACT, _SERVING),
-    "tflite": Format("model.tflite", _tflite("dynamic"), runtimes.of_file, WHOLE, _LITERT),
-    "tflite_float32": Format("model_float32.tflite", _tflite("float32"), runtimes.of_file, EXACT, _LITERT),
-    "tflite_float16": Format("model_float16.tflite", _tflite("float16"), runtimes.of_file, HALF, _LITERT),
-    "tflite_full_int8": Format("model_full_int8.tflite", _tflite("full_int8"), runtimes.of_file, WHOLE, _LITERT),
-    "onnx": Format("model.onnx", _write_onnx, runtimes.of_file, EXACT, _ONNX),
+    "saved_model": Format("", _write_saved_model, EXACT, _SERVING),
+    "tflite": Format("model.tflite", _tflite("dynamic"), WHOLE, _LITERT),
+    "tflite_float32": Format("model_float32.tflite", _tflite("float32"), EXACT, _LITERT),
+    "tflite_float16": Format("model_float16.tflite", _tflite("float16"), HALF, _LITERT),
+    "tflite_full_int8": Format("model_full_int8.tflite", _tflite("full_int8"), WHOLE, _LITERT),
+    "onnx": Format("model.onnx", _write_onnx, EXACT, _ONNX),
 }

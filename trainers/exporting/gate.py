@@ -1,10 +1,15 @@
-"""Whether an artefact says what its model says, on the same encoded images."""
+"""Whether a file says what its model says, on the same encoded images."""
 
 import dataclasses
+import itertools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_vit.classifier import ImageClassifier
+from keras_vit.errors import UserError
+from keras_vit.export import description
 from keras_vit.export.answering import Answering
 
 # Logits are told from probabilities, of which no one tells those below this apart: their temperature may be lower, down
@@ -14,7 +19,7 @@ ROUNDING = 1e-9  # of shares that are subtracted
 
 
 class Limit(NamedTuple):
-    """How far an artefact may lie from its model.
+    """How far a file may lie from its model.
 
     Args:
         difference: Of logits at most; of features in shares of their standard deviation.
@@ -29,12 +34,12 @@ class Limit(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """How an artefact compares.
+    """How a file compares.
 
     Args:
         difference: The largest of any logit; of features, in shares of their standard deviation.
         agreement: Share of images with the same best class; None without a head.
-        accuracy: Of the artefact; None without labels.
+        accuracy: Of the file; None without labels.
         model_accuracy: Of the model on the same images.
     """
 
@@ -63,11 +68,11 @@ class Finding:
 
 
 def compare(ours: np.ndarray, theirs: np.ndarray, labels: np.ndarray | None, answering: Answering | None) -> Finding:
-    """How an artefact's answers compare with the model's.
+    """How a file's answers compare with the model's.
 
     Args:
         ours: (N, Y) probabilities of the model, or features (N, D).
-        theirs: Those of the artefact.
+        theirs: Those of the file.
         labels: (N,), -1 for none, or None.
         answering: How logits became probabilities; None for features.
     """
@@ -82,6 +87,29 @@ def compare(ours: np.ndarray, theirs: np.ndarray, labels: np.ndarray | None, ans
         return Finding(difference, agreement)
     accuracies = [float(np.mean(part[known].argmax(axis=1) == labels[known])) for part in (theirs, ours)]
     return Finding(difference, agreement, *accuracies)
+
+
+def check_labels(found: Sequence[str], model: ImageClassifier) -> None:
+    """Raises UserError if labels are not those of a model's classes, in their order."""
+    wanted = description.lines_of(model)
+    if list(found) != wanted:
+        pairs = enumerate(itertools.zip_longest(found, wanted))
+        number, (theirs, ours) = next((number, pair) for number, pair in pairs if pair[0] != pair[1])
+        raise UserError(f"its label of class {number} is {theirs!r}, the model's {ours!r}")
+
+
+def check_best(found: dict[str, np.ndarray], labels: np.ndarray) -> None:
+    """Raises UserError if the best classes of an answer are not those of its probabilities, by number and name."""
+    if "probabilities" not in found:
+        return
+    indices = found["top_indices"]
+    told = np.take_along_axis(found["probabilities"], indices, axis=1)
+    best = -np.sort(-found["probabilities"], axis=1)[:, : indices.shape[1]]
+    names = [[name.decode() for name in row] for row in found["top_labels"]]
+    if not np.array_equal(told, best) or not np.array_equal(found["top_probabilities"], best):
+        raise UserError("its best classes are not those of its probabilities")
+    if names != labels[indices].tolist():
+        raise UserError("its names of the best classes are not the model's")
 
 
 def logits_of(probabilities: np.ndarray, answering: Answering) -> np.ndarray:

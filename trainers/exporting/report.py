@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from keras_vit.export.answering import Answering
+from trainers import machine
 from trainers.exporting import gate
 from trainers.exporting.gate import Finding
 
@@ -49,6 +51,23 @@ def plain(rows: list[Row]) -> list[dict[str, Any]]:
         dataclasses.asdict(row) | {"finding": row.finding and gate.plain(row.finding), "faults": list(row.faults)}
         for row in rows
     ]
+
+
+def summary(model: str, images: str, answering: Answering, rows: list[Row]) -> dict[str, Any]:
+    """Contents of report.json, and of the card's part about the export."""
+    return {
+        "model": model,
+        "images": images,
+        "probabilities": answering.probabilities,
+        "temperature": answering.temperature,
+        "formats": {
+            f"{row.format} ({row.runtime})": value
+            for row, value in zip(rows, plain(rows), strict=True)
+            if not row.faults
+        },
+        "refused": {row.format: list(row.faults) for row in rows if row.faults},
+        "versions": machine.versions(),
+    }
 
 
 def _percent(value: float | None) -> str:

@@ -7,45 +7,13 @@ import json
 import os
 import unicodedata
 from collections.abc import Sequence
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from trainers.data.files.paths import shown
+from trainers.inference.predictions import Prediction
 
 LABEL_WIDTH = 48  # most columns of a class's name
 ELLIPSIS = "…"
-
-
-@dataclasses.dataclass(frozen=True)
-class Guess:
-    """One of the best classes.
-
-    Args:
-        label: Its name, or its number where it has none.
-        index: Its number.
-        probability: Of it.
-    """
-
-    label: str
-    index: int
-    probability: float
-
-
-class Prediction(NamedTuple):
-    """What a model says of one file; exactly one of the last three is there.
-
-    Args:
-        file: Its path.
-        top: The best classes, the best first.
-        features: float32 (D,), of a model without a head.
-        error: Why there is no answer.
-    """
-
-    file: str
-    top: tuple[Guess, ...] = ()
-    features: np.ndarray | None = None
-    error: str | None = None
 
 
 def as_table(predictions: Sequence[Prediction], width: int | None) -> str:

@@ -1,13 +1,14 @@
 """ONNX files that `trainers.export` wrote, run by onnxruntime."""
 
 from keras_vit.errors import MissingPackage, UserError, reason
+from keras_vit.export import description
 from keras_vit.export.onnx import METADATA
 from trainers import files
-from trainers.inference import carried
-from trainers.inference.predictor import Artefact
+from trainers.inference import pixels
+from trainers.inference.predictor import Predictor
 
 
-def opened(path: str, flag: str) -> Artefact:
+def opened(path: str, flag: str) -> Predictor:
     """The model in an .onnx file, with the labels and the description in its metadata.
 
     Raises:
@@ -19,20 +20,22 @@ def opened(path: str, flag: str) -> Artefact:
         session = runtime.InferenceSession(files.read_bytes(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # no other base have onnxruntime's own
         raise UserError(f"--{flag}={path}: onnxruntime cannot load it: {reason(error)}.") from error
-    told = session.get_modelmeta().custom_metadata_map
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    if not all(name in told for name in METADATA) or (len(inputs), len(outputs)) != (1, 1):
+    metadata, inputs, outputs = session.get_modelmeta().custom_metadata_map, session.get_inputs(), session.get_outputs()
+    try:
+        told = description.read({file: metadata[name].encode() for name, file in METADATA.items()})
+        (given,), (output,) = inputs, outputs
+    except (KeyError, ValueError) as error:
         raise UserError(
             f"--{flag}={path}: not a file of python -m trainers.export: it lacks {' or '.join(METADATA)} in its "
             "metadata, or has more than one input or output."
-        )
-    _, *sides, channels = inputs[0].shape
+        ) from error
+    _, *sides, channels = given.shape
     known = [side if isinstance(side, int) else None for side in sides]
-    return carried.artefact(
-        "onnx",
-        carried.Input(known, channels, {"tensor(uint8)": "uint8"}.get(inputs[0].type, "float32")),
-        lambda pixels: session.run([outputs[0].name], {inputs[0].name: pixels})[0],
-        *(told[name] for name in METADATA),
+    return pixels.of_file(
+        "ONNX Runtime",
+        pixels.Input(known, channels, {"tensor(uint8)": "uint8"}.get(given.type, "float32")),
+        lambda images: session.run([output.name], {given.name: images})[0],
+        told,
     )
 
 

@@ -1,20 +1,21 @@
-"""The one function that opens a model of any kind."""
+"""What opens a model of any kind."""
 
+import importlib.util
 from collections.abc import Callable
 from typing import NamedTuple
 
-from trainers.inference import keras_model, onnx, saved_model, server, tflite
-from trainers.inference.predictor import Artefact
+from trainers.inference import keras_model, onnx, openvino, saved_model, server, tflite
+from trainers.inference.predictor import Predictor
 
 
 class Kind(NamedTuple):
     """One row of `KINDS`: whether a path is of that kind, and what opens it, told the flag that named it."""
 
     recognises: Callable[[str], bool]
-    open: Callable[[str, str], Artefact]
+    open: Callable[[str, str], Predictor]
 
 
-def open_artefact(path: str, flag: str = "model") -> Artefact:
+def open_predictor(path: str, flag: str = "model") -> Predictor:
     """Opens a model.
 
     Args:
@@ -28,6 +29,23 @@ def open_artefact(path: str, flag: str = "model") -> Artefact:
         MissingPackage: if its runtime is not installed.
     """
     return next(kind for kind in KINDS.values() if kind.recognises(path)).open(path, flag)
+
+
+def open_runtimes(path: str, check: Callable[[saved_model.Outputs], None]) -> list[Predictor]:
+    """Opens an exported file in everything that runs it, first as `open_predictor` does.
+
+    Args:
+        path: Of the file; local.
+        check: As of `saved_model.by_signature`.
+
+    Raises:
+        UserError: if it cannot be read, or is none of ours.
+        MissingPackage: if its runtime is not installed.
+    """
+    if not saved_model.recognises(path):
+        return [open_predictor(path)]
+    found = saved_model.by_signature(path, check)
+    return [*found, openvino.opened(path)] if importlib.util.find_spec("openvino") else found
 
 
 # The first that recognises a path opens it.

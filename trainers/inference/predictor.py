@@ -1,7 +1,7 @@
-"""What an opened artefact is, whatever it was made as."""
+"""What answers for images, in whatever form the model is and whatever runs it."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,19 +18,20 @@ Answer = Callable[[Sequence[bytes]], Answers]
 
 
 @dataclasses.dataclass(frozen=True)
-class Artefact:
+class Predictor:
     """A model that answers for encoded images: JPEG, PNG, GIF, BMP or WebP of any size.
 
     Args:
-        kind: Key of `opening.KINDS`.
+        runtime: What runs it, for people.
+        output: What it answers, one of `answering.MAIN`: `probabilities` (Y,), or `features` (D,), the head's input.
         labels: Y names, or numbers of classes that have none; empty without a head. Of a server, names come in with
             its answers.
-        answer: Of each image, float32: its probabilities (Y,), or its features (D,) where there is no head; or
-            `Unreadable`, which takes no other image with it.
+        answer: Of each image, float32; or `Unreadable`, which takes no other image with it.
         notes: Lines that its user should see.
     """
 
-    kind: str
+    runtime: str
+    output: str
     labels: Sequence[str]
     answer: Answer
     notes: tuple[str, ...] = ()
@@ -52,9 +53,3 @@ def apart(answer: Answer, encoded: Sequence[bytes], refusal: type[Exception], re
             return [Unreadable(reason(error))]
     middle = len(encoded) // 2
     return [one for half in (encoded[:middle], encoded[middle:]) for one in apart(answer, half, refusal, reason)]
-
-
-def learn(labels: list[str], indices: Iterable[int], names: Iterable[str]) -> None:
-    """Enters the names that an answer gives for some of the classes."""
-    for index, name in zip(indices, names, strict=True):
-        labels[int(index)] = name

@@ -1,18 +1,26 @@
-"""SavedModels that `trainers.export` wrote, run by TensorFlow without building a Keras model."""
+"""SavedModels that `trainers.export` wrote, run as TF Serving runs them: no Keras and no Python of ours in it."""
 
+import contextlib
 import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 
 from keras_vit.errors import UserError, reason
-from keras_vit.export.answering import SIGNATURE
-from keras_vit.export.description import LABELS
-from keras_vit.export.saved_model import EXTRA, MAIN
+from keras_vit.export import description
+from keras_vit.export.answering import MAIN, SIGNATURE
+from keras_vit.export.description import DESCRIPTION, LABELS, Told
+from keras_vit.export.saved_model import EXTRA
 from trainers import files
-from trainers.inference.predictor import Answers, Artefact, apart
+from trainers.inference import pixels
+from trainers.inference.predictor import Answer, Answers, Predictor, apart
 
 FILE = "saved_model.pb"
+RUNTIME = "TensorFlow session"
+Outputs = dict[str, np.ndarray]
 
 
 def recognises(path: str) -> bool:
@@ -20,36 +28,116 @@ def recognises(path: str) -> bool:
     return files.is_folder(path) and (files.exists(os.path.join(path, FILE)) or bool(_versions(path)))
 
 
-def opened(path: str, flag: str) -> Artefact:
-    """The SavedModel, or of numbered versions the newest.
+def opened(path: str, flag: str) -> Predictor:
+    """The SavedModel, or of numbered versions the newest, by its signature for encoded images.
 
     Raises:
         UserError: if it cannot be read, or has other signatures than ours.
     """
     place = _newest(path, flag)
     try:
-        loaded: Any = tf.saved_model.load(place)
-    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+        session = Session(place)
+    except (OSError, RuntimeError, ValueError, KeyError, tf.errors.OpError) as error:
         raise UserError(f"--{flag}={path}: TensorFlow cannot load {place}: {reason(error)}.") from error
-    signature = loaded.signatures.get(SIGNATURE)
-    outputs = signature.structured_outputs if signature is not None else {}
-    output = next((name for name in MAIN if name in outputs), None)
-    if output is None or set(signature.structured_input_signature[1]) != {"bytes"}:
+    signature = session.signatures.get(SIGNATURE)
+    output = main_output(signature) if signature else ""
+    if not signature or not output or set(signature.inputs) != {"bytes"}:
         raise UserError(
             f"--{flag}={path}: the SavedModel has no signature {SIGNATURE} from `bytes` to `probabilities` or "
             "`features`; those that python -m trainers.export writes have it."
         )
-    labels = _labels(place, outputs[output].shape[-1] if output == "probabilities" else 0)
+    labels = _labels(place, signature.outputs[output]) if output == MAIN[0] else ()
+    return Predictor(RUNTIME, output, labels, _of_bytes(session, SIGNATURE, output))
 
-    def all_of(encoded) -> Answers:
-        found = signature(bytes=tf.constant(list(encoded), tf.string))
-        return list(found[output].numpy())
 
-    def answer(encoded) -> Answers:
-        assert loaded  # which holds the variables that the signature refers to
-        return apart(all_of, encoded, tf.errors.InvalidArgumentError, lambda error: reason(error))
+def by_signature(place: str, check: Callable[[Outputs], None]) -> list[Predictor]:
+    """A predictor for each signature that `trainers.export` writes, the one that `opened` takes first.
 
-    return Artefact("saved_model", labels, answer)
+    Args:
+        place: Folder of the SavedModel.
+        check: Is told all that the first one's signature answers to a request, and raises what is wrong with it.
+
+    Raises:
+        UserError: if it does not say what it is.
+    """
+    session, told = Session(place), read_description(place)
+    output, channels = main_output(session.signatures["pixels"]), channels_of(session.signatures["pixels"])
+
+    def run(signature: str) -> pixels.Run:
+        return lambda images: session.run(signature, images)[output]
+
+    answers = {
+        RUNTIME: _of_bytes(session, SIGNATURE, output, check),
+        f"{RUNTIME}, images": pixels.one_by_one(pixels.decoded(channels), run("images")),
+        f"{RUNTIME}, pixels": pixels.together(pixels.preprocessed(channels, told.preprocessing), run("pixels")),
+    }
+    features = Predictor(f"{RUNTIME}, features", MAIN[1], (), _of_bytes(session, "features", MAIN[1]))
+    return [*(Predictor(name, output, told.labels, answer) for name, answer in answers.items()), features]
+
+
+def read_description(place: str) -> Told:
+    """What a SavedModel says of itself; raises UserError if it does not."""
+    paths = {name: os.path.join(place, EXTRA, name) for name in (LABELS, DESCRIPTION)}
+    return description.read({name: files.read_bytes(path) for name, path in paths.items() if files.exists(path)})
+
+
+def _of_bytes(
+    session: "Session", signature: str, output: str, check: Callable[[Outputs], None] | None = None
+) -> Answer:
+    def all_of(encoded: Sequence[bytes]) -> Answers:
+        found = session.run(signature, list(encoded))
+        if check:
+            check(found)
+        return list(found[output])
+
+    return lambda encoded: apart(all_of, encoded, tf.errors.InvalidArgumentError, reason)
+
+
+class Session:
+    """A SavedModel in a session, until nothing refers to it any more.
+
+    A session restores variables by the file's own operations, as the C loader does, and stumbles over what that
+    stumbles over; `tf.saved_model.load` would build Python objects instead.
+
+    Args:
+        path: Its folder.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        graph = tf.Graph()
+        with graph.as_default(), _quiet():
+            self._session = tf.compat.v1.Session(graph=graph)
+            loaded = tf.compat.v1.saved_model.loader.load(self._session, [tf.saved_model.SERVING], os.fspath(path))
+        self.signatures: Mapping[str, SignatureDef] = loaded.signature_def
+
+    def run(self, signature: str, values: Any) -> Outputs:
+        """The outputs of a signature, by name, for its one input."""
+        told = self.signatures[signature]
+        (fed,) = told.inputs.values()
+        return self._session.run({name: output.name for name, output in told.outputs.items()}, {fed.name: values})
+
+
+def main_output(signature: SignatureDef) -> str:
+    """`probabilities` or `features`, whichever it answers first of all; nothing if neither."""
+    return next((name for name in MAIN if name in signature.outputs), "")
+
+
+def channels_of(signature: SignatureDef) -> int:
+    """Of the images that it takes."""
+    (images,) = signature.inputs.values()
+    return images.tensor_shape.dim[-1].size
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without TensorFlow's advice to load by `tf.saved_model.load`."""
+    logger = tf.get_logger()
+    before = logger.level
+    logger.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _versions(path: str) -> list[str]:
@@ -74,8 +162,9 @@ def _newest(path: str, flag: str) -> str:
     )
 
 
-def _labels(place: str, classes: int) -> tuple[str, ...]:
+def _labels(place: str, output: TensorInfo) -> tuple[str, ...]:
+    """What stands in the file; numbers where there is none."""
     file = os.path.join(place, EXTRA, LABELS)
-    if not files.exists(file):
-        return tuple(str(number) for number in range(classes))
-    return tuple(files.read_bytes(file).decode().splitlines())
+    if files.exists(file):
+        return tuple(files.read_bytes(file).decode().splitlines())
+    return tuple(str(number) for number in range(output.tensor_shape.dim[-1].size))

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from keras_vit.errors import UserError, reason
-from keras_vit.export.answering import SIGNATURE
-from keras_vit.export.saved_model import MAIN
-from trainers.inference.predictor import Answers, Artefact, apart, learn
+from keras_vit.export.answering import MAIN, SIGNATURE
+from trainers.inference.predictor import Answers, Predictor, apart
 
 TIMEOUT = 60.0  # seconds
 URL = re.compile(r"(https?://[^/?#]+(?:/[^?#]*)?/v1/models/[^/:?#]+(?:/(?:versions|labels)/[^/:?#]+)?)(?::predict)?/?")
@@ -30,7 +29,7 @@ class _Refused(Exception):
     """What the server said of a request whose content is the reason."""
 
 
-def opened(url: str, flag: str, timeout: float = TIMEOUT) -> Artefact:
+def opened(url: str, flag: str, timeout: float = TIMEOUT) -> Predictor:
     """A served model that `trainers.export` wrote.
 
     Args:
@@ -62,7 +61,8 @@ def opened(url: str, flag: str, timeout: float = TIMEOUT) -> Artefact:
         request = {"signature_name": SIGNATURE, "instances": instances}
         return _answers(_asked(f"{base}:predict", request, timeout), len(encoded), labels, base)
 
-    return Artefact("server", labels, lambda encoded: apart(all_of, encoded, _Refused, str))
+    output = MAIN[0] if classes else MAIN[1]
+    return Predictor("TF Serving", output, labels, lambda encoded: apart(all_of, encoded, _Refused, str))
 
 
 def _classes(metadata: Any) -> int | None:
@@ -85,7 +85,8 @@ def _answers(answer: Any, count: int, labels: list[str], base: str) -> Answers:
         for row in rows:
             found.append(np.array(row[next(name for name in MAIN if name in row)], "float32"))
             if labels:
-                learn(labels, row["top_indices"], row["top_labels"])
+                for index, name in zip(row["top_indices"], row["top_labels"], strict=True):
+                    labels[int(index)] = name
         if len(found) == count and all(one.ndim == 1 for one in found if isinstance(one, np.ndarray)):
             return found
     except (KeyError, TypeError, IndexError, ValueError, StopIteration):

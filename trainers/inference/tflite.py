@@ -6,14 +6,15 @@ import zipfile
 import tensorflow as tf
 
 from keras_vit.errors import MissingPackage, UserError, reason
+from keras_vit.export import description
 from keras_vit.export.answering import SIGNATURE
 from keras_vit.export.description import DESCRIPTION, LABELS
 from trainers import files, machine
-from trainers.inference import carried
-from trainers.inference.predictor import Artefact
+from trainers.inference import pixels
+from trainers.inference.predictor import Predictor
 
 
-def opened(path: str, flag: str) -> Artefact:
+def opened(path: str, flag: str) -> Predictor:
     """The model in a .tflite file, with the labels and the description that a zip at its end holds.
 
     Raises:
@@ -28,7 +29,7 @@ def opened(path: str, flag: str) -> Artefact:
         raise UserError(f"--{flag}={path}: LiteRT cannot load it: {reason(error)}.") from error
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            labels, description = (archive.read(name).decode() for name in (LABELS, DESCRIPTION))
+            told = description.read({name: archive.read(name) for name in (LABELS, DESCRIPTION)})
         runner = interpreter.get_signature_runner(SIGNATURE)
         ((name, details),) = runner.get_input_details().items()
         (output,) = runner.get_output_details()
@@ -39,12 +40,11 @@ def opened(path: str, flag: str) -> Artefact:
         ) from error
     _, *sides, channels = map(int, details["shape_signature"])
     known = [side if side > 0 else None for side in sides]
-    return carried.artefact(
-        "tflite",
-        carried.Input(known, channels, details["dtype"].__name__),
-        lambda pixels: runner(**{name: pixels})[output],
-        labels,
-        description,
+    return pixels.of_file(
+        "LiteRT",
+        pixels.Input(known, channels, details["dtype"].__name__),
+        lambda images: runner(**{name: images})[output],
+        told,
     )
 
 

@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
     if "error" in told:
         print(f"LiteRT.js: {told['error']}")
         return 1
-    fed = tf.stack([transform.transform(image[0], model.preprocessing) for image in images])
+    fed = tf.stack([transform.apply(image[0], model.preprocessing) for image in images])
     expected = tf.nn.softmax(model(fed)).numpy()
     print(f"largest difference of a probability: {np.abs(np.array(told['answers']) - expected).max():.1e}")
     return 0

@@ -25,7 +25,7 @@ def compared(path, **overrides):
     session = onnxruntime.InferenceSession(path)
     for size in ((1, 32, 32), (3, 57, 40), (2, 7, 90)):
         images = random.integers(0, 256, (*size, model.architecture.channels)).astype("uint8")
-        logits = model(transform.transform(tf.constant(images), model.preprocessing), training=False)
+        logits = model(transform.apply(tf.constant(images), model.preprocessing), training=False)
         expected = asked.probabilities_of(logits) if model.architecture.num_classes else logits
         assert np.abs(session.run(None, {"images": images})[0] - expected).max() < 1e-5
     return session

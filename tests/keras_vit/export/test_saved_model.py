@@ -38,7 +38,7 @@ def picture(height=45, width=70, channels=3):
 
 def expected(model, image):
     """The model's logits and features for one picture (H, W, C)."""
-    fed = transform.transform(tf.constant(image), model.preprocessing)[None]
+    fed = transform.apply(tf.constant(image), model.preprocessing)[None]
     both = keras.Model(model.input, [model.output, model.get_layer("pre_logits").output])
     return [np.asarray(part[0]) for part in both(fed)]
 
@@ -63,7 +63,7 @@ def test_every_signature_answers_as_the_model(exported):
     inputs = {
         "serving_default": {"bytes": tf.io.encode_png(image)[None]},
         "images": {"images": image[None]},
-        "pixels": {"pixels": transform.transform(tf.constant(image), model.preprocessing)[None]},
+        "pixels": {"pixels": transform.apply(tf.constant(image), model.preprocessing)[None]},
     }
     for name, fed in inputs.items():
         found = signatures[name](**{key: tf.constant(value) for key, value in fed.items()})
@@ -89,7 +89,7 @@ def test_features_and_their_grid(exported):
     image = picture()
     found = signatures["features"](bytes=tf.io.encode_png(image)[None])
     np.testing.assert_allclose(found["features"][0], expected(model, image)[1], atol=1e-5)
-    fed = transform.transform(tf.constant(image), model.preprocessing)[None]
+    fed = transform.apply(tf.constant(image), model.preprocessing)[None]
     tokens = keras.Model(model.input, model.get_layer("norm").output)(fed)
     np.testing.assert_allclose(tf.reshape(found["patch_grid"], (4, -1)), tokens[0, 1:], atol=1e-5)
     assert found["patch_grid"].shape == (1, 2, 2, 32)
@@ -162,7 +162,7 @@ def test_a_model_without_a_head_answers_features(tmp_path):
     model = made(num_classes=0, class_names=None)
     signatures = tf.saved_model.load(str(written(tmp_path, model))).signatures
     image = picture()
-    fed = transform.transform(tf.constant(image), model.preprocessing)[None]
+    fed = transform.apply(tf.constant(image), model.preprocessing)[None]
     for name, key, value in (("serving_default", "bytes", tf.io.encode_png(image)[None]), ("pixels", "pixels", fed)):
         found = signatures[name](**{key: value})
         assert set(found) == {"features", "patch_grid"}

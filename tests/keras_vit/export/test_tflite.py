@@ -40,7 +40,7 @@ def photographs(count, channels=3):
 
 
 def expected(model, images, answering):
-    logits = model(transform.transform(tf.constant(images), model.preprocessing), training=False)
+    logits = model(transform.apply(tf.constant(images), model.preprocessing), training=False)
     return answering.probabilities_of(logits) if model.architecture.num_classes else tf.cast(logits, tf.float32)
 
 
@@ -252,21 +252,6 @@ def test_a_converter_that_fails_is_one_error_with_its_last_lines():
         conversion.run("Conversion", "timeit", ["-n1", two_lines])
     with pytest.raises(ValueError, match="ended by SIGKILL"):
         conversion.run("Conversion", "timeit", ["-n1", "import os; os.kill(os.getpid(), 9)"])
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "model.tflite"
-    path.write_bytes(b"before")
-
-    def fail(temporary):
-        temporary.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(ValueError, match=r"model\.tflite cannot be written: No space left"):
-        conversion.replace(path, fail)
-    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"before"]
-    with pytest.raises(ValueError, match="cannot be written: No such file"):
-        conversion.replace(tmp_path / "none" / "model.tflite", lambda temporary: temporary.write_bytes(b""))
 
 
 def test_a_file_that_carries_none_is_refused(tmp_path):

@@ -96,10 +96,10 @@ def test_the_longest_images_need_no_more_memory_than_others():
 def test_inside_a_graph_of_unknown_size():
     @tf.function(input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)])
     def graph(image):
-        return transform.transform(image, Preprocessing(size=(16, 16), crop=0.875))
+        return transform.apply(image, Preprocessing(size=(16, 16), crop=0.875))
 
     image = image_of((50, 31))
-    eager = transform.transform(tf.constant(image), Preprocessing(size=(16, 16), crop=0.875))
+    eager = transform.apply(tf.constant(image), Preprocessing(size=(16, 16), crop=0.875))
     assert graph(image).shape == (16, 16, 3)
     assert np.allclose(graph(image), eager, atol=1e-5)
 
@@ -108,17 +108,17 @@ def test_inside_a_graph_of_unknown_size():
 def test_a_batch_is_its_images_one_by_one(crop):
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 50, 31, 3)).astype("uint8")
     asked = Preprocessing(size=(16, 24), crop=crop, antialias=True)
-    batch = transform.transform(tf.constant(images), asked)
+    batch = transform.apply(tf.constant(images), asked)
     assert batch.shape == (2, 3, 16, 24, 3)
     for place in np.ndindex(2, 3):
-        assert np.allclose(batch[place], transform.transform(tf.constant(images[place]), asked), atol=1e-5)
+        assert np.allclose(batch[place], transform.apply(tf.constant(images[place]), asked), atol=1e-5)
 
 
 def test_values_are_scaled_by_mean_and_std():
     grey = np.full((4, 4, 3), 255, "uint8")
-    assert np.allclose(transform.transform(tf.constant(grey), Preprocessing(size=(4, 4))), 1.0)
+    assert np.allclose(transform.apply(tf.constant(grey), Preprocessing(size=(4, 4))), 1.0)
     other = Preprocessing(size=(4, 4), mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 2.0))
-    assert np.allclose(transform.transform(tf.constant(grey), other)[0, 0], [1.0, 1.0, 0.0])
+    assert np.allclose(transform.apply(tf.constant(grey), other)[0, 0], [1.0, 1.0, 0.0])
 
 
 @pytest.mark.parametrize("shape", [(40, 80), (80, 40), (64, 64), (10, 200)])

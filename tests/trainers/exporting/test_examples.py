@@ -1,4 +1,4 @@
-"""The images that artefacts are compared on."""
+"""The images that exported files are compared on."""
 
 import numpy as np
 import pytest

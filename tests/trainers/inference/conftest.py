@@ -28,7 +28,7 @@ def headless():
 @pytest.fixture(scope="session")
 def places(model, headless, tmp_path_factory):
     """A folder: export/ with two versions, features/, m.keras, features.keras."""
-    folder = tmp_path_factory.mktemp("artefacts")
+    folder = tmp_path_factory.mktemp("predictors")
     saved_model.write(model, folder / "export" / "10", answering=Answering(), provenance={})
     (folder / "export" / "9").mkdir()  # older, and broken
     (folder / "export" / "9" / "saved_model.pb").write_bytes(b"broken")

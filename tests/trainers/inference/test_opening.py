@@ -1,4 +1,4 @@
-"""Artefacts of every kind: the same answers, and bad images beside good ones."""
+"""Models of every kind: the same answers, and bad images beside good ones."""
 
 import dataclasses
 import io
@@ -31,31 +31,31 @@ def check_bad(answers):
 
 
 def by_the_model(model, image):
-    return model(transform.transform(decoding.decode(tf.constant(image), 3), model.preprocessing)[None])[0]
+    return model(transform.apply(decoding.decode(tf.constant(image), 3), model.preprocessing)[None])[0]
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("m.keras", "keras"), ("export", "saved_model"), ("export/10", "saved_model")]
+    ("name", "runtime"), [("m.keras", "Keras"), ("export", "TensorFlow session"), ("export/10", "TensorFlow session")]
 )
-def test_models_answer_with_probabilities(name, kind, places, model, encoded):
-    artefact = opening.open_artefact(str(places / name))
-    assert (artefact.kind, artefact.labels, artefact.notes) == (kind, ("ant", "bée", "crested cat"), ())
-    answers = artefact.answer(encoded)
+def test_models_answer_with_probabilities(name, runtime, places, model, encoded):
+    predictor = opening.open_predictor(str(places / name))
+    assert (predictor.runtime, predictor.labels, predictor.notes) == (runtime, ("ant", "bée", "crested cat"), ())
+    answers = predictor.answer(encoded)
     check_bad(answers)
     for number in GOOD:
         wanted = keras.ops.softmax(by_the_model(model, encoded[number]))
         np.testing.assert_allclose(answers[number], wanted, atol=1e-5)
         assert answers[number].dtype == np.float32
     assert abs(answers[GOOD[0]] - answers[GOOD[1]]).max() > 1e-3, "images that the model tells apart"
-    assert artefact.answer([]) == []
-    assert all(isinstance(one, Unreadable) for one in artefact.answer([b"none"]))
+    assert predictor.answer([]) == []
+    assert all(isinstance(one, Unreadable) for one in predictor.answer([b"none"]))
 
 
 @pytest.mark.parametrize("name", ["features.keras", "features"])
 def test_models_without_a_head_answer_with_features(name, places, headless, encoded):
-    artefact = opening.open_artefact(str(places / name))
-    assert artefact.labels == ()
-    answers = artefact.answer(encoded)
+    predictor = opening.open_predictor(str(places / name))
+    assert predictor.labels == ()
+    answers = predictor.answer(encoded)
     check_bad(answers)
     np.testing.assert_allclose(answers[0], by_the_model(headless, encoded[0]), atol=1e-5)
 
@@ -65,7 +65,7 @@ def test_a_saved_model_without_our_labels_has_numbers(tmp_path):
         return {"probabilities": tf.zeros((tf.size(bytes), 2))}
 
     write_toy(tmp_path / "toy", answer, tf.string, "bytes", (None,))
-    assert opening.open_artefact(str(tmp_path / "toy")).labels == ("0", "1")
+    assert opening.open_predictor(str(tmp_path / "toy")).labels == ("0", "1")
 
 
 def write_toy(path, function, dtype, name, shape):
@@ -92,7 +92,7 @@ def expected(image, form):
         # The file crops by itself, so it is given what covers its size, the aspect kept.
         pixels = np.round(transform.resize(pixels, dataclasses.replace(PREPROCESSING, crop=1.0)))
     if form == "scaled":
-        pixels = transform.transform(pixels, PREPROCESSING)
+        pixels = transform.apply(pixels, PREPROCESSING)
     return keras.ops.softmax(np.mean(np.asarray(pixels, "float32"), (0, 1)) @ WEIGHTS)
 
 
@@ -123,9 +123,9 @@ def zipped(contents):
 def test_tflite_files_of_any_input(form, tmp_path, encoded):
     pytest.importorskip("ai_edge_litert", reason="pip install -e '.[export]'")
     (tmp_path / "m.tflite").write_bytes(tflite_toy(tmp_path, form) + zipped(files()))
-    artefact = opening.open_artefact(str(tmp_path / "m.tflite"))
-    assert (artefact.kind, artefact.labels) == ("tflite", ("ant", "bée", "crested cat"))
-    answers = artefact.answer(encoded)
+    predictor = opening.open_predictor(str(tmp_path / "m.tflite"))
+    assert (predictor.runtime, predictor.labels) == ("LiteRT", ("ant", "bée", "crested cat"))
+    answers = predictor.answer(encoded)
     check_bad(answers)
     for number in GOOD:
         np.testing.assert_allclose(answers[number], expected(encoded[number], form), atol=TOLERANCES[form])
@@ -136,9 +136,9 @@ def test_onnx_files_of_any_input(form, tmp_path, encoded):
     onnx = pytest.importorskip("onnx", reason="pip install -e '.[onnx]'")
     pytest.importorskip("onnxruntime", reason="pip install -e '.[onnx]'")
     (tmp_path / "m.onnx").write_bytes(onnx_toy(onnx, form).SerializeToString())
-    artefact = opening.open_artefact(str(tmp_path / "m.onnx"))
-    assert (artefact.kind, artefact.labels) == ("onnx", ("ant", "bée", "crested cat"))
-    answers = artefact.answer(encoded)
+    predictor = opening.open_predictor(str(tmp_path / "m.onnx"))
+    assert (predictor.runtime, predictor.labels) == ("ONNX Runtime", ("ant", "bée", "crested cat"))
+    answers = predictor.answer(encoded)
     check_bad(answers)
     for number in GOOD:
         np.testing.assert_allclose(answers[number], expected(encoded[number], form), atol=TOLERANCES[form])
@@ -187,7 +187,7 @@ def test_mistakes_are_one_line(places, tmp_path):
         "nothing": "no such weight file",
     }.items():
         with pytest.raises(ValueError, match=said) as error:
-            opening.open_artefact(str(tmp_path / name), "weights")
+            opening.open_predictor(str(tmp_path / name), "weights")
         text = str(error.value)
         assert text.startswith(f"--weights={tmp_path / name}") and "\n" not in text, text
 
@@ -198,7 +198,7 @@ def test_a_foreign_tflite_is_told(tmp_path):
     for carried in (b"", zipped({"labels.txt": LABELS})):
         (tmp_path / "m.tflite").write_bytes(toy + carried)
         with pytest.raises(ValueError, match=r"not a file of python -m trainers\.export"):
-            opening.open_artefact(str(tmp_path / "m.tflite"))
+            opening.open_predictor(str(tmp_path / "m.tflite"))
 
 
 @pytest.mark.parametrize(
@@ -208,4 +208,4 @@ def test_a_missing_runtime_names_its_extra(name, package, extra, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setitem(sys.modules, f"{package}.interpreter", None)
     with pytest.raises(ModuleNotFoundError, match=rf"pip install -e '\.\[{extra}\]'"):
-        opening.open_artefact(name)
+        opening.open_predictor(name)

@@ -102,15 +102,15 @@ def tf_serving(places):
 
 def test_a_server_answers_as_its_model_does(tf_serving, model, encoded):
     for url in (tf_serving, f"{tf_serving}:predict"):
-        artefact = opening.open_artefact(url)
-        assert (artefact.kind, list(artefact.labels)) == ("server", ["0", "1", "2"])
-        answers = artefact.answer(encoded)
+        predictor = opening.open_predictor(url)
+        assert (predictor.runtime, list(predictor.labels)) == ("TF Serving", ["0", "1", "2"])
+        answers = predictor.answer(encoded)
         assert [isinstance(one, Unreadable) for one in answers] == [False, True, False, True, True, False]
         assert answers[1].reason == "neither of JPEG, PNG, GIF, BMP, WebP: it looks like text"
         assert answers[3].reason == "Invalid JPEG data, size 100"
-        pixels = transform.transform(decoding.decode(tf.constant(encoded[2]), 3), model.preprocessing)
+        pixels = transform.apply(decoding.decode(tf.constant(encoded[2]), 3), model.preprocessing)
         np.testing.assert_allclose(answers[2], keras.ops.softmax(model(pixels[None])[0]), atol=1e-5)
-        assert list(artefact.labels) == ["ant", "bée", "crested cat"]
+        assert list(predictor.labels) == ["ant", "bée", "crested cat"]
 
 
 def test_halves_are_asked_until_the_bad_one_is_alone():
@@ -135,9 +135,9 @@ def test_features_of_a_model_without_a_head():
         return 200, {"predictions": [{"features": [1.0, 2.0], "patch_grid": [[[0.0]]]} for _ in images(request)]}
 
     with serving(scripted(predict, lambda body: (200, signature(output="features")))) as url:
-        artefact = server.opened(url, "server")
-        assert not artefact.labels
-        np.testing.assert_array_equal(artefact.answer([b"1", b"2"]), [[1, 2], [1, 2]])
+        predictor = server.opened(url, "server")
+        assert not predictor.labels
+        np.testing.assert_array_equal(predictor.answer([b"1", b"2"]), [[1, 2], [1, 2]])
 
 
 @pytest.mark.parametrize(
@@ -153,9 +153,9 @@ def test_features_of_a_model_without_a_head():
 )
 def test_a_server_that_fails_later_ends_the_run(answer, said):
     with serving(scripted(lambda request: answer)) as url:
-        artefact = server.opened(url, "server")
+        predictor = server.opened(url, "server")
         with pytest.raises(server.ServerFailed, match=said) as error:
-            artefact.answer([b"image"])
+            predictor.answer([b"image"])
     assert "\n" not in str(error.value) and error.value.exit_code == 1
 
 
@@ -167,9 +167,9 @@ def test_a_slow_server_is_not_waited_for():
         return 200, {}
 
     with serving(scripted(predict)) as url:
-        artefact = server.opened(url, "server", timeout=0.2)
+        predictor = server.opened(url, "server", timeout=0.2)
         with pytest.raises(server.ServerFailed, match=r"did not answer within 0\.2 s"):
-            artefact.answer([b"image"])
+            predictor.answer([b"image"])
         released.set()
 
 

@@ -23,8 +23,8 @@ def test_somebodys_weights_get_imagenets_names(nameless, tmp_path):
     loaded = source_model.load(str(tmp_path / "w.npz"))
     assert loaded.model.class_names == list(imagenet.readable(synsets()))
     assert loaded.notes == (f"class names: {name}'s, because the file has none and its head has {classes:,} classes",)
-    artefact = opening.open_artefact(str(tmp_path / "w.npz"))
-    assert artefact.notes == loaded.notes and artefact.labels == imagenet.readable(synsets())
+    predictor = opening.open_predictor(str(tmp_path / "w.npz"))
+    assert predictor.notes == loaded.notes and predictor.labels == imagenet.readable(synsets())
 
 
 def test_runs_and_keras_files_know_what_they_know(tmp_path):
@@ -34,7 +34,7 @@ def test_runs_and_keras_files_know_what_they_know(tmp_path):
     for path in ("run", "run/model.keras"):
         loaded = source_model.load(str(tmp_path / path))
         assert loaded.model.class_names is None and loaded.notes == ()
-    assert opening.open_artefact(str(tmp_path / "run")).labels[:2] == ("0", "1")
+    assert opening.open_predictor(str(tmp_path / "run")).labels[:2] == ("0", "1")
 
 
 @pytest.mark.parametrize("changes", [{"num_classes": 10}, {"class_names": [f"class {n}" for n in range(1000)]}])
@@ -55,7 +55,7 @@ def test_a_run_of_several_labels_answers_by_sigmoid(flags, kind, model, encoded,
     function = {"sigmoid": tf.math.sigmoid, "softmax": tf.nn.softmax}[kind]
     for path in (tmp_path, tmp_path / "model.keras"):
         assert source_model.load(str(path)).answering.probabilities == kind
-        answer = opening.open_artefact(str(path)).answer(encoded[:1])[0]
+        answer = opening.open_predictor(str(path)).answer(encoded[:1])[0]
         assert (abs(answer.sum() - 1) > 1e-3) == (kind == "sigmoid")
         logits = np.log(answer / (1 - answer)) if kind == "sigmoid" else np.log(answer)
         np.testing.assert_allclose(function(logits), answer, atol=1e-5)

@@ -9,7 +9,7 @@ import math
 
 import tensorflow as tf
 
-from keras_vit.images import transform as test_time
+from keras_vit.images import transform
 from trainers.data import images
 
 # The sampler's default in the official code, which writes none of its own.
@@ -18,7 +18,7 @@ ASPECTS = (0.75, 1.33)
 
 def none(image, seed, channels, preprocessing, settings):
     """The test-time transform: nothing random."""
-    return test_time.resize(images.decode(image, channels), preprocessing)
+    return transform.resize(images.decode(image, channels), preprocessing)
 
 
 def inception(image, seed, channels, preprocessing, settings):
@@ -45,14 +45,14 @@ def small_crop(image, seed, channels, preprocessing, settings):
     What big_vision calls resmall_crop.
     """
     image = images.decode(image, channels)
-    target = test_time.covering(tf.shape(image)[:2], preprocessing.size, settings.train_crop)
+    target = transform.covering(tf.shape(image)[:2], preprocessing.size, settings.train_crop)
     return _window_of_resized(image, target, seed, channels, preprocessing)
 
 
 def resize_crop(image, seed, channels, preprocessing, settings):
     """A random window of the image resized to size / `settings.train_crop`, its aspect not kept."""
     image = images.decode(image, channels)
-    target = tf.constant(test_time.enlarged(preprocessing.size, settings.train_crop))
+    target = tf.constant(transform.enlarged(preprocessing.size, settings.train_crop))
     return _window_of_resized(image, target, seed, channels, preprocessing)
 
 
@@ -76,7 +76,7 @@ def affine(image, seed, channels, preprocessing, settings):
 
     What comes in from outside the image is black.
     """
-    image = test_time.resize(images.decode(image, channels), preprocessing)
+    image = transform.resize(images.decode(image, channels), preprocessing)
     height, width = preprocessing.size
     draw = tf.random.stateless_uniform((6,), seed, -1.0, 1.0)
     angle = draw[0] * math.radians(15)
@@ -112,7 +112,7 @@ def _window_of_resized(image, target, seed, channels, preprocessing):
     window = tf.cond(
         # What covers the window of an image 1,000 times as long as wide is enormous.
         tf.reduce_prod(tf.cast(target, tf.int64)) > 2**24,
-        lambda: test_time.resize_to(
+        lambda: transform.resize_to(
             image, target, preprocessing.resize, preprocessing.antialias, (top, left, height, width)
         ),
         lambda: _resized(image, target, channels, preprocessing)[top : top + height, left : left + width],

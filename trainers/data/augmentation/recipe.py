@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from keras_vit.errors import UserError
-from keras_vit.images import transform as test_time
+from keras_vit.images import transform
 from trainers.data.augmentation import color_jitter, crops, erasing, keras_layers, randaugment
 
 
@@ -25,7 +25,7 @@ def augment(image, seed, channels, preprocessing, settings):
         image = tf.image.stateless_random_flip_left_right(image, tf.random.fold_in(seed, 1))
     for number, distort in enumerate(DISTORTIONS.values(), 2):
         image = distort(image, tf.random.fold_in(seed, number), settings)
-    image = test_time.scale(image, preprocessing)
+    image = transform.scale(image, preprocessing)
     return erasing.erase(image, tf.random.fold_in(seed, 0), settings)
 
 

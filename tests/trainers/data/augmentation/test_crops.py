@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from keras_vit import Preprocessing
-from keras_vit.images import transform as test_time
+from keras_vit.images import transform
 from trainers.data.augmentation.crops import AUGMENTATIONS
 from trainers.data.augmentation.recipe import augment
 from trainers.settings.augmentation import AugmentationSettings
@@ -71,7 +71,7 @@ def test_none_is_the_test_time_transform():
     described = dataclasses.replace(PLAIN, crop=0.875)
     settings = AugmentationSettings(augment="none")
     result = augment(tf.constant(image), tf.constant([1, 2], tf.int64), 3, described, settings)
-    assert np.array_equal(result, test_time.transform(image, described))
+    assert np.array_equal(result, transform.apply(image, described))
 
 
 @pytest.mark.parametrize("name", ["none", "inception"])
