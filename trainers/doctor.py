@@ -7,6 +7,7 @@ duplicates.csv, bad_images.csv and a contact sheet of each split. Without, nothi
 """
 
 import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,10 +28,10 @@ class Settings(InspectionSettings):
 
 def run(settings: Settings, callbacks: Sequence[Any] = ()) -> dict[str, Any]:
     """Reports, and returns what doctor.json says. Nothing for callbacks to watch."""
-    from trainers.inspection import doctor_folder
+    from trainers.inspection import report_folder
 
     if settings.output:
-        doctor_folder.check(settings.output)
+        report_folder.check(settings.output)
     return inspect_source(settings) if settings.source else inspect_machine(settings)
 
 
@@ -48,7 +49,7 @@ def inspect_machine(settings: Settings) -> dict[str, Any]:
 def inspect_source(settings: Settings) -> dict[str, Any]:
     """Prints what is found in a source, writes it where asked, and returns it."""
     from trainers.data import pipeline, sources
-    from trainers.inspection import checks, figures, speed, subject, tables
+    from trainers.inspection import report, report_folder, subject
 
     source, others = opened(sources, settings), {}
     for name in settings.others:
@@ -56,27 +57,35 @@ def inspect_source(settings: Settings) -> dict[str, Any]:
         if is_same(source, other):
             raise UserError(f"--against={name} is the --source itself, and has all of its images.")
     names = splits_of(settings, source)
-    settings_of_run = dataclasses.replace(settings, train_split=names[0])
-    # Flags that do not fit the source are told before hours of looking, and nothing is read for that into memory.
-    pipeline.TrainingData(source, dataclasses.replace(settings_of_run, cache="none"))
-    make_output(settings)
-    seen = subject.look_at(source, names, others)
-    findings = checks.findings(seen, settings)
-    print(figures.text(seen, findings, SHOWN), flush=True)
-    images_per_second = speed.images_per_second(
-        pipeline.TrainingData(source, settings_of_run), settings_of_run.batch_size
+    preprocessing = pipeline.preprocessing_for(settings.image_size, settings)
+    batches = functools.partial(
+        pipeline.TrainingData,
+        source.split(names[0], settings.subset),
+        settings.batch_size,
+        preprocessing,
+        settings,
+        seed=settings.seed,
+        shuffle=settings.shuffle,
+        sampling=settings.sampling,
+        weights=settings.class_factors or settings.class_weights,
     )
+    batches()  # Flags that do not fit the source are told before hours of looking; nothing is read into memory for it.
+    make_output(settings)
+    seen = subject.look_at(source, names, others, preprocessing.size)
+    findings = report.findings(seen)
+    print(report.text(seen, findings, SHOWN), flush=True)
+    images_per_second = report.images_per_second(batches(keep=settings.cache), settings.batch_size)
     print(f"\nTraining pipeline by itself: {images_per_second:,.0f} images/s of {names[0]} with these flags")
     found = {
         "versions": machine.versions(),
         "flags": flags.to_flagfile(settings).splitlines(),
         "source": source.name,
-        "splits": {part.name: figures.of_part(part) for part in seen.parts},
-        "against": {part.title: figures.of_part(part) for part in seen.against},
+        "splits": {part.name: report.of_part(part) for part in seen.parts},
+        "against": {part.title: report.of_part(part) for part in seen.against},
         "findings": [finding.plain() for finding in findings],
         "images_per_second": round(images_per_second, 1),
     }
-    written(settings, found, tables.tables(seen, findings), sheets(seen, settings))
+    written(settings, found, report_folder.tables(seen, findings), sheets(seen, preprocessing, settings))
     return found
 
 
@@ -119,31 +128,34 @@ def splits_of(settings: Settings, source) -> list[str]:
 
 def make_output(settings: Settings) -> None:
     """Makes the folder of the report where one is asked for."""
-    from trainers.inspection import doctor_folder
+    from trainers.inspection import report_folder
 
     if settings.output:
-        doctor_folder.make(settings.output)
+        report_folder.make(settings.output)
 
 
 def written(settings: Settings, found: dict[str, Any], tables: dict[str, Iterable[tuple]], sheets) -> None:
     """Writes the folder of the report where one is asked for, and says so."""
-    from trainers.inspection import doctor_folder
+    from trainers.inspection import report_folder
 
     if settings.output:
-        names = doctor_folder.write(settings.output, found, tables, sheets)
+        names = report_folder.write(settings.output, found, tables, sheets)
         print(f"\nWritten to {settings.output}: {', '.join(names)}")
     else:
         more = ", with contact sheets" if settings.source else ""
         print(f"\nNothing was written; --output=DIR writes all of it there{more}.")
 
 
-def sheets(seen, settings: Settings) -> Iterator[tuple[str, Any]]:
+def sheets(seen, preprocessing, settings: Settings) -> Iterator[tuple[str, Any]]:
     """The contact sheet of each split: a name that a file can have, and the pixels."""
     from trainers.inspection import contact_sheet
 
     for number, part in enumerate(seen.parts):
         plain = "".join(character if character.isalnum() else "_" for character in part.name)
-        yield plain, (contact_sheet.evaluation if number else contact_sheet.training)(part, settings)
+        if number:
+            yield plain, contact_sheet.evaluation(part, preprocessing)
+        else:
+            yield plain, contact_sheet.training(part, preprocessing, settings, settings.seed)
 
 
 if __name__ == "__main__":

@@ -240,9 +240,9 @@ def last_words(planned: "Planned", model: Any) -> dict[str, Any]:
     metrics: dict[str, Any] = {}
     try:
         if split is not None:
-            feed = EvaluationData(planned.source, split, batch_size, planned.preprocessing).batches
+            feed = EvaluationData(split, batch_size, planned.preprocessing).batches
             answered = planned.workers.answered
-            measured = accuracy.measured(model, feed, planned.where, batch_size, planned.source, answered=answered)
+            measured = accuracy.measured(model, feed, planned.where, batch_size, split, answered=answered)
             rows, summary = measured or ({}, None)
             metrics = {f"{kind}_{plain(name)}": value for name, value in rows.items() if name != accuracy.OWN}
             if planned.where.is_chief and summary is not None:
@@ -250,7 +250,7 @@ def last_words(planned: "Planned", model: Any) -> dict[str, Any]:
         if planned.where.is_chief:
             curves.curves(run_dir)
     except (UserError, OSError) as error:
-        print(f"warning: no report of {split}: {error}", file=sys.stderr, flush=True)
+        print(f"warning: no report of {split.name if split else 'the run'}: {error}", file=sys.stderr, flush=True)
     return metrics
 
 

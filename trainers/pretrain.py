@@ -82,7 +82,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
         where,
         name=settings.variant,
         architecture=architecture,
-        preprocessing=pipeline.preprocessing_for(settings),
+        preprocessing=pipeline.preprocessing_for(settings.image_size, settings),
         multipliers=settings.multipliers,
         trained=trained_words(settings),
         workers=workers_of(settings, source, where),

@@ -14,7 +14,7 @@ from keras_vit.errors import UserError
 from trainers import doctor
 from trainers.data import arrays, sources
 from trainers.data.source import Source, Split
-from trainers.inspection import captions, contact_sheet, speed
+from trainers.inspection import contact_sheet
 from trainers.settings import command_line
 
 # By check, the images that each finding names: the one, and where it is one of two, the other.
@@ -127,7 +127,7 @@ def faulty(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(speed, "SECONDS", 0.01)
+    monkeypatch.setattr("trainers.inspection.report.SECONDS", 0.01)
 
 
 def run(*arguments):
@@ -147,7 +147,7 @@ def report(faulty):
     with pytest.MonkeyPatch.context() as patch:
         said = []
         patch.setattr("builtins.print", lambda *words, **_: said.append(" ".join(map(str, words))))
-        patch.setattr(speed, "SECONDS", 0.01)
+        patch.setattr("trainers.inspection.report.SECONDS", 0.01)
         assert run(*arguments, "--batch_size=8") == 0
     return output, "\n".join(said)
 
@@ -196,7 +196,7 @@ def test_what_is_written(report):
     assert reasons.keys() == {"html.jpg", "empty.png", "cut.jpg", "checksum.png"} and all(reasons.values())
     for name, bands, versions in (("train", 2, 1 + contact_sheet.DRAWS), ("test", 2, 1)):
         sheet = tf.io.decode_png((output / f"contact_sheet_{name}.png").read_bytes()).numpy()
-        below = captions.HEIGHT * captions.available()
+        below = contact_sheet.WORDS * contact_sheet.captioned()
         side = contact_sheet.LEAST + contact_sheet.GAP
         assert sheet.shape == (bands * (versions * side + below), contact_sheet.COLUMNS * side, 3)
 
@@ -281,7 +281,7 @@ def test_what_is_found_is_printed_before_the_pipeline_is_measured(monkeypatch, c
         return Source("digits", 3, 1, ("ant",), {"train": train, "test": test})
 
     monkeypatch.setitem(sources.SOURCES, "digits", source)
-    monkeypatch.setattr(speed, "images_per_second", fail)
+    monkeypatch.setattr("trainers.inspection.report.images_per_second", fail)
     with pytest.raises(OSError):
         doctor.run(doctor.Settings(source="digits", image_size=16))
     said = capsys.readouterr().out

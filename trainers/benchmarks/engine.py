@@ -67,7 +67,7 @@ def batches_of(settings: BenchmarkSettings):
     """A few batches again and again, from memory: what is measured is not the input."""
     source = opened(settings)
     size = architecture_for(settings, source).image_shape[:2]
-    data = pipeline.EvaluationData(source, "train", settings.batch_size, Preprocessing(size=size))
+    data = pipeline.EvaluationData(source.split("train"), settings.batch_size, Preprocessing(size=size))
     batches = data.batches().take(4).cache()
     for _ in batches:
         source.bad.check()

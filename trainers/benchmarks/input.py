@@ -13,29 +13,16 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
+from keras_vit.preprocessing import Preprocessing
 from trainers import machine
 from trainers.benchmarks import photographs, timing
 from trainers.data import sources
-from trainers.data.pipeline import EvaluationData, TrainingData, preprocessing_for
+from trainers.data.pipeline import EvaluationData, TrainingData
 from trainers.data.source import Source
 from trainers.settings.augmentation import AugmentationSettings
-from trainers.settings.data import BatchSettings, DataSettings, SourceSettings
 
 # Of a new iterator, so that as much work is under way when time begins to count as when it ends.
 BATCHES_BEFORE = 4
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Recipe(
-    AugmentationSettings,
-    DataSettings,
-    BatchSettings,
-    SourceSettings,
-):
-    """What batches depend on; of a training run's settings, those that data reads."""
-
-    image_size: int | tuple[int, int]
-    seed: int
 
 
 def measure(settings, where) -> dict[str, float]:
@@ -139,8 +126,7 @@ def _decoding(source: Source, settings) -> tf.data.Dataset:
 
 def _tutorial(source: Source, settings) -> tf.data.Dataset:
     """Whole images through Keras layers: resized to 256 for 224, a random window, half of them mirrored, scaled."""
-    split, size = source.split("train"), _recipe(settings).image_size
-    height, width = (size, size) if isinstance(size, int) else size
+    split, (height, width) = source.split("train"), _size(settings)
     layers = [
         keras.layers.Resizing(round(height / 0.875), round(width / 0.875)),
         keras.layers.RandomCrop(height, width),
@@ -159,25 +145,27 @@ def _tutorial(source: Source, settings) -> tf.data.Dataset:
     return rows.batch(settings.batch_size).prefetch(tf.data.AUTOTUNE)
 
 
-def _recipe(settings, **changes) -> Recipe:
-    taken = {field.name: getattr(settings, field.name) for field in dataclasses.fields(SourceSettings)}
-    taken |= {name: getattr(settings, name) for name in ("batch_size", "image_size", "seed")}
-    return Recipe(**taken, cache="none", **changes)
-
-
 def _training(**changes):
     def batches(source: Source, settings) -> tf.data.Dataset:
-        return TrainingData(source, _recipe(settings, augment="inception", flip=True, **changes)).batches()
+        augmentation = AugmentationSettings(augment="inception", flip=True, **changes)
+        preprocessing = Preprocessing(size=_size(settings))
+        split = source.split("train")
+        return TrainingData(split, settings.batch_size, preprocessing, augmentation, seed=settings.seed).batches()
 
     return batches
 
 
 def _testing(**changes):
     def batches(source: Source, settings) -> tf.data.Dataset:
-        data = EvaluationData(source, "train", settings.batch_size, preprocessing_for(_recipe(settings, **changes)))
-        return data.batches().repeat()
+        preprocessing = Preprocessing(size=_size(settings), **changes)
+        return EvaluationData(source.split("train"), settings.batch_size, preprocessing).batches().repeat()
 
     return batches
+
+
+def _size(settings) -> tuple[int, int]:
+    """Height and width of the images."""
+    return (settings.image_size,) * 2 if isinstance(settings.image_size, int) else settings.image_size
 
 
 BOUND = "full decode alone"
@@ -188,6 +176,6 @@ ROWS = {
     "train recipe, RandAugment(2, 15)": _training(randaugment_layers=2, randaugment_magnitude=15),
     "train recipe, mixup 0.2": _training(mixup=0.2),
     "test recipe": _testing(),
-    "test recipe, central 0.875": _testing(test_crop=0.875),
+    "test recipe, central 0.875": _testing(crop=0.875),
     "Keras layers": _tutorial,
 }

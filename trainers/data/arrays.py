@@ -1,7 +1,7 @@
 """Sources that lie in memory: `npz:FILE`, `digits`, `synthetic`."""
 
 import hashlib
-import pathlib
+import os
 import zipfile
 import zlib
 
@@ -38,7 +38,7 @@ def synthetic(value: str, settings: SourceSettings) -> Source:
     generator = np.random.default_rng(0)
     colours = generator.integers(64, 192, (10, 3))
 
-    def split(name, size):
+    def split(name: str, size: int):
         labels = np.arange(size, dtype="int32") % 10
         noise = generator.integers(-64, 64, (size, 32, 32, 3))
         return from_arrays(name, (colours[labels][:, None, None] + noise).clip(0, 255).astype("uint8"), labels)
@@ -52,7 +52,7 @@ def from_arrays(name: str, images: np.ndarray, labels: np.ndarray) -> Split:
     with tf.device("CPU"):  # as tensors that graphs refer to; arrays would become part of them, up to 2 GB
         held_images, held_labels = tf.constant(images), tf.constant(labels)
 
-    def read(index):
+    def read(index: tf.Tensor):
         return tf.gather(held_images, index), tf.gather(held_labels, index)
 
     def positives():
@@ -103,7 +103,7 @@ def npz(value: str, settings: SourceSettings) -> Source:
 
 def _load_npz(path: str) -> dict[str, np.ndarray]:
     """The arrays of a `.npz` file; nothing in it is unpickled, for that could run code."""
-    if not pathlib.Path(path).is_file():
+    if not os.path.isfile(path):
         raise UserError(f"--source=npz:{path}: no such file.")
     if not zipfile.is_zipfile(path):
         raise UserError(f"--source=npz:{path} is not a readable .npz file; numpy.savez writes such files.")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 
-def attempt(function: Callable, otherwise: Callable, value):
+def attempt(function: Callable, otherwise: Callable, value: tf.Tensor):
     """function(value), or otherwise(value) where an operation of the function fails.
 
     Args:

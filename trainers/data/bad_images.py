@@ -37,23 +37,17 @@ class BadImages:
         self._sizes: dict[str, int] = {}
         self._lock = threading.Lock()
 
-    def watch(self, name: str, split: "Split", channels: int) -> Note | None:
-        """What to call with the indices of examples that failed, int64 (k,); None where none can fail.
-
-        Args:
-            name: Of the split, for messages.
-            split: What is read.
-            channels: Channels of its images.
-        """
-        self._sizes[name] = split.size
+    def watch(self, split: "Split") -> Note | None:
+        """What to call with the indices of examples that failed, int64 (k,); None where none can fail."""
+        self._sizes[split.name] = split.size
         if tf.data.Dataset.range(1).map(split.read).element_spec[0].dtype != tf.string:  # pixels in memory
             return None
 
-        def note(indices):
+        def note(indices: np.ndarray):
             for index in indices:
                 place = split.locate(int(index))
-                if place not in self._found.get(name, {}):
-                    self.merge({name: {place: why(split, channels, int(index))}})
+                if place not in self._found.get(split.name, {}):
+                    self.merge({split.name: {place: why(split, int(index))}})
             return indices
 
         return note
@@ -86,11 +80,11 @@ class BadImages:
                 )
 
 
-def why(split: "Split", channels: int, index: int) -> str:
+def why(split: "Split", index: int) -> str:
     """Why an example cannot be read, in a few words."""
     try:
         image, _ = split.read(tf.constant(index, tf.int64))
-        images.decode(image, channels)
+        images.decode(image, split.channels)
     except (tf.errors.OpError, ValueError) as error:
         return reason(error)
     return "it could not be read at first, but was when tried again"

@@ -32,7 +32,7 @@ def _read_into_memory(split: Split) -> Split:
     if image.dtype != tf.string:  # pixels, which are there already
         return split
 
-    def nothing(index):
+    def nothing(index: tf.Tensor):
         return tf.constant(b""), tf.zeros(label.shape, label.dtype)
 
     rows = tf.data.Dataset.range(split.size).map(

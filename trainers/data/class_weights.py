@@ -7,29 +7,25 @@ import tensorflow as tf
 
 from keras_vit.errors import UserError
 from trainers.data.source import Source, Split
-from trainers.settings.data import DataSettings
 
 
-def factor_of(settings: DataSettings, source: Source, split: Split) -> Callable[[tf.Tensor], tf.Tensor]:
+def factor_of(weights: str | Mapping[str, float], split: Split) -> Callable[[tf.Tensor], tf.Tensor]:
     """From a label, int () or float32 (Y,), to the factor of its loss: of several classes the mean, of none 1.
 
     Args:
-        settings: Whose class weights count.
-        source: The source, for its class names.
+        weights: `none`, `balanced`, or factors by the names of classes, 1 for the others.
         split: What is trained on.
 
     Raises:
         UserError: if a class is unknown.
     """
-    if settings.class_weights == "none":
+    if weights == "none":
         return lambda label: tf.ones(())
-    factors = (
-        _balanced(source, split) if settings.class_weights == "balanced" else named(settings.class_factors, source)
-    )
+    factors = _balanced(split) if isinstance(weights, str) else named(weights, split)
     with tf.device("CPU"):
         held = tf.constant(factors, tf.float32)
 
-    def factor(label):
+    def factor(label: tf.Tensor):
         if not label.shape.rank:
             return held[label]
         labels = tf.reduce_sum(label)
@@ -38,21 +34,21 @@ def factor_of(settings: DataSettings, source: Source, split: Split) -> Callable[
     return factor
 
 
-def _balanced(source: Source, split: Split) -> np.ndarray:
+def _balanced(split: Split) -> np.ndarray:
     """The rarer a class the larger its factor. With one label each, all classes weigh the same, and the mean is 1."""
     _, classes = split.positives()
-    counts = np.bincount(classes, minlength=source.num_classes)
+    counts = np.bincount(classes, minlength=split.num_classes)
     present = max(np.count_nonzero(counts), 1)
     return np.where(counts, len(classes) / (present * np.maximum(counts, 1)), 0.0)
 
 
-def named(factors: Mapping[str, float], source: Source) -> np.ndarray:
+def named(factors: Mapping[str, float], classes: Source | Split) -> np.ndarray:
     """The factors of classes by their names, 1 for other classes.
 
     Raises:
         UserError: if a class is unknown.
     """
-    names = source.class_names or [*map(str, range(source.num_classes))]
+    names = classes.class_names or [*map(str, range(classes.num_classes))]
     for name, factor in factors.items():
         if name not in names:
             known = ", ".join(names[:8]) + ", ..." * (len(names) > 8)

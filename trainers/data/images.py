@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras_vit.images import decoding
 
 
-def decode(image, channels: int):
+def decode(image: tf.Tensor, channels: int):
     """uint8 (H, W, C) from an encoded string; pixels as they are.
 
     Raises:
@@ -14,7 +14,7 @@ def decode(image, channels: int):
     return decoding.decode(image, channels) if image.dtype == tf.string else image
 
 
-def decode_crop(image, window, channels: int):
+def decode_crop(image: tf.Tensor, window: tf.Tensor, channels: int):
     """The window (top, left, height, width) of an image; of an encoded JPEG no more is decoded.
 
     Raises:
@@ -25,7 +25,7 @@ def decode_crop(image, window, channels: int):
     return tf.image.crop_to_bounding_box(image, *tf.unstack(window))
 
 
-def shape(image, channels: int):
+def shape(image: tf.Tensor, channels: int):
     """int32 (3,): height, width, channels; an encoded image is not decoded for it.
 
     Raises:

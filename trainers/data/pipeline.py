@@ -8,55 +8,70 @@ a row only fills up the batch or its image could not be read, and `ids` int64 (B
 Mixed rows have the id of their own example, not of the one mixed into it, and labels (B, Y).
 """
 
+from collections.abc import Mapping
+
 import tensorflow as tf
 
 from keras_vit.images import transform
 from keras_vit.preprocessing import Preprocessing
-from trainers.data import batching, cache, class_weights, images, order
+from trainers.data import batching, cache, class_weights, images
 from trainers.data.augmentation import mixing, recipe
-from trainers.data.source import Source, Split, subset
+from trainers.data.source import Split
+from trainers.settings.augmentation import AugmentationSettings
+from trainers.settings.data import DataSettings
 
 
-def preprocessing_for(settings) -> Preprocessing:
+def preprocessing_for(image_size: int | tuple[int, int], settings: DataSettings) -> Preprocessing:
     """The test-time transform that a run's settings ask for, and its model will carry."""
-    size = settings.image_size
     return Preprocessing(
-        size=(size, size) if isinstance(size, int) else size,
+        size=(image_size, image_size) if isinstance(image_size, int) else image_size,
         resize=settings.resize,
         antialias=settings.antialias,
         crop=settings.test_crop,
     )
 
 
-def training_split(source: Source, settings) -> Split:
-    """What one epoch goes through.
-
-    Raises:
-        UserError: if there is no such split, or the subset is larger.
-    """
-    split = source.split(settings.train_split)
-    return subset(split, settings.subset) if settings.subset else split
-
-
 class TrainingData:
     """What a run trains on.
 
     Args:
-        source: Opened source.
-        settings: Needs batch_size, seed, image_size, and the fields of `DataSettings` and `AugmentationSettings`.
-        preprocessing: The model's test-time transform; what the settings ask for if left out.
+        split: What one epoch goes through.
+        batch_size: Global batch size.
+        preprocessing: The model's test-time transform.
+        augmentation: What happens to each image instead.
+        seed: Everything random follows from it and the step.
+        shuffle: Whether each epoch has an order of its own.
+        sampling: Key of `SAMPLINGS`: that order.
+        weights: Factors of the losses by class; see `class_weights.factor_of`.
+        keep: Key of `CACHES`.
+
+    Raises:
+        UserError: if augmentation, sampling or weights do not fit the split.
     """
 
-    def __init__(self, source: Source, settings, preprocessing: Preprocessing | None = None):
-        self._uncached = training_split(source, settings)
-        self._split = cache.kept(self._uncached, settings.cache)
-        self._source = source
-        self._settings = settings
-        self._preprocessing = preprocessing or preprocessing_for(settings)
-        recipe.check(self._preprocessing, source.channels, settings)
-        self._factor_of = class_weights.factor_of(settings, source, self._split)
-        self._index_of = order.SAMPLINGS[settings.sampling](self._split, settings.seed)
-        self._note = source.bad.watch(settings.train_split, self._uncached, source.channels)
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        preprocessing: Preprocessing,
+        augmentation: AugmentationSettings,
+        *,
+        seed: int,
+        shuffle: bool = True,
+        sampling: str = "natural",
+        weights: str | Mapping[str, float] = "none",
+        keep: str = "none",
+    ):
+        recipe.check(preprocessing, split.channels, augmentation)
+        self._split = cache.kept(split, keep)
+        self._batch_size = batch_size
+        self._preprocessing = preprocessing
+        self._augmentation = augmentation
+        self._seed = seed
+        self._factor_of = class_weights.factor_of(weights, self._split)
+        shuffled = batching.SAMPLINGS[sampling](self._split, seed)
+        self._index = shuffled if shuffle else lambda position: position % split.size
+        self._note = split.bad.watch(split)
 
     def batches(self, start_step: int = 0, share: int = 0, shares: int = 1, rows: int | None = None) -> tf.data.Dataset:
         """Endless batches, from that of `start_step` on.
@@ -67,8 +82,8 @@ class TrainingData:
             shares: so many hosts.
             rows: Examples per batch of the result; the whole global batch if left out.
         """
-        mixes = mixing.mixes(self._settings)
-        part = batching.Part(self._settings.batch_size, share, shares, rows or self._settings.batch_size, int(mixes))
+        mixes = mixing.mixes(self._augmentation)
+        part = batching.Part(self._batch_size, share, shares, rows or self._batch_size, int(mixes))
         batches = batching.batches(self._row, self._index, self._note, part, start_step, None)
         if mixes:
             numbered = tf.data.Dataset.zip(tf.data.Dataset.range(*part.batches(start_step, None)), batches)
@@ -79,40 +94,34 @@ class TrainingData:
     def element_spec(self):
         return self.batches().element_spec
 
-    def _index(self, position):
-        return self._index_of(position) if self._settings.shuffle else position % self._split.size
-
-    def _row(self, position):
+    def _row(self, position: tf.Tensor):
         index = self._index(position)
         image, label = self._split.read(index)
-        seed = tf.stack([tf.constant(self._settings.seed, tf.int64), position])
-        pixels = recipe.augment(image, seed, self._source.channels, self._preprocessing, self._settings)
+        seed = tf.stack([tf.constant(self._seed, tf.int64), position])
+        pixels = recipe.augment(image, seed, self._split.channels, self._preprocessing, self._augmentation)
         return {"images": pixels, "labels": label, "weights": self._factor_of(label), "ids": index}
 
-    def _mix(self, step, rows):
+    def _mix(self, step: tf.Tensor, rows: dict[str, tf.Tensor]):
         # No row has this seed: their positions are not negative.
-        seed = tf.stack([tf.constant(self._settings.seed, tf.int64), -1 - step])
-        return mixing.mix(rows, seed, self._source.num_classes, self._settings)
+        seed = tf.stack([tf.constant(self._seed, tf.int64), -1 - step])
+        return mixing.mix(rows, seed, self._split.num_classes, self._augmentation)
 
 
 class EvaluationData:
     """Every example of a split once, in order, the last batch filled up with rows of weight 0.
 
     Args:
-        source: Opened source.
-        expression: Split, or part of one.
+        split: The examples.
         batch_size: Global batch size.
         preprocessing: The model's test-time transform.
         keep: Key of `CACHES`.
     """
 
-    def __init__(self, source: Source, expression: str, batch_size: int, preprocessing: Preprocessing, keep="none"):
-        split = source.split(expression)
+    def __init__(self, split: Split, batch_size: int, preprocessing: Preprocessing, keep: str = "none"):
         self._split = cache.kept(split, keep)
-        self._source = source
         self._batch_size = batch_size
         self._preprocessing = preprocessing
-        self._note = source.bad.watch(expression, split, source.channels)
+        self._note = split.bad.watch(split)
 
     def batches(self, share: int = 0, shares: int = 1, rows: int | None = None) -> tf.data.Dataset:
         """The batches, or one host's part of them; the arguments are those of `TrainingData.batches`."""
@@ -120,12 +129,12 @@ class EvaluationData:
         part = batching.Part(self._batch_size, share, shares, rows or self._batch_size)
         return batching.batches(self._row, self._index, self._note, part, 0, count).prefetch(tf.data.AUTOTUNE)
 
-    def _index(self, position):
+    def _index(self, position: tf.Tensor):
         return tf.minimum(position, self._split.size - 1)
 
-    def _row(self, position):
+    def _row(self, position: tf.Tensor):
         index = self._index(position)
         image, label = self._split.read(index)
-        pixels = transform.apply(images.decode(image, self._source.channels), self._preprocessing)
+        pixels = transform.apply(images.decode(image, self._split.channels), self._preprocessing)
         weight = tf.cast(position < self._split.size, tf.float32)
         return {"images": pixels, "labels": label, "weights": weight, "ids": index}

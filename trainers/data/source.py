@@ -25,6 +25,7 @@ class Split:
             order. May take a while: not asked for where nothing depends on it.
         locate: Where an example is to be found, in words that a person can use: a path, or a file and a number.
         encoded_bytes: Size of all encoded images together; None where nobody knows.
+        name: What it is called, e.g. `train[:90%]`. This and what follows are its source's to say; see `Source`.
     """
 
     size: int
@@ -32,6 +33,12 @@ class Split:
     positives: Callable[[], tuple[np.ndarray, np.ndarray]]
     locate: Callable[[int], str]
     encoded_bytes: int | None = None
+    name: str = ""
+    channels: int = 3
+    num_classes: int = 0
+    class_names: tuple[str, ...] | None = None
+    several_labels: bool = False
+    bad: BadImages = dataclasses.field(default_factory=BadImages)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +50,7 @@ class Source:
         channels: Channels of its images.
         num_classes: Y.
         class_names: One name per class, in label order; None where nobody knows them yet.
-        splits: Name of each of its own splits -> `Split`.
+        splits: Name of each of its own splits -> `Split`, to which is added what the source says of all of them.
         views: Further names, each for an expression over the own splits; where there are any, only they are shown.
         several_labels: Whether an example may belong to several classes, its label being 0 and 1 for each.
         fingerprint: The same for the same examples in the same order, so that a change is noticed.
@@ -62,6 +69,11 @@ class Source:
     ready: Callable[[], None] = lambda: None
     bad: BadImages = dataclasses.field(default_factory=BadImages)
 
+    def __post_init__(self):
+        told = {name: getattr(self, name) for name in TOLD}
+        own = {name: dataclasses.replace(split, name=name, **told) for name, split in self.splits.items()}
+        object.__setattr__(self, "splits", own)
+
     @property
     def names(self) -> tuple[str, ...]:
         """The splits that a user may name."""
@@ -76,14 +88,18 @@ class Source:
         sizes = {name: split.size for name, split in self.splits.items()}
         return splits.resolve(expression, sizes, self.views, self.name)
 
-    def split(self, expression: str) -> Split:
-        """A split, part of one, or several one after the other.
+    def split(self, expression: str, subset: int | None = None) -> Split:
+        """A split, part of one, or several one after the other; of that, so many examples where a number is given.
 
         Raises:
-            UserError: if there is no such split, or the part is empty.
+            UserError: if there is no such split, the part is empty, or the subset is larger.
         """
         parts = [_part(self.splits[base], first, last) for base, first, last in self.intervals(expression)]
-        return parts[0] if len(parts) == 1 else _joined(parts)
+        whole = dataclasses.replace(parts[0] if len(parts) == 1 else _joined(parts), name=expression)
+        return _subset(whole, subset) if subset else whole
+
+
+TOLD = ("channels", "num_classes", "class_names", "several_labels", "bad")  # of a source, to each of its splits
 
 
 def multi_hot(classes: tf.Tensor, num_classes: int) -> tf.Tensor:
@@ -91,17 +107,11 @@ def multi_hot(classes: tf.Tensor, num_classes: int) -> tf.Tensor:
     return tf.minimum(tf.scatter_nd(classes[:, None], tf.ones_like(classes, tf.float32), (num_classes,)), 1.0)
 
 
-def subset(split: Split, size: int) -> Split:
-    """`size` examples chosen at random; a smaller choice is part of every larger one.
-
-    Raises:
-        UserError: if there are not so many.
-    """
-    if size > split.size:
-        raise UserError(f"--subset={size:,} is more than the {split.size:,} examples there are to choose from.")
-    # Not the run's seed: what a run on 9 million examples sees must be part of what one on 30 million sees.
-    seed = tf.constant([9, 30], tf.uint32)
-    return rearranged(split, size, lambda index: tf.random.experimental.index_shuffle(index, seed, split.size - 1))
+def selected(split: Split, indices: np.ndarray) -> Split:
+    """Those examples of a split, int64 (k,), in that order."""
+    with tf.device("CPU"):
+        held = tf.constant(indices, tf.int64)
+    return rearranged(split, len(indices), lambda index: tf.gather(held, index))
 
 
 def rearranged(split: Split, size: int, index_of: Callable[[tf.Tensor], tf.Tensor]) -> Split:
@@ -121,13 +131,23 @@ def rearranged(split: Split, size: int, index_of: Callable[[tf.Tensor], tf.Tenso
         order = np.argsort(new[examples][kept], kind="stable")
         return new[examples][kept][order], classes[kept][order]
 
-    return Split(
-        size,
-        lambda index: split.read(index_of(index)),
-        positives,
-        lambda index: split.locate(int(index_of(tf.constant(index, tf.int64)))),
-        None if split.encoded_bytes is None else round(split.encoded_bytes * size / max(split.size, 1)),
+    return dataclasses.replace(
+        split,
+        size=size,
+        read=lambda index: split.read(index_of(index)),
+        positives=positives,
+        locate=lambda index: split.locate(int(index_of(tf.constant(index, tf.int64)))),
+        encoded_bytes=_share(split, size),
     )
+
+
+def _subset(split: Split, size: int) -> Split:
+    """`size` examples chosen at random; a smaller choice is part of every larger one."""
+    if size > split.size:
+        raise UserError(f"--subset={size:,} is more than the {split.size:,} examples there are to choose from.")
+    # Not the run's seed: what a run on 9 million examples sees must be part of what one on 30 million sees.
+    seed = tf.constant([9, 30], tf.uint32)
+    return rearranged(split, size, lambda index: tf.random.experimental.index_shuffle(index, seed, split.size - 1))
 
 
 def _part(split: Split, first: int, last: int) -> Split:
@@ -139,20 +159,26 @@ def _part(split: Split, first: int, last: int) -> Split:
         inside = slice(*np.searchsorted(examples, [first, last]))
         return examples[inside] - first, classes[inside]
 
-    return Split(
-        last - first,
-        lambda index: split.read(index + first),
-        positives,
-        lambda index: split.locate(index + first),
-        None if split.encoded_bytes is None else round(split.encoded_bytes * (last - first) / split.size),
+    return dataclasses.replace(
+        split,
+        size=last - first,
+        read=lambda index: split.read(index + first),
+        positives=positives,
+        locate=lambda index: split.locate(index + first),
+        encoded_bytes=_share(split, last - first),
     )
+
+
+def _share(split: Split, size: int) -> int | None:
+    """Bytes of so many of a split's encoded images, about."""
+    return None if split.encoded_bytes is None else round(split.encoded_bytes * size / max(split.size, 1))
 
 
 def _joined(parts: list[Split]) -> Split:
     """Splits one after the other."""
     begins = np.cumsum([0, *(part.size for part in parts)])
 
-    def read(index):
+    def read(index: tf.Tensor):
         number = tf.searchsorted(tf.constant(begins[1:]), index[None], side="right")[0]
         branches = [
             lambda part=part, begin=int(begin): part.read(index - begin)
@@ -165,10 +191,12 @@ def _joined(parts: list[Split]) -> Split:
         examples = [pair[0] + begin for pair, begin in zip(pairs, begins[:-1], strict=True)]
         return np.concatenate(examples), np.concatenate([pair[1] for pair in pairs])
 
-    def locate(index):
+    def locate(index: int):
         number = int(np.searchsorted(begins[1:], index, side="right"))
         return parts[number].locate(index - int(begins[number]))
 
     sizes = [part.encoded_bytes for part in parts]
     total = None if None in sizes else sum(size for size in sizes if size is not None)
-    return Split(int(begins[-1]), read, positives, locate, total)
+    return dataclasses.replace(
+        parts[0], size=int(begins[-1]), read=read, positives=positives, locate=locate, encoded_bytes=total
+    )

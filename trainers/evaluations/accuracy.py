@@ -11,7 +11,7 @@ from tqdm import tqdm
 from keras_vit.errors import UserError
 from keras_vit.evaluation import classification
 from trainers.data import pipeline
-from trainers.data.source import Source
+from trainers.data.source import Source, Split
 from trainers.engine.protocols import Feed, Runtime
 from trainers.evaluations import predictions
 from trainers.inference import compatibility
@@ -35,10 +35,11 @@ def measure(settings: EvaluationSettings, model, source: Source, where: Runtime,
         UserError: if model and source do not fit, the head is all zeros, or there is no label.
     """
     compatibility.check_classes(model, source, f"--model={settings.model}", ADVICE)
-    data = pipeline.EvaluationData(source, settings.split, settings.batch_size, model.preprocessing)
+    split = source.split(settings.split)
+    data = pipeline.EvaluationData(split, settings.batch_size, model.preprocessing)
     listed = keras.callbacks.CallbackList(list(callbacks), model=model)
     listed.on_test_begin()
-    asked = measured(model, data.batches, where, settings.batch_size, source, listed)
+    asked = measured(model, data.batches, where, settings.batch_size, split, listed)
     if asked is None:
         raise UserError(f"--split={settings.split} of {source.name} has no example with a label that can be read.")
     rows, report = asked
@@ -56,7 +57,7 @@ def measured(
     feed: Feed,
     where: Runtime,
     batch_size: int,
-    source: Source,
+    split: Split,
     callbacks: keras.callbacks.CallbackList | None = None,
     answered: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, float], ClassReport] | None:
@@ -67,18 +68,18 @@ def measured(
         feed: Of finite global batches, such as `EvaluationData.batches`.
         where: Runtime, where the model's variables are placed.
         batch_size: Global batch size.
-        source: Opened source.
+        split: What is evaluated.
         callbacks: Told of batches.
         answered: Called after each batch.
     """
 
     def after_batch():
-        source.bad.check()
+        split.bad.check()
         answered()
 
-    names = class_report.names_of(source.class_names, source.num_classes)
+    names = class_report.names_of(split.class_names, split.num_classes)
     told: dict[str, Any] = {"callbacks": callbacks, "after_batch": after_batch}
-    if source.several_labels:
+    if split.several_labels:
         return _several_classes(predictions.scores(model, feed, where, batch_size, **told), names)
     return _one_class(predictions.predict(model, feed, where, batch_size, **told), names)
 

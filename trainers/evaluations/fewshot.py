@@ -9,13 +9,12 @@ central part is taken (256 and 224 pixels).
 import dataclasses
 
 import numpy as np
-import tensorflow as tf
 
 from keras_vit.errors import UserError
 from keras_vit.evaluation import fewshot
 from keras_vit.preprocessing import Preprocessing
 from trainers.data import pipeline
-from trainers.data.source import Source, Split, rearranged
+from trainers.data.source import Source, Split, selected
 from trainers.engine.protocols import Runtime
 from trainers.evaluations.answers import Answers, features
 from trainers.inference import compatibility
@@ -43,9 +42,9 @@ def measure(settings: EvaluationSettings, model, source: Source, where: Runtime,
         raise UserError(f"--evaluations=fewshot is for examples with one class each, which {source.name} has not.")
     chosen = {(k, seed): examples[fewshot.choose(labels, k, seed)] for k in settings.shots for seed in settings.seeds}
     union = np.unique(np.concatenate(list(chosen.values())))
-    some = dataclasses.replace(source, splits={CHOSEN: selected(split, union)}, views={})
-    train = _features(settings, model, some, CHOSEN, where)
-    test = _features(settings, model, source, settings.split, where)
+    some = dataclasses.replace(selected(split, union), name=CHOSEN)
+    train = _features(settings, model, some, where)
+    test = _features(settings, model, source.split(settings.split), where)
     for name, found in ((settings.train_split, train), (settings.split, test)):
         if not len(found.ids):
             raise UserError(f"--evaluations=fewshot: {name} of {source.name} has no example with a label to be read.")
@@ -73,13 +72,6 @@ def check(settings: EvaluationSettings, model, source: Source) -> None:
         )
 
 
-def selected(split: Split, indices: np.ndarray) -> Split:
-    """Those examples of a split, in that order."""
-    with tf.device("CPU"):
-        held = tf.constant(indices, tf.int64)
-    return rearranged(split, len(indices), lambda index: tf.gather(held, index))
-
-
 def enlarged(preprocessing: Preprocessing) -> Preprocessing:
     """The whole image resized to 8/7 of the model's size, of which the centre is cut out afterwards."""
     height, width = preprocessing.size
@@ -92,16 +84,16 @@ def central(images, size: tuple[int, int]):
     return images[:, top : top + size[0], left : left + size[1]]
 
 
-def _features(settings: EvaluationSettings, model, source: Source, expression: str, where: Runtime) -> Answers:
+def _features(settings: EvaluationSettings, model, split: Split, where: Runtime) -> Answers:
     """Features of the examples that have a label, which is a number then."""
     wanted = model.preprocessing
-    data = pipeline.EvaluationData(source, expression, settings.batch_size, enlarged(wanted))
+    data = pipeline.EvaluationData(split, settings.batch_size, enlarged(wanted))
 
     def feed(share, shares, rows):
         batches = data.batches(share, shares, rows)
         return batches.map(lambda batch: batch | {"images": central(batch["images"], wanted.size)})
 
-    doing, check_bad = f"features of {expression}", source.bad.check
+    doing, check_bad = f"features of {split.name}", split.bad.check
     found = features(model, feed, where, settings.batch_size, doing=doing, after_batch=check_bad)
     if found.labels.ndim == 2:  # shares, of one class in all
         labelled = (found.labels > 0).any(axis=1)

@@ -49,9 +49,8 @@ def from_source(source: Any, expression: str, count: int) -> Examples:
             if image.dtype == tf.string:
                 images.decode(image, source.channels)
         except tf.errors.OpError:
-            reason = bad_images.why(split, source.channels, int(index))
-            source.bad.merge({expression: {split.locate(int(index)): reason}})
-            source.bad.check()
+            split.bad.merge({split.name: {split.locate(int(index)): bad_images.why(split, int(index))}})
+            split.bad.check()
             continue
         encoded.append(as_bytes(image))
         labels.append(label.numpy())

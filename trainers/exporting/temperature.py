@@ -36,7 +36,7 @@ def fitted(split: str, model: ImageClassifier, source: Source, where: Runtime, p
             "--fit_temperature is for a model with a head and a softmax, and a source whose examples have one class "
             "each."
         )
-    data = pipeline.EvaluationData(source, split, BATCH, model.preprocessing)
+    data = pipeline.EvaluationData(source.split(split), BATCH, model.preprocessing)
     rows = answers.number_of_batches(data.batches, BATCH) * BATCH
     found = answers.kept(
         answers.batches(model, data.batches, where, BATCH, doing="temperature", after_batch=source.bad.check),

@@ -12,12 +12,11 @@ import numpy as np
 
 from keras_vit.evaluation import fewshot
 from trainers.data.bad_images import BadImages
-from trainers.data.pipeline import EvaluationData, training_split
-from trainers.data.source import Split
+from trainers.data.pipeline import EvaluationData
+from trainers.data.source import Split, selected
 from trainers.engine.workers import Workers
 from trainers.evaluations import answers
 from trainers.evaluations.answers import Answers
-from trainers.evaluations.fewshot import selected
 from trainers.training.plan import Planned
 
 # Seconds that computing features may take, of training examples and of each split that is predicted; there are no more
@@ -71,9 +70,8 @@ def train_features(planned: Planned, model, asked: int | None) -> tuple[Answers,
         model: With the weights that fine-tuning starts from, made where variables are placed.
         asked: How many; None for as many as there is time for.
     """
-    split = training_split(planned.source, planned.settings)
     seconds = TRAIN_SECONDS if asked is None else float("inf")
-    return _some(planned, model, split, "training features", asked or MOST, seconds)
+    return _some(planned, model, planned.training, "training features", asked or MOST, seconds)
 
 
 def accuracies(planned: Planned, model, train: Answers) -> dict[str, float]:
@@ -88,7 +86,7 @@ def accuracies(planned: Planned, model, train: Answers) -> dict[str, float]:
     for kind, split in {"val": planned.validation, "test": planned.test}.items():
         if split is None or not len(train.ids):
             continue
-        test, _ = _some(planned, model, planned.source.split(split), f"features of {split}", MOST, TEST_SECONDS)
+        test, _ = _some(planned, model, split, f"features of {split.name}", MOST, TEST_SECONDS)
         if not len(test.ids):
             continue
         found[kind] = fewshot.accuracy(
@@ -96,8 +94,8 @@ def accuracies(planned: Planned, model, train: Answers) -> dict[str, float]:
         )
         if planned.where.is_chief:
             print(
-                f"instant baseline: {100 * found[kind]:.2f} % on {len(test.ids):,} examples of {split}, by a linear "
-                f"classifier on frozen features of {len(train.ids):,} training examples",
+                f"instant baseline: {100 * found[kind]:.2f} % on {len(test.ids):,} examples of {split.name}, by a "
+                f"linear classifier on frozen features of {len(train.ids):,} training examples",
                 flush=True,
             )
     return found
@@ -109,8 +107,8 @@ def _some(planned: Planned, model, split: Split, doing: str, most: int, seconds:
     settings, workers = planned.settings, planned.workers
     # With a count of its own: the same images come again in training, where those that cannot be read are listed.
     bad = BadImages(settings.on_bad_image, settings.max_bad_share)
-    source = dataclasses.replace(planned.source, splits={"some": selected(split, order)}, views={}, bad=bad)
-    data = EvaluationData(source, "some", settings.batch_size, planned.preprocessing)
+    some = dataclasses.replace(selected(split, order), bad=bad)
+    data = EvaluationData(some, settings.batch_size, planned.preprocessing)
     body = keras.Model(model.input, model.get_layer("pre_logits").output)
     rows = answers.number_of_batches(data.batches, settings.batch_size) * settings.batch_size
     taken: list[int] = []

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 from keras_vit.errors import UserError
 from trainers import run_dir
-from trainers.data.pipeline import TrainingData, training_split
 from trainers.settings.finetuning import EVERYTHING, FinetuningSettings, TrainedPart
 from trainers.training import resume
-from trainers.training.plan import Planned
+from trainers.training.plan import Planned, training_data
 from trainers.training.task import learner_of
 from trainers.training.train import steps_for
 
@@ -79,14 +78,14 @@ def settled(
     left = planned.workers.from_chief(left) * FOR_WORK
     # Forward is about a third of an update.
     validation, test = (
-        per_update / 3 * planned.source.split(split).size / settings.batch_size if split else 0.0
+        per_update / 3 * split.size / settings.batch_size if split else 0.0
         for split in (planned.validation, planned.test)
     )
     left -= TEST_PASSES * test
     evaluations = min(max(int(FOR_EVALUATIONS * left / validation), 1), MOST_EVALUATIONS) if validation else 1
     free = settings.trained_part == EVERYTHING and not settings.lora_rank and not settings.multipliers
     depth = getattr(planned.architecture, "depth", 0) if free else 0
-    per_epoch = training_split(planned.source, settings).size / settings.batch_size
+    per_epoch = planned.training.size / settings.batch_size
     choice = choose(left - evaluations * validation, per_update, depth, per_epoch)
     if planned.where.is_chief:
         part = f"train {choice.words}" if depth else f"train {planned.trained}"
@@ -107,7 +106,7 @@ def settled(
 
 def seconds_per_update(planned: Planned, make_model: Callable[[], Any]) -> float:
     """Of an update of what is to be trained, after the first, which compiles."""
-    data = TrainingData(planned.source, planned.settings, planned.preprocessing)
+    data = training_data(planned)
     with planned.workers.waiting("the timing of updates"):
         steps = steps_for(planned, data.element_spec, learner_of(planned, make_model))
         iterator = steps.batches(data.batches)

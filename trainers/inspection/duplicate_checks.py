@@ -28,7 +28,7 @@ class Pair(NamedTuple):
     link: Link
 
 
-def leakage(subject: Subject, settings) -> Iterator[Finding]:
+def leakage(subject: Subject) -> Iterator[Finding]:
     """Images of one split that are in another too."""
     for later, part in enumerate(subject.parts):
         for earlier, other in enumerate(subject.parts[:later]):
@@ -45,7 +45,7 @@ def leakage(subject: Subject, settings) -> Iterator[Finding]:
                 )
 
 
-def overlap(subject: Subject, settings) -> Iterator[Finding]:
+def overlap(subject: Subject) -> Iterator[Finding]:
     """Images of another source that are in this one too."""
     for number, part in enumerate(subject.against, len(subject.parts)):
         for earlier, other in enumerate(subject.parts):
@@ -63,7 +63,7 @@ def overlap(subject: Subject, settings) -> Iterator[Finding]:
                 )
 
 
-def within(subject: Subject, settings) -> Iterator[Finding]:
+def within(subject: Subject) -> Iterator[Finding]:
     """Images that are in one split several times."""
     for number, part in enumerate(subject.parts):
         pairs = _pairs(subject.groups, number, number)
@@ -79,7 +79,7 @@ def within(subject: Subject, settings) -> Iterator[Finding]:
             )
 
 
-def two_labels(subject: Subject, settings) -> Iterator[Finding]:
+def two_labels(subject: Subject) -> Iterator[Finding]:
     """Images that are there under different labels."""
     every = [*_under_other_labels(subject)]
     for kind, level in {"exact": "warning", "near": "note"}.items():

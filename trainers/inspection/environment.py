@@ -1,8 +1,6 @@
 """What a run would find on this machine: versions, devices, XLA, precision, disk, and what to do about it."""
 
-import importlib.metadata
 import os
-import shutil
 import subprocess
 import time
 from typing import Any
@@ -51,19 +49,18 @@ def text(found: dict[str, Section]) -> str:
 
 def versions() -> Section:
     """Of Python, what decides a result, and what else matters where it is installed."""
-    found: Section = machine.versions() | {"backend": keras.backend.backend()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    found: Section = machine.versions() | {"backend": keras.backend.backend()} | machine.versions(*PACKAGES)
     cuda = tf.sysconfig.get_build_info().get("cuda_version")
     return found | ({"CUDA of this TensorFlow": cuda} if cuda else {})
 
 
 def devices() -> Section:
     """Processors this process may use, memory, and accelerators."""
-    found: Section = {"CPUs allowed": cpus(), "CPUs in all": os.cpu_count(), "memory (GiB)": memory()}
+    found: Section = {
+        "CPUs allowed": machine.cpus(),
+        "CPUs in all": os.cpu_count(),
+        "memory (GiB)": machine.memory(),
+    }
     for number, gpu in enumerate(tf.config.list_physical_devices("GPU")):
         details = tf.config.experimental.get_device_details(gpu)
         capability = ".".join(map(str, details.get("compute_capability", ("unknown",))))
@@ -72,25 +69,6 @@ def devices() -> Section:
     found |= {f"driver's GPU {number}": words for number, words in enumerate(drivers_gpus())}
     found["TPU"] = "this is the host of one" if is_tpu_host() else "none that this machine is certainly the host of"
     return found
-
-
-def cpus() -> int:
-    """Not os.cpu_count(), which counts what a container may not use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def memory() -> float | None:
-    """GiB of this machine, or of the container where that has less; None where nobody says."""
-    try:
-        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not on every system
-        return None
-    try:
-        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
-            whole = min(whole, int(file.read()))
-    except (OSError, ValueError):  # no such limit, or `max`
-        pass
-    return round(whole / 2**30, 1)
 
 
 def drivers_gpus() -> list[str]:
@@ -123,7 +101,7 @@ def xla() -> Section:
 
 def _xla_on(name: str) -> str:
     @tf.function(jit_compile=True, autograph=False)
-    def compiled(value):
+    def compiled(value: tf.Tensor):
         return tf.reduce_sum(tf.nn.gelu(value @ value))
 
     begin = time.perf_counter()
@@ -167,17 +145,7 @@ def disk(data_dir: str | None) -> Section:
         "data sets": data_dir or os.environ.get("TFDS_DATA_DIR") or os.path.join("~", "tensorflow_datasets"),
         "cache": os.path.join(cache, "keras_vit"),
     }
-    return {f"{use}, {place} (GiB free)": free_space(place) for use, place in places.items()}
-
-
-def free_space(path: str) -> float | str:
-    """GiB free where a folder is, or would be made."""
-    if "://" in path:
-        return "not known: not on this machine"
-    found = os.path.abspath(os.path.expanduser(path))
-    while not os.path.exists(found):
-        found = os.path.dirname(found)
-    return round(shutil.disk_usage(found).free / 2**30, 1)
+    return {f"{use}, {place} (GiB free)": machine.free_space(place) for use, place in places.items()}
 
 
 def hints(found: dict[str, Section]) -> Section:

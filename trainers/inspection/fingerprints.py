@@ -55,7 +55,7 @@ def empty(size: int) -> Fingerprints:
     )
 
 
-def digest(pixels):
+def digest(pixels: tf.Tensor):
     """uint8 (8,): FarmHash of an image's shape and pixels, so that metadata and lossless compression do not matter.
 
     Of 14 million different images, two share it with a probability of 5 in a million.
@@ -64,7 +64,7 @@ def digest(pixels):
     return tf.fingerprint(tf.concat([tf.reshape(part, (1, -1)) for part in parts], axis=1))[0]
 
 
-def reduced(pixels):
+def reduced(pixels: tf.Tensor):
     """Block means, float32 (25, 25, 3), of an image (H, W, C) with values 0 to 255; of 3 channels, or of the first."""
     pixels = pixels[..., : 3 if pixels.shape[-1] >= 3 else 1]
     height, width = tf.unstack(tf.shape(pixels)[:2])

@@ -14,14 +14,14 @@ from trainers.inspection.subject import Part, Subject
 LONG = 4.0
 
 
-def bad_images(subject: Subject, settings) -> Iterator[Finding]:
+def bad_images(subject: Subject) -> Iterator[Finding]:
     """Those that cannot be read."""
     for part in subject.parts:
-        bad, size = part.scan.unreadable, part.split.size
+        bad, size, policy = part.scan.unreadable, part.split.size, part.split.bad
         if not len(bad):
             continue
-        too_many = len(bad) > settings.max_bad_share * size
-        stops = settings.on_bad_image == "fail" or too_many
+        too_many = len(bad) > policy.max_share * size
+        stops = policy.policy == "fail" or too_many
         least = math.ceil(len(bad) / size * 1e4) / 1e4  # not rounded to what would be too little
         skip = "--on_bad_image=skip leaves them out" + f", with --max_bad_share={least:g} or more" * too_many
         yield Finding(
@@ -45,7 +45,7 @@ def bad_images(subject: Subject, settings) -> Iterator[Finding]:
             )
 
 
-def blank(subject: Subject, settings) -> Iterator[Finding]:
+def blank(subject: Subject) -> Iterator[Finding]:
     """Those that show nothing."""
     for part in subject.parts:
         found = np.flatnonzero(part.scan.blank)
@@ -60,7 +60,7 @@ def blank(subject: Subject, settings) -> Iterator[Finding]:
             )
 
 
-def misnamed(subject: Subject, settings) -> Iterator[Finding]:
+def misnamed(subject: Subject) -> Iterator[Finding]:
     """Those whose names promise another format."""
     for part in subject.parts:
         found = np.flatnonzero(part.scan.misnamed)
@@ -74,22 +74,21 @@ def misnamed(subject: Subject, settings) -> Iterator[Finding]:
             )
 
 
-def small(subject: Subject, settings) -> Iterator[Finding]:
+def small(subject: Subject) -> Iterator[Finding]:
     """Those that have to be enlarged."""
     for part in subject.parts:
-        wanted = sides(settings.image_size)
-        found = part.scan.readable & (part.scan.sizes < wanted).any(axis=1)
+        found = part.scan.readable & (part.scan.sizes < subject.size).any(axis=1)
         if found.any():
             yield Finding(
                 "note",
                 "small images",
                 f"{counted(int(found.sum()), 'image')} of the {part.split.size:,} of {part.name} smaller than "
-                f"--image_size={'x'.join(map(str, dict.fromkeys(wanted)))} on a side, to be enlarged.",
+                f"--image_size={'x'.join(map(str, dict.fromkeys(subject.size)))} on a side, to be enlarged.",
                 "If they are most, a smaller --image_size costs less and loses nothing.",
             )
 
 
-def long(subject: Subject, settings) -> Iterator[Finding]:
+def long(subject: Subject) -> Iterator[Finding]:
     """Those that are many times as long as wide."""
     for part in subject.parts:
         found = np.flatnonzero(aspects(part) > LONG)
@@ -103,7 +102,7 @@ def long(subject: Subject, settings) -> Iterator[Finding]:
             )
 
 
-def modes(subject: Subject, settings) -> Iterator[Finding]:
+def modes(subject: Subject) -> Iterator[Finding]:
     """Those that are not simply colours or grey."""
     for part in subject.parts:
         for mode, remark in _REMARKS.items():
@@ -116,11 +115,6 @@ def modes(subject: Subject, settings) -> Iterator[Finding]:
                     "Look at some of them; convert them yourself if that is not what you want.",
                     *_images(part, part.name, found, lambda index: ""),
                 )
-
-
-def sides(image_size: int | tuple[int, int]) -> tuple[int, int]:
-    """Height and width that --image_size means."""
-    return (image_size, image_size) if isinstance(image_size, int) else image_size
 
 
 def aspects(part: Part) -> np.ndarray:

@@ -14,7 +14,7 @@ FEW = 10  # training examples, below which a class is hardly learned
 SKEWED = 10.0  # times as many examples of one class as of another
 
 
-def never_used(subject: Subject, settings) -> Iterator[Finding]:
+def never_used(subject: Subject) -> Iterator[Finding]:
     """Classes without any example."""
     empty = np.flatnonzero(sum(part.counts for part in subject.parts) == 0)
     if len(empty):
@@ -27,7 +27,7 @@ def never_used(subject: Subject, settings) -> Iterator[Finding]:
         )
 
 
-def missing(subject: Subject, settings) -> Iterator[Finding]:
+def missing(subject: Subject) -> Iterator[Finding]:
     """Classes that some splits have and others do not."""
     training, *others = subject.parts
     for part in others:
@@ -51,7 +51,7 @@ def missing(subject: Subject, settings) -> Iterator[Finding]:
             )
 
 
-def few(subject: Subject, settings) -> Iterator[Finding]:
+def few(subject: Subject) -> Iterator[Finding]:
     """Classes that can hardly be learned."""
     training = subject.parts[0]
     found = np.flatnonzero((training.counts > 0) & (training.counts < FEW))
@@ -65,7 +65,7 @@ def few(subject: Subject, settings) -> Iterator[Finding]:
         )
 
 
-def skewed(subject: Subject, settings) -> Iterator[Finding]:
+def skewed(subject: Subject) -> Iterator[Finding]:
     """Splits in which some classes have many times the examples of others."""
     for part in subject.parts:
         present = np.flatnonzero(part.counts)
@@ -84,7 +84,7 @@ def skewed(subject: Subject, settings) -> Iterator[Finding]:
             )
 
 
-def unlabelled(subject: Subject, settings) -> Iterator[Finding]:
+def unlabelled(subject: Subject) -> Iterator[Finding]:
     """Examples without a class."""
     for part in subject.parts:
         found = np.setdiff1d(np.arange(part.split.size), part.examples)
@@ -99,7 +99,7 @@ def unlabelled(subject: Subject, settings) -> Iterator[Finding]:
             )
 
 
-def hidden(subject: Subject, settings) -> Iterator[Finding]:
+def hidden(subject: Subject) -> Iterator[Finding]:
     """Splits that were not looked at, for want of labels."""
     for split in subject.unlabelled:
         yield Finding(
@@ -110,7 +110,7 @@ def hidden(subject: Subject, settings) -> Iterator[Finding]:
         )
 
 
-def alike(subject: Subject, settings) -> Iterator[Finding]:
+def alike(subject: Subject) -> Iterator[Finding]:
     """Classes whose names are nearly the same."""
     by_spelling = collections.defaultdict(list)
     for label, name in enumerate(subject.source.class_names or ()):

@@ -55,18 +55,17 @@ class Scan(NamedTuple):
         return self.readable & (self.prints.spread < fingerprints.BLANK)
 
 
-def scan(split: Split, channels: int, title: str) -> Scan:
+def scan(split: Split, title: str) -> Scan:
     """Looks at all images of a split, with a bar, and goes on past those that cannot be read.
 
     Args:
         split: The examples.
-        channels: To decode to.
         title: Of the bar.
     """
     begin = time.perf_counter()
     found, named = _empty(split.size), _named(split)
     with tqdm(total=split.size, desc=f"Looking at {title}", unit="image", delay=2, leave=False) as bar:
-        for batch in _rows(split, channels).as_numpy_iterator():
+        for batch in _rows(split).as_numpy_iterator():
             index = batch["index"]
             _fill(found, batch)
             if named:
@@ -75,16 +74,16 @@ def scan(split: Split, channels: int, title: str) -> Scan:
             bar.update(int(index[-1]) + 1 - bar.n)
     bad = found.unreadable[:EXPLAINED].tolist()
     for index in tqdm(bad, desc="Looking again at bad images", unit="image", delay=2, leave=False):
-        found.bad[index] = bad_images.why(split, channels, index)
+        found.bad[index] = bad_images.why(split, index)
     return found._replace(seconds=time.perf_counter() - begin)
 
 
-def _rows(split: Split, channels: int) -> tf.data.Dataset:
+def _rows(split: Split) -> tf.data.Dataset:
     """Batches of what there is to know, in order; what cannot be read is left out."""
 
-    def row(index):
+    def row(index: tf.Tensor):
         image, _ = split.read(index)
-        pixels = images.decode(image, channels)
+        pixels = images.decode(image, split.channels)
         encoded = image.dtype == tf.string
         return {
             "index": index,

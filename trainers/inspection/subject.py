@@ -21,7 +21,6 @@ class Part:
 
     Args:
         source: Its source.
-        name: What the split is called, e.g. `train[:90%]`.
         split: Its examples.
         scan: What was seen of them.
         examples: int64 (M,): with `classes`, all pairs of an example and a class it belongs to, examples ascending.
@@ -29,11 +28,15 @@ class Part:
     """
 
     source: Source
-    name: str
     split: Split
     scan: Scan
     examples: np.ndarray
     classes: np.ndarray
+
+    @property
+    def name(self) -> str:
+        """What the split is called, e.g. `train[:90%]`."""
+        return self.split.name
 
     @property
     def title(self) -> str:
@@ -76,12 +79,14 @@ class Subject:
         parts: Splits of the inspected source, the one to train on first.
         against: Splits of the sources that it is held against.
         groups: Images that are the same, or nearly; the number of a member's part counts `parts`, then `against`.
+        size: Height and width of what the model to be trained is fed.
         unlabelled: Further splits, of any of the sources, that could not be looked at.
     """
 
     parts: list[Part]
     against: list[Part]
     groups: list[duplicates.Group]
+    size: tuple[int, int]
     unlabelled: Sequence[Unlabelled] = ()
 
     @property
@@ -101,13 +106,14 @@ def class_name(source: Source, label: int) -> str:
     return source.class_names[label] if source.class_names else str(label)
 
 
-def look_at(source: Source, names: list[str], others: Mapping[str, Source]) -> Subject:
+def look_at(source: Source, names: list[str], others: Mapping[str, Source], size: tuple[int, int]) -> Subject:
     """Looks at every image once, with bars.
 
     Args:
         source: What is inspected, opened.
         names: Its splits, the one to train on first.
         others: Opened sources to hold it against.
+        size: Height and width of what the model to be trained is fed.
 
     Raises:
         UserError: if the split to train on has no labels.
@@ -118,30 +124,30 @@ def look_at(source: Source, names: list[str], others: Mapping[str, Source]) -> S
     for number, (each, name) in enumerate(wanted):
         split = each.split(name)
         try:
-            labelled.append((each, name, split, positives(each, split)))
+            labelled.append((each, split, positives(split)))
         except UserError as error:
             if not number:
                 raise
             unlabelled.append(Unlabelled(name if each is source else f"{each.name} {name}", each is source, str(error)))
     parts: list[Part] = []
-    for each, name, split, pairs in labelled:
-        parts.append(Part(each, name, split, scan(split, each.channels, f"{each.name} {name}"), *pairs))
+    for each, split, pairs in labelled:
+        parts.append(Part(each, split, scan(split, f"{each.name} {split.name}"), *pairs))
     own = sum(part.source is source for part in parts)
     groups = duplicates.groups([part.scan for part in parts], own)
-    return Subject(parts[:own], parts[own:], groups, unlabelled)
+    return Subject(parts[:own], parts[own:], groups, size, unlabelled)
 
 
-def positives(source: Source, split: Split) -> tuple[np.ndarray, np.ndarray]:
+def positives(split: Split) -> tuple[np.ndarray, np.ndarray]:
     """All pairs of an example and a class it belongs to; where labels are shares, only that of the largest share.
 
     Raises:
         UserError: if there are no labels.
     """
     examples, classes = split.positives()
-    if source.several_labels or (np.diff(examples) > 0).all():
+    if split.several_labels or (np.diff(examples) > 0).all():
         return examples, classes
 
-    def largest(index):
+    def largest(index: tf.Tensor):
         shares = split.read(index)[1]
         return index, tf.argmax(shares, output_type=tf.int64), tf.reduce_max(shares) > 0
 

@@ -5,7 +5,7 @@ import io
 import math
 import os
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class ClassReport(NamedTuple):
     confusions: list[Confusion]
 
 
-def of_predictions(labels, predictions, names: Sequence[str]) -> ClassReport:
+def of_predictions(labels: np.ndarray, predictions: np.ndarray, names: Sequence[str]) -> ClassReport:
     """Precision, recall, F1 and support of classes that exclude each other.
 
     Args:
@@ -45,7 +45,7 @@ def of_predictions(labels, predictions, names: Sequence[str]) -> ClassReport:
     return ClassReport(names, found._asdict(), "f1", classification.confusions(labels, predictions))
 
 
-def of_average_precisions(average_precisions, positives, names: Sequence[str]) -> ClassReport:
+def of_average_precisions(average_precisions: np.ndarray, positives: np.ndarray, names: Sequence[str]) -> ClassReport:
     """Average precision and support of classes of which an example may have several.
 
     Args:
@@ -120,14 +120,14 @@ def _write_csv(path: str, heads: Sequence[str], rows: Iterable[Sequence]) -> Non
     files.write_text(path, lines.getvalue())
 
 
-def _plain(value) -> int | str:
+def _plain(value: Any) -> int | str:
     """A number for a file; nothing where it is undefined."""
     if isinstance(value, np.integer):
         return int(value)
     return "" if math.isnan(value) else f"{value:.6f}"
 
 
-def _cell(value) -> str:
+def _cell(value: Any) -> str:
     """A number for people: shares in per cent, counts as they are."""
     if isinstance(value, np.integer):
         return f"{value:,}"

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def write(confusions: Sequence[Confusion], names: Sequence[str], path: str) -> b
     return pictures.write(path, functools.partial(_draw_pairs, pairs=pairs), 9, 1.2 + 0.22 * len(pairs))
 
 
-def _draw_matrix(figure, matrix, names) -> None:
+def _draw_matrix(figure: Any, matrix: np.ndarray, names: Sequence[str]) -> None:
     """Colours are shares of each class's examples, so that rare classes show as well."""
     count = len(names)
     axis = figure.subplots()
@@ -55,7 +56,7 @@ def _draw_matrix(figure, matrix, names) -> None:
             axis.text(j, i, f"{matrix[i, j]}", ha="center", va="center", fontsize=7, color=colour)
 
 
-def _draw_pairs(figure, pairs) -> None:
+def _draw_pairs(figure: Any, pairs: Sequence[tuple[str, int]]) -> None:
     axis = figure.subplots()
     axis.barh(range(len(pairs)), [count for _, count in pairs], color="tab:blue")
     axis.set_yticks(range(len(pairs)), [words for words, _ in pairs], fontsize=8, parse_math=False)

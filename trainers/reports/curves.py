@@ -5,6 +5,7 @@ import functools
 import io
 import os
 import sys
+from typing import Any
 
 from keras_vit.errors import UserError, reason
 from trainers import files
@@ -56,16 +57,20 @@ def _series(path: str) -> dict[str, tuple[list[int], list[float]]]:
     except files.ERRORS as error:
         raise UserError(f"{path} cannot be read: {reason(error)}.") from error
     found: dict[str, tuple[list[int], list[float]]] = {}
-    for row in rows:
-        for column, cell in row.items():
-            if cell:
-                steps, values = found.setdefault(column, ([], []))
-                steps.append(int(row["step"]))
-                values.append(float(cell))
+    for number, row in enumerate(rows, 2):
+        try:
+            measured = {column: float(cell) for column, cell in row.items() if cell}
+            step = int(row["step"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}, row {number}: a step and other numbers expected; got {row}.") from error
+        for column, value in measured.items():
+            steps, values = found.setdefault(column, ([], []))
+            steps.append(step)
+            values.append(value)
     return found
 
 
-def _draw(figure, panels) -> None:
+def _draw(figure: Any, panels: dict[str, dict[str, tuple[list[int], list[float]]]]) -> None:
     axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
     for axis, (title, lines) in zip(axes, panels.items(), strict=True):
         for name, (steps, values) in lines.items():

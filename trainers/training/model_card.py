@@ -14,7 +14,6 @@ from keras_vit.cards import text
 from keras_vit.cards.card import Facts, card, revised
 from keras_vit.errors import UserError, reason
 from trainers import files
-from trainers.data import pipeline
 from trainers.run_dir import CARD, CARD_JSON, MODEL, PARTS, PER_CLASS
 from trainers.settings import flags
 from trainers.settings.finetuning import FinetuningSettings
@@ -130,13 +129,12 @@ def _name(run_dir: str) -> str:
 
 def _splits(planned: Planned) -> dict[str, dict[str, Any]]:
     """Expression and number of examples of each split that the run has a use for."""
-    settings, source = planned.settings, planned.source
+    settings = planned.settings
     part = f", {settings.subset:,} of them chosen at random" if settings.subset else ""
-    size = pipeline.training_split(source, settings).size
-    found = {"train": {"split": f"{settings.train_split}{part}", "examples": size}}
+    found = {"train": {"split": f"{planned.training.name}{part}", "examples": planned.training.size}}
     for role, split in {"validation": planned.validation, "test": planned.test}.items():
         if split is not None:
-            found[role] = {"split": split, "examples": source.split(split).size}
+            found[role] = {"split": split.name, "examples": split.size}
     return found
 
 

@@ -12,7 +12,7 @@ from keras_vit.variants import AnyArchitecture
 from trainers import run_dir
 from trainers.data import class_weights, pipeline
 from trainers.data.augmentation import recipe
-from trainers.data.source import Source
+from trainers.data.source import Source, Split
 from trainers.engine import runtime
 from trainers.engine.checkpoint import Checkpoints
 from trainers.engine.loop import Plan
@@ -40,8 +40,9 @@ class Planned:
         trained: What of the model is trained, for people.
         workers: The processes of the run.
         plan: Length and rhythm.
-        validation: Split that chooses between checkpoints, or None.
-        test: Split that the finished model is reported on, or None.
+        training: What one epoch goes through.
+        validation: What chooses between checkpoints, or None.
+        test: What the finished model is reported on, or None.
         start: Step from which an earlier run goes on, or 0.
         teacher: Model to learn from beside the labels, or None.
     """
@@ -56,8 +57,9 @@ class Planned:
     trained: str
     workers: Workers
     plan: Plan
-    validation: str | None
-    test: str | None
+    training: Split
+    validation: Split | None
+    test: Split | None
     start: int
     teacher: Any = None
 
@@ -82,7 +84,8 @@ def planned(
     """
     check_labels(settings, source)
     recipe.check(preprocessing, source.channels, settings)
-    plan = plan_for(settings, pipeline.training_split(source, settings).size)
+    training = source.split(settings.train_split, settings.subset)
+    plan = plan_for(settings, training.size)
     validation, test = splits_of(settings, source)
     runtime.check_batch_size(settings.batch_size, where.replicas, settings.accumulate)
     start = workers.on_chief(lambda: start_of(settings))
@@ -97,6 +100,7 @@ def planned(
         trained=trained,
         workers=workers,
         plan=plan,
+        training=training,
         validation=validation,
         test=test,
         start=start,
@@ -104,7 +108,7 @@ def planned(
     )
 
 
-def splits_of(settings: TrainingSettings, source: Source) -> tuple[str | None, str | None]:
+def splits_of(settings: TrainingSettings, source: Source) -> tuple[Split | None, Split | None]:
     """The splits to choose by and to report on; those left out default to the source's own, where it has them.
 
     There is none to report on where the source's own test split chooses.
@@ -112,29 +116,47 @@ def splits_of(settings: TrainingSettings, source: Source) -> tuple[str | None, s
     Raises:
         UserError: if a split that was named does not exist, or early stopping has nothing to go by.
     """
-    found: list[str | None] = []
+    found: dict[str, str] = {}
     for given, usual in ((settings.validation_split, "validation"), (settings.test_split, "test")):
         name = given or (usual if usual in source.names else "none")
-        if name != "none" and splits.overlap(source.intervals(name), source.intervals(settings.train_split)):
+        if name == "none":
+            continue
+        if splits.overlap(source.intervals(name), source.intervals(settings.train_split)):
             raise UserError(
                 f"--{usual}_split={name} holds examples of --train_split={settings.train_split}, so it would not "
                 "tell how well the model does on new ones."
             )
-        found.append(None if name == "none" else name)
-    validation, test = found
-    if validation and test and splits.overlap(source.intervals(validation), source.intervals(test)):
+        found[usual] = name
+    if len(found) == 2 and splits.overlap(*map(source.intervals, found.values())):
         if settings.test_split:
             raise UserError(
-                f"--test_split={test} holds examples of --validation_split={validation}, which choose: name splits "
-                "apart, or --test_split=none."
+                f"--test_split={found['test']} holds examples of --validation_split={found['validation']}, which "
+                "choose: name splits apart, or --test_split=none."
             )
-        test = None  # what chooses cannot report as well
-    if settings.early_stopping and validation is None:
+        del found["test"]  # what chooses cannot report as well
+    if settings.early_stopping and "validation" not in found:
         raise UserError(
             f"--early_stopping={settings.early_stopping} needs evaluations, but {source.name} has no validation split; "
             "name a part of another, e.g. --train_split=train[:99%] --validation_split=train[99%:]."
         )
-    return validation, test
+    parts = {usual: source.split(name) for usual, name in found.items()}
+    return parts.get("validation"), parts.get("test")
+
+
+def training_data(planned: Planned) -> pipeline.TrainingData:
+    """The batches of the run."""
+    settings = planned.settings
+    return pipeline.TrainingData(
+        planned.training,
+        settings.batch_size,
+        planned.preprocessing,
+        settings,
+        seed=settings.seed,
+        shuffle=settings.shuffle,
+        sampling=settings.sampling,
+        weights=settings.class_factors or settings.class_weights,
+        keep=settings.cache,
+    )
 
 
 def check_labels(settings: TrainingSettings, source: Source) -> None:

@@ -7,7 +7,7 @@ import keras
 from keras_vit import variants
 from keras_vit.objectives.distillation import DISTILLATIONS
 from trainers import machine
-from trainers.data import cache, pipeline
+from trainers.data import cache
 from trainers.engine.loop import Plan
 from trainers.engine.protocols import Steps
 from trainers.memory import limit
@@ -22,9 +22,8 @@ from trainers.training.task import Monitor, monitor_of
 def plan(planned: Planned) -> str:
     """The plan of a training run."""
     settings, source, architecture = planned.settings, planned.source, planned.architecture
-    plan, where, validation, test = planned.plan, planned.where, planned.validation, planned.test
-    split = pipeline.training_split(source, settings)
-    train = split.size
+    plan, where, train = planned.plan, planned.where, planned.training.size
+    validation, test = (split and split.name for split in (planned.validation, planned.test))
     examples = plan.total_steps * settings.batch_size
     written = ", ".join(
         (
@@ -51,7 +50,7 @@ def plan(planned: Planned) -> str:
             f"{f'central {settings.test_crop:g}' if settings.test_crop else 'whole'} at test time",
             "order": f"{f'{settings.sampling}, shuffled' if settings.shuffle else 'as it comes'}; class weights "
             f"{settings.class_weights}; images that cannot be read: {settings.on_bad_image}",
-            "cache": cache.words(split, settings.cache),
+            "cache": cache.words(planned.training, settings.cache),
             "batch": f"{settings.batch_size} in all, {settings.batch_size // where.replicas} on each of "
             f"{where.replicas} replicas ({where.reason})",
             "training": f"{plan.total_steps:,} steps = {examples:,} examples = {examples / train:,.1f} epochs; "

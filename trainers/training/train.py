@@ -10,7 +10,8 @@ import keras
 
 from keras_vit import adapters, multipliers, optimization
 from trainers import files
-from trainers.data.pipeline import EvaluationData, TrainingData, training_split
+from trainers.data.pipeline import EvaluationData, TrainingData
+from trainers.data.source import Split
 from trainers.engine import callbacks, loop
 from trainers.engine.checkpoint import Checkpoints
 from trainers.engine.metrics_file import MetricsFile
@@ -23,7 +24,7 @@ from trainers.settings.training import TrainingSettings
 from trainers.training import model_card, provenance, summary
 from trainers.training.callbacks.data_watch import DataWatch
 from trainers.training.callbacks.input_wait import InputWait
-from trainers.training.plan import Planned, checkpoints_of, decay_updates, start_of
+from trainers.training.plan import Planned, checkpoints_of, decay_updates, start_of, training_data
 from trainers.training.task import Learner, learner_of
 
 
@@ -59,7 +60,7 @@ def run_training(
         Unwritable: if a file of the run cannot be written.
         BadImage: for the first image that cannot be read, or too many of them.
     """
-    data = TrainingData(planned.source, planned.settings, planned.preprocessing)
+    data = training_data(planned)
     with planned.workers.waiting("the set-up of the model"):
         learner = learner_of(planned, make_model)
         steps = steps_for(planned, data.element_spec, learner)
@@ -110,12 +111,12 @@ def steps_for(planned: Planned, element_spec: Any, learner: Learner) -> Steps:
     return planned.where.steps(model, learner.objective, optimizer, element_spec, rule)
 
 
-def evaluation_of(planned: Planned, learner: Learner, split: str | None, keep: str = "none") -> Evaluation | None:
+def evaluation_of(planned: Planned, learner: Learner, split: Split | None, keep: str = "none") -> Evaluation | None:
     """Evaluation on a split; None without a split."""
     if split is None:
         return None
     batch_size = planned.settings.batch_size
-    data = EvaluationData(planned.source, split, batch_size, planned.preprocessing, keep)
+    data = EvaluationData(split, batch_size, planned.preprocessing, keep)
     return planned.where.evaluation(learner.measured, learner.evaluated_by, data.batches, batch_size)
 
 
@@ -219,7 +220,7 @@ def make_callbacks(planned: Planned, learner: Learner, steps: Steps, checkpoints
                 summaries=os.path.join(logs, "rows"),
             ),
             callbacks.Progress(planned.plan.total_steps, settings.batch_size, metrics=steps.metrics),
-            InputWait(settings, training_split(planned.source, settings)),
+            InputWait(settings, planned.training),
             keras.callbacks.TensorBoard(logs, write_graph=False),
             callbacks.Best(checkpoints, monitor.logged, monitor.mode),
         ]

@@ -7,16 +7,16 @@ import pytest
 import tensorflow as tf
 
 from keras_vit.preprocessing import Preprocessing
-from trainers import pretrain
 from trainers.data import cache, pipeline
 from trainers.data.bad_images import BadImage, BadImages, why
 from trainers.data.source import Source, Split
+from trainers.settings.augmentation import AugmentationSettings
 
 GENERATOR = np.random.default_rng(0)
 PIXELS = GENERATOR.integers(0, 256, (40, 12, 12, 3)).astype("uint8")
 FILES = [tf.io.encode_png(pixels).numpy() for pixels in PIXELS]
 BAD = {3: b"", 17: b"<html>404</html>", 30: FILES[30][:60]}
-SETTINGS = {"steps": 1, "image_size": 12, "batch_size": 8, "seed": 1, "augment": "none", "cache": "none"}
+SIZE = Preprocessing(size=(12, 12))
 
 
 def split_of(files, fails=()):
@@ -41,12 +41,14 @@ def rows(dataset, count):
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
-def trained_on(source, **changes):
-    return rows(pipeline.TrainingData(source, pretrain.Settings(**{**SETTINGS, **changes})).batches(), 10)
+def trained_on(source, **arguments):
+    return rows(
+        pipeline.TrainingData(source.split("train"), 8, SIZE, AugmentationSettings(), seed=1, **arguments).batches(), 10
+    )
 
 
 def evaluated_on(source, **arguments):
-    return rows(pipeline.EvaluationData(source, "train", 16, Preprocessing(size=(12, 12)), **arguments).batches(), 3)
+    return rows(pipeline.EvaluationData(source.split("train"), 16, SIZE, **arguments).batches(), 3)
 
 
 def with_bad(files):
@@ -55,9 +57,8 @@ def with_bad(files):
 
 @pytest.mark.parametrize(("read", "keep"), [(trained_on, "none"), (evaluated_on, "memory")])
 def test_bad_rows_have_no_weight_and_no_other_row_moves(read, keep):
-    changes = {"cache": keep} if read is trained_on else {"keep": keep}
     source = source_of(with_bad(FILES))
-    ours, theirs = read(source, **changes), read(source_of(FILES), **changes)
+    ours, theirs = read(source, keep=keep), read(source_of(FILES), keep=keep)
     bad = np.isin(ours["ids"], [*BAD])
     np.testing.assert_array_equal(ours["ids"], theirs["ids"])
     np.testing.assert_array_equal(ours["weights"], np.where(bad, 0, theirs["weights"]))
@@ -85,7 +86,7 @@ def found():
 def judged(found, policy="skip", max_share=0.5):
     """What is made of findings."""
     source = source_of(with_bad(FILES), policy, max_share)
-    pipeline.EvaluationData(source, "train", 16, Preprocessing(size=(12, 12)))
+    pipeline.EvaluationData(source.split("train"), 16, SIZE)
     source.bad.merge(found)
     source.bad.check()
 
@@ -138,4 +139,4 @@ def test_every_kind_of_damage_has_a_reason_of_its_own():
     }
     split = split_of([*encoded])
     for index, reason in enumerate(encoded.values()):
-        assert reason in why(split, 3, index)
+        assert reason in why(split, index)

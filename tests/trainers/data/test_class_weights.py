@@ -14,12 +14,13 @@ LABELS = np.array([0] * 6 + [2] * 3 + [3])
 
 def source_of(labels, names=("ant", "bee", "cow", "dog")):
     split = arrays.from_arrays("train", np.zeros((len(labels), 1, 1, 1), "uint8"), labels)
-    return Source("animals", 1, 4, names, {"train": split}), split
+    return Source("animals", 1, 4, names, {"train": split})
 
 
 def factors(choice, labels, names=("ant", "bee", "cow", "dog")):
-    source, split = source_of(labels, names)
-    factor_of = class_weights.factor_of(DataSettings(class_weights=choice), source, split)
+    asked = DataSettings(class_weights=choice)
+    weights = asked.class_factors or asked.class_weights
+    factor_of = class_weights.factor_of(weights, source_of(labels, names).split("train"))
     return [float(value) for value in tf.data.Dataset.from_tensor_slices(labels).map(factor_of)]
 
 

@@ -1,6 +1,5 @@
 """Batches: a pure function of (seed, step); evaluation that counts every example once."""
 
-import dataclasses
 import pathlib
 
 import numpy as np
@@ -8,24 +7,30 @@ import pytest
 import tensorflow as tf
 
 from keras_vit.preprocessing import Preprocessing
-from trainers import pretrain
 from trainers.data import pipeline, sources
+from trainers.settings.augmentation import AugmentationSettings
+from trainers.settings.data import SourceSettings
 
 MIXED = {"mixup": 0.5, "cutmix": 1.0}
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return sources.open_source(pretrain.Settings(source="digits", steps=1))
+    return sources.open_source(SourceSettings(source="digits"))
 
 
-def settings_for(**changes):
-    base = {"source": "digits", "image_size": 16, "batch_size": 32, "augment": "affine", "seed": 3, "steps": 1}
-    return pretrain.Settings(**{**base, **changes})
+SIZE = Preprocessing(size=(16, 16))
 
 
-def take(opened, count, start_step=0, **changes):
-    dataset = pipeline.TrainingData(opened, settings_for(**changes)).batches(start_step)
+def training(split, batch_size=32, augment="affine", size=SIZE, seed=3, **changes):
+    """Training data; changes are of the augmentation, or arguments of its own."""
+    own = {name: changes.pop(name) for name in ("shuffle", "sampling", "weights", "keep") if name in changes}
+    augmentation = AugmentationSettings(augment=augment, **changes)
+    return pipeline.TrainingData(split, batch_size, size, augmentation, seed=seed, **own)
+
+
+def take(opened, count, start_step=0, subset=None, **changes):
+    dataset = training(opened.split("train", subset), **changes).batches(start_step)
     return [{name: value.numpy() for name, value in batch.items()} for batch in dataset.take(count)]
 
 
@@ -54,7 +59,7 @@ def test_starting_at_a_step_gives_what_an_unbroken_run_gives(digits, changes):
 
 @pytest.mark.parametrize("changes", [{}, MIXED], ids=["plain", "mixed"])
 def test_parallelism_does_not_change_a_batch(digits, changes):
-    dataset = pipeline.TrainingData(digits, settings_for(**changes)).batches()
+    dataset = training(digits.split("train"), **changes).batches()
     serial = tf.data.Options()
     serial.threading.private_threadpool_size = 1
     serial.threading.max_intra_op_parallelism = 1
@@ -87,7 +92,7 @@ def test_without_shuffling_and_augmenting_the_source_is_read_in_order(digits):
 
 @pytest.mark.parametrize("batch_size", [1, 7, 360, 500])
 def test_evaluation_counts_every_example_once(digits, batch_size):
-    rows = list(pipeline.EvaluationData(digits, "test", batch_size, Preprocessing(size=(16, 16))).batches())
+    rows = list(pipeline.EvaluationData(digits.split("test"), batch_size, SIZE).batches())
     assert {batch["images"].shape[0] for batch in rows} == {batch_size}
     weights = np.concatenate([batch["weights"].numpy() for batch in rows])
     ids = np.concatenate([batch["ids"].numpy() for batch in rows])
@@ -107,15 +112,11 @@ def test_the_digits_are_split_once_and_for_all(digits):
 FIRST_TEST_LABELS = [7, 6, 3, 7, 7, 3, 2, 8]
 
 
-def test_settings_have_no_random_state_of_their_own():
-    assert {field.name for field in dataclasses.fields(pretrain.Settings)} >= {"seed", "shuffle", "augment"}
-
-
 @pytest.mark.parametrize("changes", [{}, MIXED], ids=["plain", "mixed"])
 @pytest.mark.parametrize(("shares", "rows"), [(4, 8), (2, 4)])
 def test_hosts_take_slices_of_the_same_global_batch(digits, changes, shares, rows):
     whole = take(digits, 3, **changes)
-    data = pipeline.TrainingData(digits, settings_for(**changes))
+    data = training(digits.split("train"), **changes)
     per_step = 32 // shares // rows
     parts = [list(data.batches(0, share, shares, rows).take(3 * per_step)) for share in range(shares)]
     for step, batch in enumerate(whole):
@@ -151,11 +152,11 @@ def test_bad_neighbours_are_not_mixed_with_and_nobody_else_moves(tmp_path, share
         folder.mkdir(parents=True, exist_ok=True)
         pixels = np.full((8, 8, 3), 10 * number, "uint8")
         (folder / f"{number}.png").write_bytes(tf.io.encode_png(pixels).numpy())
-    changes = {"source": f"folder:{tmp_path}", "on_bad_image": "skip", "max_bad_share": 0.5, "batch_size": 8}
-    settings = settings_for(**changes, augment="none", mixup=1.0, image_size=8, cache="none")
+    settings = SourceSettings(source=f"folder:{tmp_path}", on_bad_image="skip", max_bad_share=0.5)
 
     def batches():
-        data = pipeline.TrainingData(sources.open_source(settings), settings)
+        split = sources.open_source(settings).split("train")
+        data = training(split, 8, "none", Preprocessing(size=(8, 8)), mixup=1.0)
         parts = [list(data.batches(0, share, shares, 8 // shares).take(3)) for share in range(shares)]
         return {name: np.concatenate([part[step][name] for step in range(3) for part in parts]) for name in parts[0][0]}
 
@@ -172,7 +173,7 @@ def test_bad_neighbours_are_not_mixed_with_and_nobody_else_moves(tmp_path, share
 @pytest.mark.parametrize(("rows", "shares"), [(32, 2), (16, 2), (8, 4), (12, 3)])
 def test_each_example_is_read_by_exactly_one_host_in_an_epoch(digits, rows, shares):
     batch_size = rows * shares
-    data = pipeline.TrainingData(digits, settings_for(batch_size=batch_size))
+    data = training(digits.split("train"), batch_size)
     steps = -(-1293 // batch_size)
     ids = [
         [int(i) for batch in data.batches(0, share, shares, rows).take(steps) for i in batch["ids"]]
@@ -193,10 +194,10 @@ def test_a_subset_is_all_that_is_seen(digits, subset):
         for i in range(50)
     }
     assert len(labels) == 2 * subset and len(images) <= subset
-    assert pipeline.training_split(digits, settings_for(subset=subset)).size == subset
+    assert digits.split("train", subset).size == subset
 
 
 def test_class_weights_are_the_rows_weights(digits):
-    (batch,) = take(digits, 1, class_weights="3=2;8=0.5")
+    (batch,) = take(digits, 1, weights={"3": 2.0, "8": 0.5})
     expected = np.where(batch["labels"] == 3, 2.0, np.where(batch["labels"] == 8, 0.5, 1.0))
     assert (batch["weights"] == expected).all() and {2.0, 0.5, 1.0} <= set(batch["weights"])

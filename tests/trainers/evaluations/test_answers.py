@@ -41,7 +41,7 @@ def images(count):
 
 def feed(model, labels, batch_size, **fields):
     made = source(images(len(labels)), labels, **fields)
-    return pipeline.EvaluationData(made, "test", batch_size, model.preprocessing).batches
+    return pipeline.EvaluationData(made.split("test"), batch_size, model.preprocessing).batches
 
 
 def logits(model, count):
@@ -97,7 +97,7 @@ def test_images_that_cannot_be_read_are_left_out(model):
         read=lambda index: (tf.gather(tf.constant(held), index), tf.cast(index, tf.int32)),
     )
     made = Source("made", 3, CLASSES, None, {"test": split})
-    data = pipeline.EvaluationData(made, "test", 4, model.preprocessing)
+    data = pipeline.EvaluationData(made.split("test"), 4, model.preprocessing)
     assert features(model, data.batches, ONE, 4).ids.tolist() == [0, 2, 3, 4]
     assert predictions.predict(model, data.batches, ONE, 4).ids.tolist() == [0, 2, 3, 4]
     with pytest.raises(ValueError, match=r"test\[1\] cannot be read"):
@@ -133,7 +133,7 @@ with where.placed():
     model = keras_vit.build("mu/8", image_size=16, num_classes=3)
 images = np.random.default_rng(1).integers(0, 256, (7, 16, 16, 3)).astype("uint8")
 split = arrays.from_arrays("test", images, np.arange(7, dtype="int32"))
-data = pipeline.EvaluationData(Source("made", 3, 3, None, {"test": split}), "test", 4, model.preprocessing)
+data = pipeline.EvaluationData(Source("made", 3, 3, None, {"test": split}).split("test"), 4, model.preprocessing)
 found = features(model, data.batches, where, 4)
 body = keras_vit.build(model.architecture)
 body.set_weights(model.get_weights())

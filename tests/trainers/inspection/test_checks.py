@@ -7,36 +7,38 @@ import types
 import numpy as np
 import pytest
 
+from keras_vit.errors import UserError
 from trainers.data import arrays
+from trainers.data.bad_images import BadImages
 from trainers.data.source import Source, Split
 from trainers.inspection import image_checks, label_checks
 from trainers.inspection.findings import Finding, by_severity, counted, listed
 from trainers.inspection.subject import Part, Subject, Unlabelled, distinct, look_at, positives
 
-SETTINGS = types.SimpleNamespace(image_size=(32, 48), on_bad_image="fail", max_bad_share=0.1)
+SIZE = (32, 48)
 
 
-def subject(*counts, names=None, unlabelled=0, bad=0, several=False):
+def subject(*counts, names=None, unlabelled=0, bad=0, several=False, size=SIZE, policy=("fail", 0.1)):
     """Splits with so many examples of each class, read in order of their classes."""
     parts = []
-    source = Source("made up", 3, len(counts[0]), names, {}, several_labels=several)
+    source = Source("made up", 3, len(counts[0]), names, {}, several_labels=several, bad=BadImages(*policy))
     for number, of_classes in enumerate(counts):
         classes = np.repeat(np.arange(len(of_classes)), of_classes)
-        size = len(classes) + unlabelled
-        split = Split(size, None, None, lambda index: f"place {index}")
-        readable = np.arange(size) >= bad
+        count, name = len(classes) + unlabelled, ("train", "test", "other")[number]
+        split = Split(count, None, None, lambda index: f"place {index}", name=name, bad=source.bad)
+        readable = np.arange(count) >= bad
         scan = types.SimpleNamespace(
             unreadable=np.arange(bad),
             reason=lambda index: "broken",
             readable=readable,
-            sizes=np.tile([[40, 40]], (size, 1)) * readable[:, None],
+            sizes=np.tile([[40, 40]], (count, 1)) * readable[:, None],
         )
-        parts.append(Part(source, ("train", "test", "other")[number], split, scan, np.arange(len(classes)), classes))
-    return Subject(parts, [], [])
+        parts.append(Part(source, split, scan, np.arange(len(classes)), classes))
+    return Subject(parts, [], [], size)
 
 
 def found(check, *arguments, **keywords):
-    return [(finding.level, finding.check) for finding in check(subject(*arguments, **keywords), SETTINGS)]
+    return [(finding.level, finding.check) for finding in check(subject(*arguments, **keywords))]
 
 
 def test_classes_that_a_split_lacks():
@@ -52,15 +54,15 @@ def test_few_and_skewed():
     assert found(label_checks.few, [10, 10, 0]) == []
     assert found(label_checks.few, [10, 9]) == [("warning", "few examples")]
     assert found(label_checks.skewed, [99, 10, 0]) == []
-    [finding] = label_checks.skewed(subject([100, 10], names=("ant", "bee")), SETTINGS)
+    [finding] = label_checks.skewed(subject([100, 10], names=("ant", "bee")))
     assert "100 examples of ant, 10 times as many as of bee, 10" in finding.text and "91%" in finding.text
     assert found(label_checks.skewed, [0, 0], unlabelled=3) == []
-    [finding] = label_checks.skewed(subject([100, 10], several=True), SETTINGS)
+    [finding] = label_checks.skewed(subject([100, 10], several=True))
     assert "Whoever" not in finding.text
 
 
 def test_examples_without_a_label():
-    [finding] = label_checks.unlabelled(subject([2, 1], unlabelled=2), SETTINGS)
+    [finding] = label_checks.unlabelled(subject([2, 1], unlabelled=2))
     assert [*finding.images()] == [("train", "place 3", "no label"), ("train", "place 4", "no label")]
     assert finding.count == 2
     assert found(label_checks.unlabelled, [2, 1]) == []
@@ -92,31 +94,28 @@ def test_names_that_are_alike(names, alike):
     [("fail", 0.5, "error"), ("skip", 0.01, "error"), ("skip", 0.5, "warning")],
 )
 def test_bad_images_are_judged_by_the_flags(policy, share, level):
-    settings = types.SimpleNamespace(on_bad_image=policy, max_bad_share=share)
-    [finding] = image_checks.bad_images(subject([10, 10], bad=4), settings)
+    [finding] = image_checks.bad_images(subject([10, 10], bad=4, policy=(policy, share)))
     assert finding.level == level and finding.count == len([*finding.images()]) == 4
     assert ("--max_bad_share=0.2 or more" in finding.advice) == (share == 0.01)
-    assert not [*image_checks.bad_images(subject([10, 10]), settings)]
+    assert not [*image_checks.bad_images(subject([10, 10], policy=(policy, share)))]
 
 
 def test_the_share_of_bad_images_is_rounded_up():
-    settings = types.SimpleNamespace(on_bad_image="skip", max_bad_share=0.01)
-    [finding] = image_checks.bad_images(subject([57], bad=3), settings)
+    [finding] = image_checks.bad_images(subject([57], bad=3, policy=("skip", 0.01)))
     assert 3 / 57 <= float(re.search(r"max_bad_share=(\S+)", finding.advice)[1]) < 3 / 57 + 1e-4
 
 
 def test_bad_images_of_other_sources_were_not_compared():
-    settings = types.SimpleNamespace(on_bad_image="fail", max_bad_share=0.1)
-    seen = Subject(subject([10]).parts, subject([10], bad=2).parts, [])
-    [finding] = image_checks.bad_images(seen, settings)
+    seen = Subject(subject([10]).parts, subject([10], bad=2).parts, [], SIZE)
+    [finding] = image_checks.bad_images(seen)
     assert finding.level == "warning" and "2 images of the 10 of made up train cannot be read" in finding.text
     assert next(iter(finding.images())) == ("made up train", "place 0", "broken")
 
 
 def test_small_images_by_side():
-    [finding] = image_checks.small(subject([10], bad=1), SETTINGS)
+    [finding] = image_checks.small(subject([10], bad=1))
     assert "9 images of the 10 of train smaller than --image_size=32x48" in finding.text
-    assert not [*image_checks.small(subject([10]), types.SimpleNamespace(image_size=40))]
+    assert not [*image_checks.small(subject([10], size=(40, 40)))]
 
 
 def test_words():
@@ -149,7 +148,7 @@ def test_splits_without_labels():
         subject([20]),
         unlabelled=[Unlabelled("test", True, "test[0] has no label."), Unlabelled("other test", False, "it is secret")],
     )
-    assert [(finding.level, finding.check, finding.text) for finding in label_checks.hidden(seen, SETTINGS)] == [
+    assert [(finding.level, finding.check, finding.text) for finding in label_checks.hidden(seen)] == [
         ("error", "has no labels", "test was not looked at: test[0] has no label."),
         ("warning", "has no labels", "other test was not looked at: it is secret."),
     ]
@@ -169,14 +168,14 @@ def test_shares_of_classes_count_by_the_largest():
     shares = np.array([[0.9, 0.1, 0], [0.1, 0.1, 0.8], [0, 0, 0], [0.4, 0.6, 0]], "float32")
     split = arrays.from_arrays("train", images, shares)
     source = Source("made up", 3, 3, None, {"train": split})
-    assert [each.tolist() for each in positives(source, split)] == [[0, 1, 3], [0, 2, 1]]
+    assert [each.tolist() for each in positives(source.split("train"))] == [[0, 1, 3], [0, 2, 1]]
     several = dataclasses.replace(source, several_labels=True)
-    assert len(positives(several, split)[0]) == 7
+    assert len(positives(several.split("train"))[0]) == 7
 
 
 def test_a_split_without_labels_is_not_read():
     def nothing():
-        raise ValueError("test[0] has no label; name another.")
+        raise UserError("test[0] has no label; name another.")
 
     def unread(index):
         raise AssertionError
@@ -185,8 +184,8 @@ def test_a_split_without_labels_is_not_read():
     test = Split(3, unread, nothing, str)
     source = Source("made up", 3, 3, None, {"train": train, "test": test})
     other = dataclasses.replace(source, name="other")
-    seen = look_at(source, ["train", "test"], {"other": other})
+    seen = look_at(source, ["train", "test"], {"other": other}, SIZE)
     assert [part.title for part in (*seen.parts, *seen.against)] == ["made up train", "other train"]
     assert [(split.title, split.own) for split in seen.unlabelled] == [("test", True), ("other test", False)]
     with pytest.raises(ValueError, match="has no label"):
-        look_at(source, ["test", "train"], {})
+        look_at(source, ["test", "train"], {}, SIZE)

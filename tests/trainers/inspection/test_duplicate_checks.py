@@ -22,8 +22,8 @@ def part(name, source, means, classes, digests):
         {},
         0.0,
     )
-    split = Split(count, None, None, lambda index: f"{name} {digests[index]}")
-    return Part(Source(source, 3, 2, ("ant", "bee"), {}), name, split, seen, np.arange(count), np.array(classes))
+    split = Split(count, None, None, lambda index: f"{name} {digests[index]}", name=name)
+    return Part(Source(source, 3, 2, ("ant", "bee"), {}), split, seen, np.arange(count), np.array(classes))
 
 
 def film():
@@ -34,7 +34,7 @@ def film():
 
 
 def subject(*parts, own):
-    return Subject([*parts[:own]], [*parts[own:]], duplicates.groups([each.scan for each in parts], own))
+    return Subject([*parts[:own]], [*parts[own:]], duplicates.groups([each.scan for each in parts], own), (64, 64))
 
 
 def assert_linked(finding, frames):
@@ -53,13 +53,13 @@ def test_the_two_ends_of_a_chain_are_not_the_same():
     seen = subject(train, test, own=2)
     assert [len(group.members) for group in seen.groups] == [FRAMES]
     for check, level in (duplicate_checks.leakage, "error"), (duplicate_checks.two_labels, "note"):
-        [finding] = check(seen, None)
+        [finding] = check(seen)
         assert finding.level == level and 0 < finding.count < half // 2
         places = [place for _, place, _ in finding.images()]
         assert f"test {half}" in places and f"test {FRAMES - 1}" not in places
         assert_linked(finding, frames)
     against = subject(train, part("test", "theirs", frames[half:], [1] * half, range(half, FRAMES)), own=1)
-    [finding] = duplicate_checks.overlap(against, None)
+    [finding] = duplicate_checks.overlap(against)
     assert 0 < finding.count < half // 2
     assert_linked(finding, frames)
 
@@ -71,7 +71,7 @@ def test_what_only_another_split_connects_is_no_duplicate_within_one():
     middle = part("test", "mine", frames[1:far], [0] * (far - 1), range(1, far))
     seen = subject(ends, middle, own=2)
     assert [len(group.members) for group in seen.groups] == [far + 1]
-    assert [finding for finding in duplicate_checks.within(seen, None) if "of train" in finding.text] == []
+    assert [finding for finding in duplicate_checks.within(seen) if "of train" in finding.text] == []
 
 
 def linked(frames):
@@ -83,7 +83,7 @@ def test_the_closest_is_named_and_equal_pixels_before_all():
     frames = film()
     train = part("train", "mine", frames[[0, 2, 3]], [0, 0, 1], [0, 2, 3])
     test = part("test", "mine", frames[[2, 1]], [0, 0], [2, 1])
-    [finding] = duplicate_checks.leakage(subject(train, test, own=2), None)
+    [finding] = duplicate_checks.leakage(subject(train, test, own=2))
     details = {place: detail for _, place, detail in finding.images()}
     assert details["test 2"] == "exact: train 2"
     hashes = fingerprints.fingerprints(frames.astype("float32")).hashes

@@ -8,9 +8,11 @@ from trainers.inspection import image_kinds
 from trainers.inspection.scan import BATCH, scan
 
 
-def split_of(encoded, names):
+def split_of(encoded, names, channels=3):
     held = tf.constant(encoded)
-    return Split(len(encoded), lambda index: (held[index], tf.constant(0)), None, lambda index: names[index])
+    return Split(
+        len(encoded), lambda index: (held[index], tf.constant(0)), None, lambda index: names[index], channels=channels
+    )
 
 
 def test_order_is_kept_and_bad_images_are_passed_over():
@@ -20,7 +22,7 @@ def test_order_is_kept_and_bad_images_are_passed_over():
     bad = {0, BATCH - 1, BATCH, size - 1, *range(2 * BATCH, 3 * BATCH)}
     for index in bad:
         images[index] = b"<html>" if index % 2 else b""
-    found = scan(split_of(images, [f"{index}.png" for index in range(size)]), 3, "these")
+    found = scan(split_of(images, [f"{index}.png" for index in range(size)]), "these")
     assert found.bad.keys() == bad and "HTML" in found.bad[BATCH - 1] and "empty" in found.bad[0]
     good = np.setdiff1d(np.arange(size), [*bad])
     assert np.flatnonzero(found.readable).tolist() == good.tolist()
@@ -33,14 +35,14 @@ def test_order_is_kept_and_bad_images_are_passed_over():
 def test_names_that_promise_another_format():
     png, jpeg = (encode(np.zeros((4, 4, 3), "uint8")).numpy() for encode in (tf.io.encode_png, tf.io.encode_jpeg))
     names = ["archive.tar, member e", "a.png", "b.JPG", "c.jpeg", "d.png", "f.webp"]
-    found = scan(split_of([png, png, png, jpeg, jpeg, png], names), 3, "these")
+    found = scan(split_of([png, png, png, jpeg, jpeg, png], names), "these")
     assert found.misnamed.tolist() == [False, False, True, False, True, True]
     assert [image_kinds.FORMATS[kind] for kind in found.kinds[:, 0]] == ["PNG", "PNG", "PNG", "JPEG", "JPEG", "PNG"]
 
 
 def test_of_many_bad_images_the_first_are_explained(monkeypatch):
     monkeypatch.setattr("trainers.inspection.scan.EXPLAINED", 2)
-    found = scan(split_of([b"<html>"] * 4, [*"abcd"]), 3, "these")
+    found = scan(split_of([b"<html>"] * 4, [*"abcd"]), "these")
     assert found.unreadable.tolist() == [0, 1, 2, 3] and found.bad.keys() == {0, 1}
     assert "HTML" in found.reason(1) and found.reason(2) == "not looked at again"
 
@@ -49,6 +51,6 @@ def test_grey_is_compared_with_colour():
     """The same pixels, decoded to one channel and to three, are nearly the same."""
     generator = np.random.default_rng(0)
     image = tf.io.encode_png(np.kron(generator.integers(0, 256, (8, 8, 1)), np.ones((9, 9, 1))).astype("uint8")).numpy()
-    grey, colour = (scan(split_of([image], ["a"]), channels, "it").prints for channels in (1, 3))
+    grey, colour = (scan(split_of([image], ["a"], channels), "it").prints for channels in (1, 3))
     assert (grey.hashes == colour.hashes).all()
     assert np.abs(grey.details.astype(int) - colour.details).max() <= 1

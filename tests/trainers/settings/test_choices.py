@@ -23,7 +23,7 @@ TABLES = {
     "trainers.DISTRIBUTIONS": ("trainers.engine.tensorflow.runtime", "DISTRIBUTIONS"),
     "trainers.PRECISIONS": ("trainers.engine.tensorflow.runtime", "PRECISIONS"),
     "trainers.CACHES": ("trainers.data.cache", "CACHES"),
-    "trainers.SAMPLINGS": ("trainers.data.order", "SAMPLINGS"),
+    "trainers.SAMPLINGS": ("trainers.data.batching", "SAMPLINGS"),
     "trainers.AUGMENTATIONS": ("trainers.data.augmentation.crops", "AUGMENTATIONS"),
     "trainers.EXPORT_FORMATS": ("trainers.exporting.formats", "FORMATS"),
     "trainers.PREDICTION_FORMATS": ("trainers.inference.formats", "FORMATS"),

@@ -43,7 +43,12 @@ def test_a_card_is_read_as_it_was_written(first):
 def test_a_part_of_a_split_chosen_at_random_is_called_so():
     settings = pretrain.Settings(source="synthetic", variant="mu/16", steps=1, subset=400, train_split="train[:90%]")
     source = sources.open_source(settings)
-    planned = types.SimpleNamespace(settings=settings, source=source, validation="train[90%:]", test=None)
+    planned = types.SimpleNamespace(
+        settings=settings,
+        training=source.split(settings.train_split, settings.subset),
+        validation=source.split("train[90%:]"),
+        test=None,
+    )
     assert model_card._splits(planned) == {
         "train": {"split": "train[:90%], 400 of them chosen at random", "examples": 400},
         "validation": {"split": "train[90%:]", "examples": 100},

@@ -10,18 +10,24 @@ import math
 import tensorflow as tf
 
 from keras_vit.images import transform
+from keras_vit.preprocessing import Preprocessing
 from trainers.data import images
+from trainers.settings.augmentation import AugmentationSettings
 
 # The sampler's default in the official code, which writes none of its own.
 ASPECTS = (0.75, 1.33)
 
 
-def none(image, seed, channels, preprocessing, settings):
+def none(
+    image: tf.Tensor, seed: tf.Tensor, channels: int, preprocessing: Preprocessing, settings: AugmentationSettings
+):
     """The test-time transform: nothing random."""
     return transform.resize(images.decode(image, channels), preprocessing)
 
 
-def inception(image, seed, channels, preprocessing, settings):
+def inception(
+    image: tf.Tensor, seed: tf.Tensor, channels: int, preprocessing: Preprocessing, settings: AugmentationSettings
+):
     """A random window of some share of the area and of aspect 3/4 to 4/3, resized (the paper's; Szegedy et al. 2015).
 
     The share lies between `settings.crop_area` and 1. Images too long for any such window are taken whole.
@@ -39,7 +45,9 @@ def inception(image, seed, channels, preprocessing, settings):
     return _resized(images.decode_crop(image, window, channels), preprocessing.size, channels, preprocessing)
 
 
-def small_crop(image, seed, channels, preprocessing, settings):
+def small_crop(
+    image: tf.Tensor, seed: tf.Tensor, channels: int, preprocessing: Preprocessing, settings: AugmentationSettings
+):
     """A random window of the image resized to just cover size / `settings.train_crop`, its aspect kept.
 
     What big_vision calls resmall_crop.
@@ -49,14 +57,18 @@ def small_crop(image, seed, channels, preprocessing, settings):
     return _window_of_resized(image, target, seed, channels, preprocessing)
 
 
-def resize_crop(image, seed, channels, preprocessing, settings):
+def resize_crop(
+    image: tf.Tensor, seed: tf.Tensor, channels: int, preprocessing: Preprocessing, settings: AugmentationSettings
+):
     """A random window of the image resized to size / `settings.train_crop`, its aspect not kept."""
     image = images.decode(image, channels)
     target = tf.constant(transform.enlarged(preprocessing.size, settings.train_crop))
     return _window_of_resized(image, target, seed, channels, preprocessing)
 
 
-def pad_crop(image, seed, channels, preprocessing, settings):
+def pad_crop(
+    image: tf.Tensor, seed: tf.Tensor, channels: int, preprocessing: Preprocessing, settings: AugmentationSettings
+):
     """A random window, as large as the image, of the image in a black border; then resized.
 
     The border is `settings.crop_padding` of height and width. With 0.125 it is 4 pixels of 32, usual for CIFAR (He et
@@ -71,7 +83,9 @@ def pad_crop(image, seed, channels, preprocessing, settings):
     return _resized(window, preprocessing.size, channels, preprocessing)
 
 
-def affine(image, seed, channels, preprocessing, settings):
+def affine(
+    image: tf.Tensor, seed: tf.Tensor, channels: int, preprocessing: Preprocessing, settings: AugmentationSettings
+):
     """Rotation to 15 degrees, zoom and shear to 12 %, shift to 1/16 of the side: for drawings that may not be mirrored.
 
     What comes in from outside the image is black.
@@ -99,13 +113,15 @@ def affine(image, seed, channels, preprocessing, settings):
     return tf.ensure_shape(image, (height, width, channels))
 
 
-def _corner(seed, whole, size):
+def _corner(seed: tf.Tensor, whole: tf.Tensor, size: tf.Tensor):
     """int32 (2,): top and left of a window of `size` somewhere in `whole`, every place as likely."""
     draw = tf.random.stateless_uniform((2,), seed, None, None, tf.uint32)
     return tf.cast(draw % tf.cast(whole - size + 1, tf.uint32), tf.int32)
 
 
-def _window_of_resized(image, target, seed, channels, preprocessing):
+def _window_of_resized(
+    image: tf.Tensor, target: tf.Tensor, seed: tf.Tensor, channels: int, preprocessing: Preprocessing
+):
     """A random window of the model's size, of the image resized to `target`."""
     height, width = preprocessing.size
     top, left = tf.unstack(_corner(seed, target, preprocessing.size))
@@ -120,7 +136,7 @@ def _window_of_resized(image, target, seed, channels, preprocessing):
     return tf.ensure_shape(window, (height, width, channels))
 
 
-def _resized(image, size, channels, preprocessing):
+def _resized(image: tf.Tensor, size: tf.Tensor, channels: int, preprocessing: Preprocessing):
     """float32 (size[0], size[1], C) by the kernel of `preprocessing`."""
     # TensorFlow's own resize equals the test-time one, and is several times faster where nothing is exported.
     image = tf.image.resize(image, size, preprocessing.resize, antialias=preprocessing.antialias)

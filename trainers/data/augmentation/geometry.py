@@ -1,6 +1,7 @@
-"""RandAugment's operations that move or hide pixels, for the table in operations.py, which says what they take."""
+"""RandAugment's operations that move or hide pixels, for the table in randaugment.py, which says what they take."""
 
 import math
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -10,7 +11,7 @@ REFERENCE_SIDE = 224
 FILL = 128
 
 
-def rotate(image, seed, magnitude, quirks):
+def rotate(image: tf.Tensor, seed: tf.Tensor, magnitude: int, quirks: bool):
     """Turns by 30 degrees, either way, about the centre."""
     height, width, _ = image.shape
     x, y = (width - 1) / 2, (height - 1) / 2
@@ -20,29 +21,29 @@ def rotate(image, seed, magnitude, quirks):
     )
 
 
-def shear_x(image, seed, magnitude, quirks):
+def shear_x(image: tf.Tensor, seed: tf.Tensor, magnitude: int, quirks: bool):
     """Moves each row by 0.3 of its number, either way."""
     level = magnitude / 10 * 0.3
     return _warp_either_way(image, seed, [(1, s, 0, 0, 1, 0) for s in (level, -level)])
 
 
-def shear_y(image, seed, magnitude, quirks):
+def shear_y(image: tf.Tensor, seed: tf.Tensor, magnitude: int, quirks: bool):
     """Moves each column by 0.3 of its number, either way."""
     level = magnitude / 10 * 0.3
     return _warp_either_way(image, seed, [(1, 0, 0, s, 1, 0) for s in (level, -level)])
 
 
-def translate_x(image, seed, magnitude, quirks):
+def translate_x(image: tf.Tensor, seed: tf.Tensor, magnitude: int, quirks: bool):
     """Moves by 100 pixels, either way; without the quirk, of 224 pixels of width."""
     return _move_either_way(image, seed, magnitude / 10 * 100 * _scale(image.shape[1], quirks), axis=1)
 
 
-def translate_y(image, seed, magnitude, quirks):
+def translate_y(image: tf.Tensor, seed: tf.Tensor, magnitude: int, quirks: bool):
     """Moves by 100 pixels, either way; without the quirk, of 224 pixels of height."""
     return _move_either_way(image, seed, magnitude / 10 * 100 * _scale(image.shape[0], quirks), axis=0)
 
 
-def cutout(image, seed, magnitude, quirks):
+def cutout(image: tf.Tensor, seed: tf.Tensor, magnitude: int, quirks: bool):
     """Hides a square of twice 40 pixels, its centre anywhere; without the quirk, of 224 pixels of the shorter side."""
     height, width, channels = image.shape
     reach = round(magnitude / 10 * 40 * _scale(min(height, width), quirks))
@@ -53,7 +54,7 @@ def cutout(image, seed, magnitude, quirks):
     return paste(square, image, top, left)
 
 
-def paste(part, image, top, left):
+def paste(part: tf.Tensor, image: tf.Tensor, top: tf.Tensor, left: tf.Tensor):
     """An image with `part` in place of what is there.
 
     Args:
@@ -70,7 +71,7 @@ def paste(part, image, top, left):
     return tf.ensure_shape(tf.concat([image[:top], middle, image[bottom:]], axis=0), image.shape)
 
 
-def _warp_either_way(image, seed, matrices):
+def _warp_either_way(image: tf.Tensor, seed: tf.Tensor, matrices: Sequence[Sequence[float]]):
     """One of two warps at random; (a, b, c, d, e, f): pixel (x, y) comes from (a x + b y + c, d x + e y + f)."""
     way = tf.random.stateless_uniform((), seed, 0, 2, tf.int32)
     matrix = tf.constant([(*matrix, 0, 0) for matrix in matrices], tf.float32)[way]
@@ -85,7 +86,7 @@ def _warp_either_way(image, seed, matrices):
     return tf.reshape(warped, image.shape)
 
 
-def _move_either_way(image, seed, distance, axis):
+def _move_either_way(image: tf.Tensor, seed: tf.Tensor, distance: float, axis: int):
     """Moves by whole pixels, backwards or forwards at random: a window of the image between two borders."""
     pixels = min(round(distance), image.shape[axis])
     shape, start = image.shape.as_list(), [0, 0, 0]
@@ -95,6 +96,6 @@ def _move_either_way(image, seed, distance, axis):
     return tf.slice(tf.concat([border, image, border], axis), tf.stack(start), image.shape)
 
 
-def _scale(side, quirks):
+def _scale(side: int, quirks: bool):
     """By how much distances meant for 224 pixels are longer; the published code has the same for every size."""
     return 1 if quirks else side / REFERENCE_SIDE

@@ -12,11 +12,13 @@ import tensorflow as tf
 
 from keras_vit.errors import UserError, reason
 from trainers.data.augmentation import layer_randomness
+from trainers.settings.augmentation import AugmentationSettings
+from trainers.settings.layer_calls import LayerCall
 
 INSTALL = {"keras_cv": "pip install 'keras_vit[cpu,keras-cv]'"}
 
 
-def distort(image, seed, settings):
+def distort(image: tf.Tensor, seed: tf.Tensor, settings: AugmentationSettings):
     """An image after the layers of `settings.augment_layers`, in their order; the image itself if there are none.
 
     A layer runs as in training, on a batch of this one image. The same image and seed give the same result, whatever
@@ -40,7 +42,7 @@ def distort(image, seed, settings):
     return image
 
 
-def check(settings, shape):
+def check(settings: AugmentationSettings, shape: tuple[int, ...]):
     """Makes the layers of `settings.augment_layers`, which may take seconds, so that errors come before any training.
 
     Inside `Dataset.map` TensorFlow would bury the same error under its own.
@@ -58,7 +60,7 @@ def check(settings, shape):
 
 
 @functools.cache
-def _made(call, shape):
+def _made(call: LayerCall, shape: tuple[int, ...]):
     """A layer as a traced function of an image and a seed, and the layer, which keeps its variables alive.
 
     A layer that draws from something other than its attributes is left as it is: half of its randomness taken over
@@ -82,8 +84,8 @@ def _made(call, shape):
         return _traced(call, layer, shape, draws), layer
 
 
-def _traced(call, layer, shape, draws):
-    def apply(image, seed):
+def _traced(call: LayerCall, layer: keras.layers.Layer, shape: tuple[int, ...], draws: layer_randomness.Draws):
+    def apply(image: tf.Tensor, seed: tf.Tensor):
         draws.begin(seed)
         return _applied(call, layer, image)
 
@@ -100,7 +102,7 @@ def _traced(call, layer, shape, draws):
     return function
 
 
-def _layer(call):
+def _layer(call: LayerCall):
     """The layer that a call names, made."""
     try:
         kind = getattr(importlib.import_module(call.module), call.name)
@@ -116,14 +118,14 @@ def _layer(call):
         raise UserError(f"--augment_layers={call.text} cannot be made: {reason(error)}") from error
 
 
-def _advice(call):
+def _advice(call: LayerCall):
     package = call.module.split(".")[0]
     if importlib.util.find_spec(package) is not None:
         return ""
     return f"; install it with {INSTALL[package]}" if package in INSTALL else "; install the package that has it"
 
 
-def _applied(call, layer, image):
+def _applied(call: LayerCall, layer: keras.layers.Layer, image: tf.Tensor):
     """float32 (h, w, C): the image after a layer, values 0 to 255."""
 
     # With the conversion of `if` and `while` that Dataset.map would do; but UserError is not to go through it.

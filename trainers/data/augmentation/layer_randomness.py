@@ -7,6 +7,7 @@ layers inside it, is replaced by stand-ins that number their draws and fold the 
 
 import re
 import sys
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -22,7 +23,7 @@ STATEFUL = re.compile(
 class Draws:
     """Seeds that follow from one seed and the order in which they are asked for."""
 
-    def begin(self, seed):
+    def begin(self, seed: tf.Tensor):
         self._seed, self._count = seed, 0
 
     def next(self):
@@ -56,7 +57,7 @@ def stateful_operations(graph: tf.Graph) -> list[str]:
 class _Seeds(keras.random.SeedGenerator):
     """Keras's functions take their seed from an object of this class, by `next`."""
 
-    def __init__(self, replaced, draws):
+    def __init__(self, replaced: Any, draws: Draws):
         self._draws = draws
 
     def next(self, ordered=True):
@@ -66,7 +67,7 @@ class _Seeds(keras.random.SeedGenerator):
 class _Generator:
     """A `tf.random.Generator`, as far as image layers use it; the rest it leaves to the one that it replaces."""
 
-    def __init__(self, replaced, draws):
+    def __init__(self, replaced: Any, draws: Draws):
         self._replaced, self._draws = replaced, draws
 
     def __getattr__(self, name):
@@ -85,7 +86,7 @@ class _Generator:
 class _Uniform:
     """KerasCV's `UniformFactorSampler`, which draws from TensorFlow's global state."""
 
-    def __init__(self, replaced, draws):
+    def __init__(self, replaced: Any, draws: Draws):
         self._replaced, self._draws = replaced, draws
 
     def __call__(self, shape=(), dtype="float32"):
@@ -96,7 +97,7 @@ class _Uniform:
 class _Normal:
     """KerasCV's `NormalFactorSampler`, likewise."""
 
-    def __init__(self, replaced, draws):
+    def __init__(self, replaced: Any, draws: Draws):
         self._replaced, self._draws = replaced, draws
 
     def __call__(self, shape=(), dtype="float32"):

@@ -6,14 +6,15 @@ As in big_vision, the partner of each row is the one before it in the global bat
 import tensorflow as tf
 
 from trainers import machine
+from trainers.settings.augmentation import AugmentationSettings
 
 
-def mixes(settings) -> bool:
+def mixes(settings: AugmentationSettings) -> bool:
     """Whether rows are mixed at all."""
     return bool(settings.mixup or settings.cutmix)
 
 
-def mix(rows, seed, num_classes: int, settings):
+def mix(rows: dict[str, tf.Tensor], seed: tf.Tensor, num_classes: int, settings: AugmentationSettings):
     """Mixes each row but the first with the one before it; the first is there for that only.
 
     A row that could not be read, its weight being 0, is left out, and so is mixing with it. Where classes have factors,
@@ -44,7 +45,7 @@ def mix(rows, seed, num_classes: int, settings):
     }
 
 
-def _each_mixed(images, both, share):
+def _each_mixed(images: tf.Tensor, both: tf.Tensor, share: tf.Tensor):
     """Each image but the first mixed with the one before it.
 
     One by one, because what comes in between then stays in the processor's cache; in parallel by tf.data.
@@ -55,7 +56,7 @@ def _each_mixed(images, both, share):
         share: (h, w, 1) or (1, 1, 1): of each pixel, how much is to be the image's own.
     """
 
-    def one(place):
+    def one(place: tf.Tensor):
         own = tf.where(both[place], share, 1.0)
         return own * images[place + 1] + (1.0 - own) * images[place]
 
@@ -64,7 +65,7 @@ def _each_mixed(images, both, share):
     return mixed.batch(count, drop_remainder=True).get_single_element()
 
 
-def _shares(size: list[int], seed, settings):
+def _shares(size: list[int], seed: tf.Tensor, settings: AugmentationSettings):
     """How much of each pixel (h, w, 1) or (1, 1, 1) is an image's own, and how much of the image, a scalar."""
     if not settings.cutmix:
         return _mixup(seed, settings.mixup)
@@ -78,17 +79,17 @@ def _shares(size: list[int], seed, settings):
     return pixels, share
 
 
-def _everywhere(size, pixels, share):
+def _everywhere(size: list[int], pixels: tf.Tensor, share: tf.Tensor):
     return tf.broadcast_to(pixels, (*size, 1)), share
 
 
-def _mixup(seed, concentration: float):
+def _mixup(seed: tf.Tensor, concentration: float):
     share = beta(seed, concentration)
     share = tf.maximum(share, 1.0 - share)  # so that a row stays more itself than its partner
     return tf.reshape(share, (1, 1, 1)), share
 
 
-def _cutmix(sides: list[int], seed, concentration: float):
+def _cutmix(sides: list[int], seed: tf.Tensor, concentration: float):
     """A rectangle of the image's aspect, its centre anywhere; the share is what the rectangle leaves."""
     size = tf.constant(sides, tf.float32)
     extent = tf.floor(size * tf.sqrt(1.0 - beta(seed, concentration)))
@@ -103,7 +104,7 @@ def _cutmix(sides: list[int], seed, concentration: float):
     return 1.0 - pasted, 1.0 - tf.reduce_mean(pasted)
 
 
-def beta(seed, concentration: float):
+def beta(seed: tf.Tensor, concentration: float):
     """float32 scalar from Beta(concentration, concentration)."""
     # In float64, because in float32 gamma variates of small concentration vanish, often both.
     draws = tf.random.stateless_gamma((2,), tf.random.fold_in(seed, 2), concentration, dtype=tf.float64)

@@ -76,7 +76,7 @@ class ImageFiles:
             paths = tf.constant([located(self.root, self.paths[row]) for row in rows])
             values, begins = tf.constant(labels.values), tf.constant(labels.begins)
 
-        def read(index):
+        def read(index: tf.Tensor):
             # Nothing here refers to `self`, whose lists of a million paths can go.
             image = tf.io.read_file(paths[index])
             if several:

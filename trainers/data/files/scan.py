@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from keras_vit.errors import UserError
+from keras_vit.errors import UserError, reason
 from trainers.data.files import paths
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "gif", "bmp", "webp")
@@ -103,8 +103,7 @@ def _entries(root: str, folder: bytes, above: frozenset, where: str) -> tuple[li
             raise UserError(f"{where}: {paths.shown(path)} is a link to a folder that it lies in; remove the link.")
         return [entry for entry in _local(path) if not _ignored(entry.name)], above | {identity}
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise UserError(f"{where}: {paths.shown(path)} cannot be listed: {reason}.") from error
+        raise UserError(f"{where}: {paths.shown(path)} cannot be listed: {reason(error)}.") from error
 
 
 def _local(folder: bytes) -> Iterator[_Entry]:

@@ -38,7 +38,7 @@ class Table(NamedTuple):
     """A table whose rows are yet to be read.
 
     Args:
-        rows: They may raise ValueError as they come.
+        rows: They may raise UserError as they come.
         several: Whether a row may have any number of labels.
         typed: Whether a number can be told from a name that consists of digits.
     """

@@ -12,8 +12,11 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from keras_vit.errors import UserError
+from keras_vit.errors import UserError, reason
 from trainers.data.records.kept_index import kept
+
+# In a graph, from a record's data (scalar string) to its classes, int64 (k,).
+LabelsOf = Callable[[tf.Tensor], tf.Tensor]
 
 FRAME = 16  # bytes that a record takes beside its data
 _FORMAT = 1  # of what is kept; another number has every index built again
@@ -70,7 +73,7 @@ def reader(index: Index) -> Callable[[tf.Tensor], tf.Tensor]:
         files, file_of = tf.constant(index.files, tf.string), tf.constant(index.file_of)
         offsets, lengths = tf.constant(index.offsets), tf.constant(index.lengths)
 
-    def read(number):
+    def read(number: tf.Tensor):
         dataset = tf.raw_ops.TFRecordDatasetV2(
             filenames=files[file_of[number]][None],
             compression_type="",
@@ -84,7 +87,7 @@ def reader(index: Index) -> Callable[[tf.Tensor], tf.Tensor]:
     return read
 
 
-def index_of(files: Sequence[str], labels_of: Callable[[tf.Tensor], tf.Tensor], key: str) -> Index:
+def index_of(files: Sequence[str], labels_of: LabelsOf, key: str) -> Index:
     """Where each record of TFRecord files begins, and its classes; found out once, with a bar, and kept in a file.
 
     Args:
@@ -99,7 +102,7 @@ def index_of(files: Sequence[str], labels_of: Callable[[tf.Tensor], tf.Tensor], 
     return Index(tuple(files), **arrays)
 
 
-def _scan(files: Sequence[str], sizes: Sequence[int], labels_of) -> dict[str, np.ndarray]:
+def _scan(files: Sequence[str], sizes: Sequence[int], labels_of: LabelsOf) -> dict[str, np.ndarray]:
     """Reads whole files, several at a time."""
     lengths: list[list[np.ndarray]] = [[] for _ in files]
     counts: list[list[np.ndarray]] = [[] for _ in files]
@@ -139,10 +142,10 @@ def arranged(
     }
 
 
-def _batches(files: Sequence[str], labels_of) -> tf.data.Dataset:
+def _batches(files: Sequence[str], labels_of: LabelsOf) -> tf.data.Dataset:
     """(number of the file, lengths (B,), ragged classes (B, None)) of records that follow each other in a file."""
 
-    def of_file(number, file):
+    def of_file(number: tf.Tensor, file: tf.Tensor):
         # A damaged record ends its file; how far the records that were read reach says so, and says where.
         found = tf.data.TFRecordDataset(file, buffer_size=4 << 20).ignore_errors()
         found = found.map(lambda data: (_length(data), _of_any_count(labels_of(data))))
@@ -152,11 +155,11 @@ def _batches(files: Sequence[str], labels_of) -> tf.data.Dataset:
     return numbered.interleave(of_file, cycle_length=min(len(files), 16), num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _length(data):
+def _length(data: tf.Tensor):
     return tf.cast(tf.strings.length(data), tf.int64)
 
 
-def _of_any_count(labels):
+def _of_any_count(labels: tf.Tensor):
     """As they are; a graph that knew there to be one label in each record would batch them as (B, 1), not as ragged."""
     return tf.raw_ops.PlaceholderWithDefault(input=labels, shape=(None,))
 
@@ -183,7 +186,7 @@ def _check_whole(file: str, size: int, lengths: np.ndarray) -> None:
     )
 
 
-def _without_labels(files: Sequence[str], labels_of, error: tf.errors.OpError) -> UserError:
+def _without_labels(files: Sequence[str], labels_of: LabelsOf, error: tf.errors.OpError) -> UserError:
     """The error that names the first record whose labels cannot be read: looked for only now, one by one."""
     for file in files:
         done = 0
@@ -192,5 +195,5 @@ def _without_labels(files: Sequence[str], labels_of, error: tf.errors.OpError) -
                 labels_of(data)
                 done += 1
         except tf.errors.InvalidArgumentError as found:
-            return UserError(f"The labels of {file}, record {done:,}, cannot be read: {found.message}")
-    return UserError(f"The labels of {files[0]} or a file beside it cannot be read: {error.message}")
+            return UserError(f"The labels of {file}, record {done:,}, cannot be read: {reason(found)}.")
+    return UserError(f"The labels of {files[0]} or a file beside it cannot be read: {reason(error)}.")

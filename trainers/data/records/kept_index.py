@@ -2,11 +2,9 @@
 
 import concurrent.futures
 import hashlib
-import io
 import json
 import os
 import sys
-import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +13,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_vit.errors import UserError
+from keras_vit.errors import UserError, reason
+from trainers import files as whole_files
 
-UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, tf.errors.OpError)
+UNREADABLE = (*whole_files.ERRORS, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
 def kept(
@@ -44,10 +43,10 @@ def kept(
     stamped = arrays | {"stamp": np.frombuffer(stamp.encode(), "uint8")}
     for place in places:
         try:
-            tf.io.gfile.makedirs(os.path.dirname(place) or ".")
+            whole_files.make_folder(os.path.dirname(place) or ".")
             write_arrays(place, stamped)
             return arrays
-        except (OSError, tf.errors.OpError):
+        except whole_files.ERRORS:
             continue
     where = " or ".join(places)
     print(f"The index of {files[0]} could not be kept in {where}; it will be built again.", file=sys.stderr)
@@ -55,47 +54,33 @@ def kept(
 
 
 def write_arrays(path: str, arrays: Mapping[str, Any]) -> None:
-    """Writes a `.npz` file whole or not at all."""
-    file = io.BytesIO()
-    np.savez(file, **arrays)
-    write_whole(path, file.getvalue())
+    """Writes a `.npz` file whole or not at all; raises Unwritable."""
+    whole_files.replace_with(path, lambda temporary: np.savez(temporary, **arrays))
 
 
 def read_arrays(path: str) -> dict[str, np.ndarray]:
     """The arrays of a `.npz` file; one of UNREADABLE is raised if it is none, or damaged."""
-    with tf.io.gfile.GFile(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+    with whole_files.opened(path) as file, np.load(file, allow_pickle=False) as arrays:
         return dict(arrays)
-
-
-def write_whole(path: str, data: bytes) -> None:
-    """Writes a file whole or not at all."""
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}-{uuid.uuid4().hex[:8]}.partial")
-    try:
-        with tf.io.gfile.GFile(temporary, "wb") as file:
-            file.write(data)
-        tf.io.gfile.rename(temporary, path, overwrite=True)
-    except BaseException:
-        if tf.io.gfile.exists(temporary):
-            tf.io.gfile.remove(temporary)
-        raise
 
 
 def sizes_and_times(files: Sequence[str]) -> tuple[list[int], list[int]]:
     """Size and time of change of each file; asked for side by side, for a bucket takes its time over each.
 
     Raises:
-        UserError: if one is not there.
+        UserError: if one is not there, or nothing may be known of it.
     """
 
-    def asked(file):
+    def asked(file: str):
         try:
-            if "://" not in file:  # of local files, tf.io.gfile tells times in whole seconds
+            if not whole_files.is_remote(file):  # of local files, tf.io.gfile tells times in whole seconds
                 return os.stat(file).st_size, os.stat(file).st_mtime_ns
             found = tf.io.gfile.stat(file)
             return found.length, found.mtime_nsec
         except (FileNotFoundError, tf.errors.NotFoundError):
             raise UserError(f"{file} is missing.") from None
+        except whole_files.ERRORS as error:
+            raise UserError(f"{file} cannot be read: {reason(error)}; see who may read it.") from error
 
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         sizes, times = zip(*pool.map(asked, files), strict=True)

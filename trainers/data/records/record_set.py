@@ -5,11 +5,10 @@ import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import tensorflow as tf
-
 from keras_vit.errors import UserError
+from trainers import files as whole_files
 from trainers.data.records import indexing
-from trainers.data.records.kept_index import UNREADABLE, read_arrays, sizes_and_times, write_whole
+from trainers.data.records.kept_index import UNREADABLE, read_arrays, sizes_and_times
 
 FORMAT = 1
 DESCRIPTION = "dataset.json"  # written last: a set that has it is whole
@@ -52,12 +51,12 @@ def index_name(split: str) -> str:
 
 def exists(folder: str) -> bool:
     """Whether a folder holds a set of ours that is whole."""
-    return tf.io.gfile.exists(os.path.join(folder, DESCRIPTION))
+    return whole_files.exists(os.path.join(folder, DESCRIPTION))
 
 
 def begun(folder: str) -> bool:
     """Whether a folder holds the beginning of one."""
-    return tf.io.gfile.exists(os.path.join(folder, UNFINISHED))
+    return whole_files.exists(os.path.join(folder, UNFINISHED))
 
 
 def read(folder: str) -> Description:
@@ -77,16 +76,10 @@ def read(folder: str) -> Description:
 
 
 def read_json(path: str) -> Any:
-    with tf.io.gfile.GFile(path, "r") as file:
-        return json.loads(file.read())
+    return json.loads(whole_files.read_text(path))
 
 
-def write_json(path: str, value: Any) -> None:
-    """Writes the file whole or not at all."""
-    write_whole(path, (json.dumps(value, indent=1) + "\n").encode())
-
-
-def index(folder: str, split: str, description: Description, labels_of) -> indexing.Index:
+def index(folder: str, split: str, description: Description, labels_of: indexing.LabelsOf) -> indexing.Index:
     """Where the records of a split begin: as kept when they were written, or found out again if that has been lost.
 
     Args:

@@ -11,18 +11,19 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import tensorflow as tf
-
 from keras_vit.errors import UserError
+from trainers import files
 from trainers.data.records import indexing, record_set
-from trainers.data.records.kept_index import UNREADABLE, write_arrays, write_whole
+from trainers.data.records.kept_index import UNREADABLE, write_arrays
 from trainers.data.records.shard_plan import ShardPlan
 from trainers.data.records.shard_writer import Part, Rules, write_shards
 from trainers.data.source import Source
 
 _FINAL = re.compile(r".+-\d{5}-of-\d{5}\.tfrecord|.+\.index\.npz|bad_images\.csv")
 # While a set is being written.
-_PASSING = re.compile(r"\..+\.tfrecord\.part\.npz|\..+\.(tfrecord|npz|csv|json)(-[0-9a-f]{8})?\.partial")
+_PASSING = re.compile(
+    r"\..+\.tfrecord\.part\.npz|\..+\.(tfrecord|npz|csv|json)(-[0-9a-f]{8})?\.partial|\..+-[a-z0-9_]{8}\.(npz|csv|json)"
+)
 
 
 class Written(NamedTuple):
@@ -56,12 +57,12 @@ def write(
     check(source, plans, folder, rules, overwrite)
     if not _goes_on(folder, _marker(source, plans, rules)):
         _clear(folder)
-    tf.io.gfile.makedirs(folder)
-    record_set.write_json(os.path.join(folder, record_set.UNFINISHED), _marker(source, plans, rules))
-    parts = {plan.name: write_shards(plan, folder, source.channels, rules) for plan in plans}
+    files.make_folder(folder)
+    files.write_json(os.path.join(folder, record_set.UNFINISHED), _marker(source, plans, rules))
+    parts = {plan.name: write_shards(plan, folder, rules) for plan in plans}
     _complete(source, plans, folder, parts)
     _remove(folder, _PASSING)
-    tf.io.gfile.remove(os.path.join(folder, record_set.UNFINISHED))
+    files.remove(os.path.join(folder, record_set.UNFINISHED))
     return {
         name: Written(
             sum(len(part.lengths) for part in of_split),
@@ -75,9 +76,9 @@ def write(
 
 def check(source: Source, plans: Sequence[ShardPlan], folder: str, rules: Rules, overwrite: bool) -> None:
     """Raises UserError if the set may not be written into a folder, for what the folder holds."""
-    if tf.io.gfile.exists(folder) and not tf.io.gfile.isdir(folder):
+    if files.exists(folder) and not files.is_folder(folder):
         raise UserError(f"--output={folder} is a file; name a folder.")
-    names = sorted(name for name in _listed(folder) if not name.startswith("."))
+    names = [name for name in files.names(folder) if not name.startswith(".")]
     ours = record_set.exists(folder) or record_set.begun(folder)
     if not names or (overwrite and ours) or _goes_on(folder, _marker(source, plans, rules)):
         return
@@ -116,7 +117,7 @@ def _goes_on(folder: str, marker: dict[str, Any]) -> bool:
 def _clear(folder: str) -> None:
     """Removes a set, or the beginning of one; what says that it is whole first. Other files stay."""
     if record_set.exists(folder):
-        tf.io.gfile.remove(os.path.join(folder, record_set.DESCRIPTION))
+        files.remove(os.path.join(folder, record_set.DESCRIPTION))
     elif not record_set.begun(folder):
         return
     _remove(folder, _FINAL)
@@ -124,13 +125,9 @@ def _clear(folder: str) -> None:
 
 
 def _remove(folder: str, names: re.Pattern) -> None:
-    for name in _listed(folder):
+    for name in files.names(folder):
         if names.fullmatch(name):
-            tf.io.gfile.remove(os.path.join(folder, name))
-
-
-def _listed(folder: str) -> list[str]:
-    return [name.rstrip("/") for name in tf.io.gfile.listdir(folder)] if tf.io.gfile.isdir(folder) else []
+            files.remove(os.path.join(folder, name))
 
 
 def _complete(source: Source, plans: Sequence[ShardPlan], folder: str, parts: Mapping[str, Sequence[Part]]) -> None:
@@ -153,7 +150,7 @@ def _complete(source: Source, plans: Sequence[ShardPlan], folder: str, parts: Ma
         splits=splits,
         features={"image": record_set.IMAGE, "label": record_set.LABEL},
     )
-    record_set.write_json(os.path.join(folder, record_set.DESCRIPTION), description._asdict())
+    files.write_json(os.path.join(folder, record_set.DESCRIPTION), description._asdict())
 
 
 def _list_bad(folder: str, parts: Sequence[Part]) -> None:
@@ -162,4 +159,4 @@ def _list_bad(folder: str, parts: Sequence[Part]) -> None:
     if rows:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([("file", "reason"), *rows])
-        write_whole(os.path.join(folder, record_set.BAD_IMAGES), text.getvalue().encode())
+        files.write_text(os.path.join(folder, record_set.BAD_IMAGES), text.getvalue())

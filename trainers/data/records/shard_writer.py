@@ -62,7 +62,7 @@ class Part(NamedTuple):
 _TYPES = {"lengths": "int64", "counts": "int64", "classes": "int64", "bad": "str", "reasons": "str"}
 
 
-def write_shards(plan: ShardPlan, folder: str, channels: int, rules: Rules) -> list[Part]:
+def write_shards(plan: ShardPlan, folder: str, rules: Rules) -> list[Part]:
     """Writes what is missing of a split, with a bar.
 
     Returns:
@@ -78,11 +78,11 @@ def write_shards(plan: ShardPlan, folder: str, channels: int, rules: Rules) -> l
     bad = [pair for part in parts for pair in part.left_out()]
     _check_bad(bad, plan, rules)
     start = plan.begin(len(parts))
-    rows = enumerate(_rows(plan, channels, start, rules.verify), start)
+    rows = enumerate(_rows(plan, start, rules.verify), start)
     with tqdm(total=plan.split.size, initial=start, desc=f"Writing {plan.name}", unit="image", delay=1) as bar:
         for shard in range(len(parts), plan.shards):
             count = plan.begin(shard + 1) - plan.begin(shard)
-            part = _write_shard(folder, plan, shard, _watched(itertools.islice(rows, count), bar), channels)
+            part = _write_shard(folder, plan, shard, _watched(itertools.islice(rows, count), bar))
             parts.append(part)
             bad += part.left_out()
             _check_bad(bad, plan, rules)
@@ -106,17 +106,17 @@ def _present(folder: str, plan: ShardPlan, shard: int) -> Part | None:
         return None
 
 
-def _rows(plan: ShardPlan, channels: int, start: int, verify: bool) -> Iterator[tuple]:
+def _rows(plan: ShardPlan, start: int, verify: bool) -> Iterator[tuple]:
     """(whether it could be read, encoded image, label) of the examples from `start` on, in order."""
     _, label_spec = tf.data.Dataset.range(1).map(plan.split.read).element_spec
 
-    def row(index):
+    def row(index: tf.Tensor):
         image, label = plan.split.read(index)
         # The pixels' number is asked for, or they would not be decoded.
-        pixels = tf.size(images.decode(image, channels)) if verify else 1
+        pixels = tf.size(images.decode(image, plan.split.channels)) if verify else 1
         return pixels > 0, encoded(image), label
 
-    def bad_row(index):
+    def bad_row(index: tf.Tensor):
         return False, tf.constant(b""), tf.zeros(label_spec.shape, label_spec.dtype)
 
     numbers = tf.data.Dataset.range(start, plan.split.size)
@@ -130,7 +130,7 @@ def _watched(rows: Iterator, bar: tqdm) -> Iterator:
         bar.update()
 
 
-def _write_shard(folder: str, plan: ShardPlan, shard: int, rows: Iterator, channels: int) -> Part:
+def _write_shard(folder: str, plan: ShardPlan, shard: int, rows: Iterator) -> Part:
     """Writes a file of records, whole or not at all."""
     path = os.path.join(folder, record_set.shard_name(plan.name, shard, plan.shards))
     temporary = os.path.join(folder, f".{os.path.basename(path)}.partial")
@@ -140,7 +140,7 @@ def _write_shard(folder: str, plan: ShardPlan, shard: int, rows: Iterator, chann
             place = plan.split.locate(number)
             if not good:
                 columns["bad"].append(place)
-                columns["reasons"].append(why(plan.split, channels, number))
+                columns["reasons"].append(why(plan.split, number))
                 continue
             labels = _classes(label, place)
             record = _record(image, labels, number, place)

@@ -137,7 +137,7 @@ def _split(
     with tf.device("CPU"):  # as a tensor that graphs refer to; an array would become part of them
         held_labels = tf.constant(labels)
 
-    def member(index):
+    def member(index: int):
         # Opened each time: there are more archives than a process may have open files.
         try:
             data = _bytes(archives[archive_of[index]], int(offsets[index]), int(lengths[index]))
@@ -147,10 +147,10 @@ def _split(
             raise tf.errors.DataLossError(None, None, f"{archives[archive_of[index]]} is shorter than it was")
         return data
 
-    def read(index):
+    def read(index: int):
         return tf.ensure_shape(tf.numpy_function(member, [index], tf.string), ()), held_labels[index]
 
-    def locate(index):
+    def locate(index: int):
         path, offset = archives[archive_of[index]], int(offsets[index])
         try:
             name = shown(_bytes(path, offset - _BLOCK, 100).partition(b"\0")[0])  # a header begins with the name

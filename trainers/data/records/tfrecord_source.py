@@ -2,16 +2,22 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from keras_vit.errors import UserError
-from trainers.data.records import indexing, record_files, record_set
+from keras_vit.errors import UserError, reason
+from trainers import files
+from trainers.data.files.paths import SPLIT_WORDS
+from trainers.data.records import indexing, record_set
 from trainers.data.source import Source, Split, multi_hot
 from trainers.settings.data import SourceSettings
 
+_WORD = re.compile(rf"(?<![a-z])({'|'.join(SPLIT_WORDS)})(?![a-z])", re.IGNORECASE)
+_SHARD = re.compile(r"(.*)-(\d+)-of-(\d+)(.*)", re.DOTALL)
+_RECORDS = re.compile(r".*(\.(tf)?rec(ord)?s?|-\d+-of-\d+)(\.gz)?", re.IGNORECASE | re.DOTALL)
 _KINDS = {"bytes_list": "bytes", "float_list": "floats", "int64_list": "integers"}
 
 
@@ -38,6 +44,8 @@ def tfrecord(value: str, settings: SourceSettings) -> Source:
         return _written(folder, settings)
     except UserError as error:
         raise UserError(f"--source=tfrecord:{value}: {error}") from error
+    except files.ERRORS as error:
+        raise UserError(f"--source=tfrecord:{value} cannot be read: {reason(error)}.") from error
 
 
 def _written(folder: str, settings: SourceSettings) -> Source:
@@ -65,8 +73,8 @@ def _written(folder: str, settings: SourceSettings) -> Source:
 
 def _foreign(value: str, settings: SourceSettings) -> Source:
     """Files of which nothing is known but their features' names."""
-    files = record_files.meant(value)
-    by_split = record_files.divided(files)
+    files = meant(value)
+    by_split = divided(files)
     _check_features(files, settings)
     labels_of, key = _labels_of(settings.label_feature), f"integers {settings.label_feature}"
     indices = {name: indexing.index_of(members, labels_of, key) for name, members in by_split.items()}
@@ -90,6 +98,46 @@ def _foreign(value: str, settings: SourceSettings) -> Source:
         several_labels=several,
         fingerprint=_fingerprint(indices),
     )
+
+
+def meant(value: str) -> list[str]:
+    """The files that are meant, by name; of a folder, those whose names look like records, and no shard missing."""
+    if tf.io.gfile.isdir(value):
+        names = [name for name in tf.io.gfile.listdir(value) if _RECORDS.fullmatch(name) and name[0] != "."]
+        _check_shards(names)
+        files = [os.path.join(value, name) for name in names]
+    else:
+        files = [file for file in tf.io.gfile.glob(value) if not tf.io.gfile.isdir(file)]
+    if not files:
+        raise UserError("no record files there; name a file, a pattern, or a folder of *.tfrecord or *-00000-of-00010.")
+    return sorted(files)
+
+
+def _check_shards(names: Sequence[str]) -> None:
+    """Raises UserError if, of shards such as train-00000-of-00010, some are not there."""
+    matches = [match for name in names if (match := _SHARD.fullmatch(name))]
+    for stem, count, end in sorted({(match[1], match[3], match[4]) for match in matches}):
+        present = {int(match[2]) for match in matches if (match[1], match[3], match[4]) == (stem, count, end)}
+        missing = [number for number in range(int(count)) if number not in present]
+        if missing:
+            first = f"{stem}-{missing[0]:0{len(count)}d}-of-{count}{end}"
+            raise UserError(
+                f"{len(missing):,} of {int(count):,} shards are missing, {first} first; fetch them, or name the files "
+                "by a pattern to do without."
+            )
+
+
+def divided(files: Sequence[str]) -> dict[str, list[str]]:
+    """The files of each split, by the last word for one in their names; all are `train` if no name has any."""
+    words = {file: [SPLIT_WORDS[word.lower()] for word in _WORD.findall(os.path.basename(file))] for file in files}
+    if not any(words.values()):
+        return {"train": list(files)}
+    unnamed = next((file for file in files if not words[file]), None)
+    if unnamed is not None:
+        raise UserError(f"the name of {unnamed} says no split, as those of others do; leave it out or rename it.")
+    order = dict.fromkeys(SPLIT_WORDS.values())
+    by_split = {name: [file for file in files if words[file][-1] == name] for name in order}
+    return {name: members for name, members in by_split.items() if members}
 
 
 def _check_features(files: Sequence[str], settings: SourceSettings) -> None:
@@ -135,7 +183,7 @@ def _split(index: indexing.Index, settings: SourceSettings, num_classes: int, se
     data_of, labels_of = indexing.reader(index), _labels_of(settings.label_feature)
     image = {settings.image_feature: tf.io.FixedLenFeature((), tf.string)}
 
-    def read(number):
+    def read(number: tf.Tensor):
         data = data_of(number)
         classes = labels_of(data)
         label = multi_hot(classes, num_classes) if several else classes[0]

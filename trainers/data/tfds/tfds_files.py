@@ -9,10 +9,10 @@ from tqdm import tqdm
 
 from keras_vit.errors import UserError
 from trainers.data.records import indexing
+from trainers.data.records.indexing import LabelsOf
 from trainers.data.records.kept_index import kept
 
 Positives = tuple[np.ndarray, np.ndarray]
-LabelsOf = Callable[[tf.Tensor], tf.Tensor]
 
 
 class Examples(NamedTuple):
@@ -56,7 +56,7 @@ def array_record(builder: Any, split: str, labels_of: LabelsOf, key: str) -> Exa
 
     raw = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
 
-    def read(number):
+    def read(number: tf.Tensor):
         data = tf.numpy_function(lambda number: raw[int(number)], [number], tf.string, stateful=False)
         return tf.ensure_shape(data, ())
 
@@ -107,7 +107,7 @@ def _paths(info: Any) -> list[str]:
     return [str(path) for path in info.filepaths]
 
 
-def _scan(size: int, read, labels_of: LabelsOf) -> dict[str, np.ndarray]:
+def _scan(size: int, read: Callable[[tf.Tensor], tf.Tensor], labels_of: LabelsOf) -> dict[str, np.ndarray]:
     """Reads the labels of a whole split."""
     labels = tf.data.Dataset.range(size).map(lambda number: labels_of(read(number)), tf.data.AUTOTUNE)
     found = [classes.numpy() for classes in tqdm(labels, "Reading labels", size, unit="example", delay=1)]

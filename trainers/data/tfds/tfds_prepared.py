@@ -123,7 +123,7 @@ class Prepared:
         self._check()
         parse = tfds_files.parser(self._builder, self._label_spec())
 
-        def labels_of(data):
+        def labels_of(data: tf.Tensor):
             return tf.reshape(self._dataset.classes(parse(data)[self._dataset.label]), [-1])
 
         opened = tfds_files.FORMATS[tfds_files.format_of(self._builder)]

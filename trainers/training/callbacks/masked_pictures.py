@@ -11,6 +11,7 @@ from keras_vit.analysis.masked_patches import pictures
 from keras_vit.errors import reason
 from trainers import files
 from trainers.data.pipeline import EvaluationData
+from trainers.data.source import Split
 from trainers.engine.callbacks import step_of
 from trainers.files import Unwritable
 from trainers.run_dir import LOGS, PICTURES
@@ -35,10 +36,10 @@ class MaskedPictures(keras.callbacks.Callback):
 
     EXAMPLES = 8
 
-    def __init__(self, planned: Planned, target: str, split: str):
+    def __init__(self, planned: Planned, target: str, split: Split):
         super().__init__()
         self._objective = masked_objective(planned, target)
-        self._data = EvaluationData(planned.source, split, self.EXAMPLES, planned.preprocessing)
+        self._data = EvaluationData(split, self.EXAMPLES, planned.preprocessing)
         run_dir = planned.settings.run_dir
         self._folder = os.path.join(run_dir, PICTURES)
         self._logs = os.path.join(run_dir, LOGS, PICTURES)

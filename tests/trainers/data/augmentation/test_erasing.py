@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainers.data.augmentation import erasing
+from trainers.data.augmentation import recipe
 from trainers.settings.augmentation import AugmentationSettings
 
 # A value that the noise never has.
@@ -15,7 +15,7 @@ def many(shape, count, rate=1.0, threads=None):
     """(count, h, w, C): a plain image erased with different seeds."""
     settings, image = AugmentationSettings(erasing=rate), tf.fill(shape, GROUND)
     seeds = tf.data.Dataset.range(count).map(lambda number: tf.stack([tf.constant(7, tf.int64), number]))
-    rows = seeds.map(lambda seed: erasing.erase(image, seed, settings), num_parallel_calls=threads)
+    rows = seeds.map(lambda seed: recipe.erase(image, seed, settings), num_parallel_calls=threads)
     assert rows.element_spec.shape == shape
     return np.stack(list(rows.as_numpy_iterator()))
 
@@ -84,7 +84,7 @@ def test_where_nothing_fits_nothing_is_erased():
 
 def test_without_the_setting_the_image_itself_comes_back():
     image = tf.zeros((4, 4, 3))
-    assert erasing.erase(image, tf.constant([1, 2]), AugmentationSettings()) is image
+    assert recipe.erase(image, tf.constant([1, 2]), AugmentationSettings()) is image
 
 
 def test_the_seed_alone_decides():

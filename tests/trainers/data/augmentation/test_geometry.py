@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from trainers.data.augmentation import geometry
-from trainers.data.augmentation.operations import OPERATIONS
+from trainers.data.augmentation.randaugment import OPERATIONS
 
 TWO_WAYS = ["Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY"]
 SHAPES = st.tuples(st.integers(2, 40), st.integers(2, 40), st.sampled_from([1, 3]))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 
-from trainers.data.augmentation.operations import OPERATIONS
+from trainers.data.augmentation.randaugment import OPERATIONS
 
 EVERY_VALUE = np.arange(256, dtype="uint8").reshape(16, 16, 1)
 MAGNITUDES = st.integers(0, 30)

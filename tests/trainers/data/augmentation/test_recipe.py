@@ -12,6 +12,7 @@ from trainers.data import pipeline, sources
 from trainers.data.augmentation import recipe
 from trainers.settings import flags
 from trainers.settings.augmentation import AugmentationSettings
+from trainers.settings.data import SourceSettings
 
 # Layers and magnitude of RandAugment, and mixup: "How to train your ViT?" (Steiner et al. 2021), section 3.
 AUGREG = {
@@ -72,7 +73,7 @@ def recorded(monkeypatch):
         return noted
 
     monkeypatch.setattr(recipe, "DISTORTIONS", {name: step(name) for name in recipe.DISTORTIONS})
-    monkeypatch.setattr(recipe.erasing, "erase", step("erasing"))
+    monkeypatch.setattr(recipe, "erase", step("erasing"))
     return seen
 
 
@@ -116,8 +117,9 @@ def photographs(tmp_path_factory):
 
 
 def first_batches(folder, threads):
-    settings = pretrain.Settings(**EVERYTHING, source=f"folder:{folder}", image_size=SIZE, batch_size=4, steps=1)
-    batches = pipeline.TrainingData(sources.open_source(settings), settings).batches()
+    split = sources.open_source(SourceSettings(source=f"folder:{folder}")).split("train")
+    augmentation = AugmentationSettings(**EVERYTHING)
+    batches = pipeline.TrainingData(split, 4, Preprocessing(size=SIZE), augmentation, seed=0).batches()
     options = tf.data.Options()
     options.autotune.enabled = False
     options.threading.private_threadpool_size = threads
@@ -147,10 +149,6 @@ def test_mixed_labels_go_through_label_smoothing_and_both_losses(several):
     np.testing.assert_allclose(losses, expected, rtol=1e-4)
 
 
-def test_operations_on_colours_want_one_or_three_channels(tmp_path):
-    np.savez(tmp_path / "data.npz", images=np.zeros((4, 8, 8, 4), "uint8"), labels=np.arange(4) % 2)
-    settings = pretrain.Settings(
-        source=f"npz:{tmp_path}/data.npz", image_size=8, batch_size=2, steps=1, randaugment_layers=2
-    )
+def test_operations_on_colours_want_one_or_three_channels():
     with pytest.raises(UserError, match=r"--randaugment_layers.*4 channels"):
-        pipeline.TrainingData(sources.open_source(settings), settings)
+        recipe.check(Preprocessing(size=(8, 8)), 4, AugmentationSettings(randaugment_layers=2))

@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+from trainers import files as whole_files
 from trainers.data.records import kept_index
 
 
@@ -88,14 +89,14 @@ def test_files_named_from_where_one_is(files, tmp_path, monkeypatch):
 
 def read_only(place, monkeypatch):
     """As a folder that may not be written; permissions would not stop root."""
-    write = kept_index.write_whole
+    write = whole_files.replace_with
 
-    def refuse(path, data):
+    def refuse(path, fill):
         if path.startswith(str(place)):
-            raise PermissionError(13, "Permission denied")
-        write(path, data)
+            raise whole_files.Unwritable("Permission denied")
+        write(path, fill)
 
-    monkeypatch.setattr(kept_index, "write_whole", refuse)
+    monkeypatch.setattr(whole_files, "replace_with", refuse)
 
 
 def test_beside_files_that_may_not_be_written_the_cache_keeps_it(files, tmp_path, monkeypatch):
@@ -111,19 +112,6 @@ def test_where_nothing_may_be_written_it_is_said_and_works(files, tmp_path, monk
     read_only(tmp_path, monkeypatch)
     assert kept_index.kept(files, "key", Finder())["sizes"].tolist() == [3, 5]
     assert "will be built again" in capsys.readouterr().err
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-
-    def fail(*args, **kwargs):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(kept_index.tf.io.gfile, "rename", fail)
-    with pytest.raises(OSError, match="No space"):
-        kept_index.write_whole(str(path), b"new")
-    assert [file.name for file in tmp_path.iterdir()] == ["file"] and path.read_bytes() == b"old"
 
 
 def test_a_missing_file_is_named(tmp_path):

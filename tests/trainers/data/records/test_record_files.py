@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainers.data.records import record_files
+from trainers.data.records import tfrecord_source
 
 
 @pytest.mark.parametrize(
@@ -19,18 +19,18 @@ from trainers.data.records import record_files
     ],
 )
 def test_the_last_word_for_a_split_counts(name, split):
-    assert record_files.divided([f"train/{name}"]) == {split: [f"train/{name}"]}
+    assert tfrecord_source.divided([f"train/{name}"]) == {split: [f"train/{name}"]}
 
 
 def test_without_a_word_in_any_name_all_are_training():
-    assert record_files.divided(["val/a", "val/contest", "val/trainee"]) == {
+    assert tfrecord_source.divided(["val/a", "val/contest", "val/trainee"]) == {
         "train": ["val/a", "val/contest", "val/trainee"]
     }
 
 
 def test_a_name_without_a_word_among_others_is_a_question():
     with pytest.raises(ValueError, match=r"extra.tfrecord says no split"):
-        record_files.divided(["extra.tfrecord", "train.tfrecord"])
+        tfrecord_source.divided(["extra.tfrecord", "train.tfrecord"])
 
 
 def touch(folder, *names):
@@ -41,23 +41,23 @@ def touch(folder, *names):
 def test_of_a_folder_those_are_meant_that_look_like_records(tmp_path):
     wanted = ["b.tfrecord", "a.tfrec", "c.TFRecords", "d.tfrecord.gz", "e-0-of-2", "e-1-of-2"]
     touch(tmp_path, *wanted, "features.json", "labels.txt", ".index-1.npz", ".b.tfrecord", "a.idx")
-    assert record_files.meant(str(tmp_path)) == sorted(str(tmp_path / name) for name in wanted)
+    assert tfrecord_source.meant(str(tmp_path)) == sorted(str(tmp_path / name) for name in wanted)
 
 
 def test_a_pattern_means_what_it_fits(tmp_path):
     touch(tmp_path, "train-1", "train-2", "test-1")
-    assert record_files.meant(f"{tmp_path}/train-*") == [f"{tmp_path}/train-1", f"{tmp_path}/train-2"]
-    assert record_files.meant(f"{tmp_path}/test-1") == [f"{tmp_path}/test-1"]
+    assert tfrecord_source.meant(f"{tmp_path}/train-*") == [f"{tmp_path}/train-1", f"{tmp_path}/train-2"]
+    assert tfrecord_source.meant(f"{tmp_path}/test-1") == [f"{tmp_path}/test-1"]
 
 
 def test_a_missing_shard_is_named(tmp_path):
     touch(tmp_path, *(f"train-{number:05d}-of-00004" for number in (0, 3)), "test-00000-of-00001")
     with pytest.raises(ValueError, match="2 of 4 shards are missing, train-00001-of-00004 first"):
-        record_files.meant(str(tmp_path))
-    assert len(record_files.meant(f"{tmp_path}/train-*")) == 2
+        tfrecord_source.meant(str(tmp_path))
+    assert len(tfrecord_source.meant(f"{tmp_path}/train-*")) == 2
 
 
 @pytest.mark.parametrize("value", ["", "/nowhere", "/*.tfrecord"])
 def test_nothing_there_is_an_error(tmp_path, value):
     with pytest.raises(ValueError, match="no record files there; name"):
-        record_files.meant(f"{tmp_path}{value}")
+        tfrecord_source.meant(f"{tmp_path}{value}")

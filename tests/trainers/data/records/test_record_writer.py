@@ -4,6 +4,7 @@ import contextlib
 import csv
 import dataclasses
 import json
+import os
 import types
 
 import numpy as np
@@ -122,16 +123,20 @@ class Stopped(BaseException):
 @contextlib.contextmanager
 def stopped_before(step):
     """Stops before the `step`-th file is put in place, if one is given; yields what has been put in place."""
-    rename, done = tf.io.gfile.rename, []
+    done = []
 
-    def counted(temporary, path, overwrite=False):
-        if len(done) == step:
-            raise Stopped
-        rename(temporary, path, overwrite)
-        done.append(path)
+    def counted(move):
+        def moved(temporary, path, **more):
+            if len(done) == step:
+                raise Stopped
+            move(temporary, path, **more)
+            done.append(path)
+
+        return moved
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tf.io.gfile, "rename", counted)
+        for where, name in ((tf.io.gfile, "rename"), (os, "replace")):
+            patch.setattr(where, name, counted(getattr(where, name)))
         yield done
 
 
@@ -150,7 +155,7 @@ def test_stopped_anywhere_it_goes_on_to_the_same_files(tmp_path):
         folder = tmp_path / f"stopped {step}"
         with pytest.raises(Stopped), stopped_before(step):
             write(source, folder)
-        for name in (".left-00000-of-00001.tfrecord.partial", ".dataset.json-0123abcd.partial"):
+        for name in (".left-00000-of-00001.tfrecord.partial", ".dataset-0123abcd.json", ".all.index-abcd_123.npz"):
             (folder / name).touch()
         before = times(folder)
         write(source, folder)

@@ -1,15 +1,22 @@
-"""What is to be known of a source beside findings: counts, sizes and formats, as numbers and as text."""
+"""What is to be known of a source: what the checks find, counts, sizes and formats, as numbers and as text."""
 
+import time
 from typing import Any
 
 import numpy as np
 
-from trainers.inspection import image_kinds
-from trainers.inspection.findings import LEVELS, Finding, counted, listed
-from trainers.inspection.image_checks import aspects
+from trainers.data.pipeline import TrainingData
+from trainers.inspection import duplicate_checks, image_checks, image_kinds, label_checks
+from trainers.inspection.findings import LEVELS, Finding, by_severity, counted, listed
 from trainers.inspection.subject import Part, Subject, class_name
 
 CLASSES_SHOWN = 10  # of more, the commonest and the rarest
+SECONDS = 3.0  # for which the speed of the training pipeline is measured
+
+
+def findings(subject: Subject) -> list[Finding]:
+    """What all checks find, the most severe first."""
+    return by_severity(finding for check in CHECKS.values() for finding in check(subject))
 
 
 def of_part(part: Part) -> dict[str, Any]:
@@ -20,7 +27,11 @@ def of_part(part: Part) -> dict[str, Any]:
         heights, widths = (
             {"min": int(side.min()), "median": float(np.median(side)), "max": int(side.max())} for side in sizes.T
         )
-        shapes = {"height": heights, "width": widths, "longest_aspect": round(float(aspects(part).max()), 3)}
+        shapes = {
+            "height": heights,
+            "width": widths,
+            "longest_aspect": round(float(image_checks.aspects(part).max()), 3),
+        }
     return {
         "images": part.split.size,
         "bad": len(part.scan.unreadable),
@@ -118,3 +129,41 @@ def _aligned(rows: list[tuple[str, ...]]) -> str:
         )
         for row in rows
     )
+
+
+def images_per_second(data: TrainingData, batch_size: int) -> float:
+    """How many the input pipeline of training gives by itself, as fast as they come for a while after the first.
+
+    Args:
+        data: What a run would train on.
+        batch_size: Of its batches.
+    """
+    batches = iter(data.batches())
+    next(batches)
+    begin, count = time.perf_counter(), 0
+    while (seconds := time.perf_counter() - begin) < SECONDS or not count:
+        next(batches)
+        count += 1
+    return count * batch_size / seconds
+
+
+# Each is `f(subject)` and yields `Finding`s.
+CHECKS = {
+    "has no labels": label_checks.hidden,
+    "bad images": image_checks.bad_images,
+    "leakage": duplicate_checks.leakage,
+    "overlap with another source": duplicate_checks.overlap,
+    "two labels": duplicate_checks.two_labels,
+    "duplicates": duplicate_checks.within,
+    "missing classes": label_checks.missing,
+    "empty classes": label_checks.never_used,
+    "no label": label_checks.unlabelled,
+    "skewed classes": label_checks.skewed,
+    "few examples": label_checks.few,
+    "class names alike": label_checks.alike,
+    "blank images": image_checks.blank,
+    "wrong extension": image_checks.misnamed,
+    "small images": image_checks.small,
+    "long images": image_checks.long,
+    "unusual modes": image_checks.modes,
+}
