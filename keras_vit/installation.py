@@ -9,10 +9,16 @@ from types import ModuleType
 from keras_vit.errors import MissingPackage
 
 EXTRAS = {"tensorflow": ("cpu", "gpu", "tpu"), "jax": ("jax",)}
+# What registers itself, and what that imports of this package.
+NEED_KERAS = {"bit", "classifier", "layers", "vit", "weights"}
 
 
 def register_with_keras(*modules: str) -> None:
-    """Imports modules, whose layers register themselves, as soon as Keras is there: now, or right after its import."""
+    """Imports modules, whose layers register themselves, as soon as Keras is there: now, or right after its import.
+
+    Where one of their package is imported before Keras, Keras goes first: in the midst of that import it would find
+    them half made.
+    """
     if "keras" in sys.modules:
         for module in modules:
             importlib.import_module(module)
@@ -27,6 +33,10 @@ class _AfterKeras(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self._modules = modules
 
     def find_spec(self, name, path=None, target=None):
+        if name.startswith("keras_vit.") and name.split(".")[1] in NEED_KERAS:
+            importlib.import_module("keras")
+            found = sys.modules.get(name)
+            return found and importlib.util.spec_from_loader(name, _Imported(found))
         if name != "keras":
             return None
         sys.meta_path.remove(self)
@@ -48,6 +58,19 @@ class _AfterKeras(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             raise advice(error) from None
         for name in self._modules:
             importlib.import_module(name)
+
+
+class _Imported(importlib.abc.Loader):
+    """Gives an import a module that is there already."""
+
+    def __init__(self, module: ModuleType):
+        self._module, self._spec = module, module.__spec__
+
+    def create_module(self, spec):
+        return self._module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self._spec
 
 
 def advice(error: ModuleNotFoundError) -> ModuleNotFoundError:

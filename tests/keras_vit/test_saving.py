@@ -17,8 +17,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 READ_AGAIN = """
 import json, pathlib, sys
+import keras_vit.layers.position  # before Keras, and the whole model must be known to that all the same
 import keras, numpy as np
-import keras_vit
 
 folder = pathlib.Path(sys.argv[1])
 facts = {}

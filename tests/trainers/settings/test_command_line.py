@@ -1,6 +1,5 @@
-"""Commands as processes: exit codes, one-line errors, help without heavy imports."""
+"""What surrounds every command: exit codes, one-line errors, help without heavy imports."""
 
-import os
 import pathlib
 import subprocess
 import sys
@@ -8,34 +7,35 @@ import sys
 import pytest
 
 from trainers import pretrain
+from trainers.__main__ import commands
 from trainers.settings import command_line
 
 ROOT = pathlib.Path(pretrain.__file__).parents[1]
 
 
-def command(*arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
+def in_a_process(code):
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def test_help_lists_every_flag_without_loading_keras():
+    done = in_a_process(
+        "import importlib, sys\n"
+        "from trainers.__main__ import commands\n"
+        "from trainers.settings import command_line\n"
+        "for name in commands():\n"
+        "    module = importlib.import_module(f'trainers.{name}')\n"
+        "    assert command_line.main(module.Settings, module.run, name, ['--help']) == 0\n"
+        "assert not {'keras', 'numpy', 'tensorflow'} & set(sys.modules)\n"
     )
-
-
-@pytest.mark.parametrize("name", ["pretrain", "evaluate"])
-def test_help_lists_every_flag_without_loading_keras(name, tmp_path):
-    (tmp_path / "keras.py").write_text("raise SystemExit('keras was imported')")
-    done = command(f"trainers.{name}", "--help", PYTHONPATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert "--source" in done.stdout and f"python -m trainers.{name}" in done.stdout
+    for name in commands():
+        assert f"python -m trainers.{name} [--flagfile" in done.stdout
+    assert "--source" in done.stdout and "--[no]per_class" in done.stdout
 
 
 def test_the_list_of_commands():
-    done = command("trainers")
-    assert done.returncode == 0
-    assert "pretrain" in done.stdout and "evaluate" in done.stdout
+    found = commands()
+    assert found["pretrain"].startswith("Pre-trains") and "evaluate" in found
 
 
 @pytest.mark.parametrize(
@@ -74,32 +74,49 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(arguments, fragments, tmp_p
     assert not (tmp_path / "new").exists()
 
 
-def test_an_error_of_the_program_keeps_its_traceback():
-    def broken(settings):
-        return int("not a user's mistake, but raised by a library")
+BROKEN = """
+import sys
+from keras_vit.errors import UserError
+from trainers import convert
+from trainers.settings import command_line
 
-    def library(settings):
-        import json
+def bug(settings):
+    return dict(zip([1], [], strict=True))
 
-        return json.loads("{")
+def mistake(settings):
+    raise UserError("--input=x is not there;\\n  name another.")
 
-    with pytest.raises(ValueError):
-        command_line.main(pretrain.Settings, library, "pretrain", ["--steps=1"])
-
-
-def test_a_missing_backend_names_the_extra(tmp_path):
-    (tmp_path / "tensorflow.py").write_text("raise ModuleNotFoundError('none', name='tensorflow')")
-    done = command("trainers.pretrain", "--steps=1", PYTHONPATH=str(tmp_path), KERAS_BACKEND="tensorflow")
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: tensorflow is not installed") and "[cpu]" in done.stderr
+command_line.load_tensorflow = lambda: None
+sys.exit(command_line.main(convert.Settings, RUN, "convert", ["--list"]))
+"""
 
 
-def test_another_backend_is_a_mistake_of_one_line():
-    done = command("trainers.pretrain", "--steps=1", KERAS_BACKEND="torch")
-    assert done.returncode == 2 and "KERAS_BACKEND is 'torch'" in done.stderr and done.stderr.count("\n") == 1
+def test_a_bug_keeps_its_traceback_and_a_mistake_is_one_line():
+    # Both are ValueErrors, but only one is for people.
+    ours = in_a_process(BROKEN.replace("RUN", "bug"))
+    assert ours.returncode == 1 and ours.stderr.startswith("Traceback"), ours.stderr
+    assert "in bug" in ours.stderr and "ValueError: zip() argument 2 is shorter" in ours.stderr
+    theirs = in_a_process(BROKEN.replace("RUN", "mistake"))
+    assert (theirs.returncode, theirs.stderr) == (2, "error: --input=x is not there; name another.\n")
+
+
+def test_a_missing_backend_names_the_extra(monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    assert command_line.main(pretrain.Settings, pretrain.run, "pretrain", ["--steps=1"]) == 2
+    said = capfd.readouterr().err
+    assert said.startswith("error: tensorflow is not installed") and "[cpu]" in said
+
+
+def test_another_backend_is_a_mistake_of_one_line(monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    assert command_line.main(pretrain.Settings, pretrain.run, "pretrain", ["--steps=1"]) == 2
+    said = capsys.readouterr().err
+    assert "KERAS_BACKEND is 'torch'" in said and said.count("\n") == 1
 
 
 @pytest.mark.parametrize("value", ["[]", '{"cluster": 3}'])
-def test_a_broken_cluster_description_is_a_mistake_of_one_line(value):
-    done = command("trainers.pretrain", "--steps=1", "--dry_run", TF_CONFIG=value)
-    assert done.returncode == 2 and "error: TF_CONFIG must be JSON" in done.stderr
+def test_a_broken_cluster_description_is_a_mistake_of_one_line(value, monkeypatch, capsys):
+    monkeypatch.setenv("TF_CONFIG", value)
+    assert command_line.main(pretrain.Settings, pretrain.run, "pretrain", ["--steps=1", "--dry_run"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: TF_CONFIG must be JSON") and said.count("\n") == 1
