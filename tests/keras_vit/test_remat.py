@@ -81,7 +81,7 @@ def assert_same(kept, again, tolerance):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_losses_are_equal_and_gradients_too(mode):
-    model, images = made(position="relative", pool="map")
+    model, images = made(position="relative", depth=1 if mode == "xla" else 2)
     kept, again = kept_and_recomputed(model, images, mode)
     assert_same(kept, again, 1e-6)
 

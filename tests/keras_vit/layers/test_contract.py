@@ -1,7 +1,8 @@
 """What every layer promises, whatever it computes: one table of constructor arguments, every promise for every row."""
 
+import dataclasses
+import functools
 import json
-from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -15,7 +16,8 @@ from keras_vit.layers.attention import Projection
 GRID = {"class_token": True, "grid": (2, 3)}
 
 
-class Case(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Case:
     layer: type[keras.layers.Layer]
     arguments: dict
     input_shape: tuple
@@ -92,12 +94,18 @@ CASES = {
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
 
-def made(case, **arguments):
-    """The layer, built and with random weights, and inputs for it."""
+def new(case, **arguments):
+    """A layer, built and with random weights, and inputs for it."""
     layer, inputs = case.layer(**case.arguments, **arguments), oracle.normal(*case.input_shape)
     layer(inputs)
     oracle.randomise(layer)
     return layer, inputs
+
+
+@functools.cache
+def made(case):
+    """The same for all tests that leave it as it is."""
+    return new(case)
 
 
 def test_every_layer_is_in_the_table():
@@ -122,16 +130,7 @@ def test_layer_comes_back_from_json(case):
         == serialised
     )
     np.testing.assert_array_equal(again(inputs), layer(inputs))
-
-
-@every_case
-def test_from_config_undoes_get_config(case):
-    layer, inputs = made(case)
-    again = case.layer.from_config(layer.get_config())
-    again(inputs)
-    again.set_weights(layer.get_weights())
-    assert again.get_config() == layer.get_config()
-    np.testing.assert_array_equal(again(inputs), layer(inputs))
+    assert case.layer.from_config(layer.get_config()).get_config() == layer.get_config()
 
 
 @every_case
@@ -157,38 +156,29 @@ def test_output_shape_of_an_unbuilt_layer_agrees_where_it_is_given(case):
         assert tuple(case.layer(**case.arguments).compute_output_shape(case.input_shape)) == case.output_shape
 
 
-def mixed_by_argument(case, policy):
-    return made(case, dtype="mixed_bfloat16")
-
-
-def mixed_by_global_policy(case, policy):
-    policy("mixed_bfloat16")
-    return made(case)
-
-
 @every_case
-@pytest.mark.parametrize("mixed", [mixed_by_argument, mixed_by_global_policy])
-def test_mixed_precision_computes_in_bfloat16_and_stores_float32(case, mixed, policy):
-    layer, inputs = mixed(case, policy)
-    assert layer(inputs).dtype == "bfloat16"
+def test_mixed_precision_computes_in_bfloat16_and_stores_float32(case):
+    layer, inputs = new(case, dtype="mixed_bfloat16")
+    check_mixed(layer, layer(inputs))
     assert layer(keras.Input(case.input_shape[1:])).dtype == "bfloat16"
-    assert {weight.dtype for path, weight in oracle.weights(layer).items()} <= {"float32"}
-    assert {part.compute_dtype for part in parts(layer)} == {"bfloat16"}
+    np.testing.assert_allclose(tf.cast(layer(inputs), "float32"), made(case)[0](inputs), rtol=0.1, atol=0.15)
 
 
 @every_case
-def test_dtype_argument_beats_the_global_policy(case, policy):
+def test_global_policy_is_followed_where_no_dtype_is_given(case, policy):
+    made(case)
     policy("mixed_bfloat16")
-    layer, inputs = made(case, dtype="float32")
+    layer, inputs = new(case)
+    check_mixed(layer, layer(inputs))
+    layer, inputs = new(case, dtype="float32")
     assert layer(inputs).dtype == "float32"
     assert {part.compute_dtype for part in parts(layer)} == {"float32"}
 
 
-@every_case
-def test_mixed_precision_stays_close_to_float32(case):
-    full, inputs = made(case)
-    mixed, _ = made(case, dtype="mixed_bfloat16")
-    np.testing.assert_allclose(tf.cast(mixed(inputs), "float32"), full(inputs), rtol=0.1, atol=0.15)
+def check_mixed(layer, outputs):
+    assert outputs.dtype == "bfloat16"
+    assert {weight.dtype for path, weight in oracle.weights(layer).items()} <= {"float32"}
+    assert {part.compute_dtype for part in parts(layer)} == {"bfloat16"}
 
 
 def parts(layer):
@@ -222,10 +212,12 @@ def test_all_weights_are_trainable(case):
     assert all(weight.trainable for weight in oracle.weights(layer).values())
 
 
-@every_case
-def test_layer_survives_a_saved_functional_model(case, tmp_path):
-    layer, inputs = made(case)
-    images = keras.Input(case.input_shape[1:])
-    keras.Model(images, layer(images)).save(tmp_path / "layer.keras")
-    again = keras.models.load_model(tmp_path / "layer.keras")
-    np.testing.assert_array_equal(again(inputs), layer(inputs))
+def test_layers_survive_a_saved_functional_model(tmp_path):
+    """All of them beside each other in one model, each with inputs of its own."""
+    everything = {name.replace(" ", "_").replace("-", "_"): made(case) for name, case in CASES.items()}
+    images = {name: keras.Input(inputs.shape[1:], name=name) for name, (_, inputs) in everything.items()}
+    model = keras.Model(images, {name: layer(images[name]) for name, (layer, _) in everything.items()})
+    model.save(tmp_path / "layers.keras")
+    outputs = keras.models.load_model(tmp_path / "layers.keras")({name: x for name, (_, x) in everything.items()})
+    for name, (layer, inputs) in everything.items():
+        np.testing.assert_array_equal(outputs[name], layer(inputs), err_msg=name)
