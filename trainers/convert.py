@@ -7,9 +7,7 @@ weights that have names.
 import dataclasses
 import functools
 import os
-import pathlib
 import sys
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -80,9 +78,8 @@ def _value(text: str) -> Any:
 
 def run(settings: Settings, callbacks: Sequence[Any] = ()) -> Any:
     """Converts; returns the `LoadReport` of the input. There is no training for callbacks to watch."""
-    from keras_vit import weights
+    from keras_vit import weights, writing
     from keras_vit.weights import published
-    from keras_vit.weights.saving import replace
     from trainers.inference import models
 
     if settings.list:
@@ -92,19 +89,20 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> Any:
     print(report)
     if weights.head_is_zero(model):
         print("The head is all zeros: the file was meant for fine-tuning, and its classes all get the same logit.")
-    output = pathlib.Path(settings.output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
-        written = pathlib.Path(folder) / output.name
+    difference = 0.0
+
+    def write(written):
+        nonlocal difference
         weights.save(model, written, format=settings.format)
         difference = largest_difference(model, weights.load(written))
         if difference > TOLERANCE:
             raise UserError(
-                f"--output={output}: the written file answers otherwise, by {difference:.1e} of the largest logit; it "
-                "was not kept."
+                f"--output={settings.output}: the written file answers otherwise, by {difference:.1e} of the largest "
+                "logit; it was not kept."
             )
-        replace(written, output)
-    print(f"{output}: {settings.format}, loaded again, logits differ by {difference:.1e} of the largest")
+
+    writing.whole(settings.output, write)
+    print(f"{settings.output}: {settings.format}, loaded again, logits differ by {difference:.1e} of the largest")
     return report
 
 

@@ -1,7 +1,9 @@
 """From a weight file to a model."""
 
+import contextlib
 import pathlib
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from keras_vit.classifier import ImageClassifier
@@ -78,18 +80,27 @@ def _format_of(stored: Stored) -> Any:
 
 def _built(form: Any, stored: Stored, ignore: str, overrides: dict[str, Any]) -> tuple[ImageClassifier, LoadReport]:
     stored = form.named(stored)
-    try:
+    # Of what a file tells, nothing can be taken for granted; what is then made of it is ours.
+    with _about(stored, KeyError, ValueError, IndexError, TypeError):
         source = architecture_of(form, stored, overrides)
         target = source.replace(**overrides)
+        names, preprocessing = _class_names(form, stored, target), _input(form, stored, target)
+    with _about(stored, UserError):
         changes = adapt.changes(source, target)
-        model = build(
-            target, class_names=_class_names(form, stored, target), preprocessing=_input(form, stored, target)
-        )
-    except KeyError as error:
-        raise InvalidWeights(f"{stored.path}: the array {error.args[0]} is missing.") from error
-    except (ValueError, IndexError, TypeError) as error:
-        raise InvalidWeights(f"{stored.path}: {reason(error)}") from error
+        model = build(target, class_names=names, preprocessing=preprocessing)
     return model, fill(model, stored, form.table(source), changes, ignore)
+
+
+@contextlib.contextmanager
+def _about(stored: Stored, *errors: type[Exception]) -> Iterator[None]:
+    """Raises InvalidWeights, which names the file, in place of errors."""
+    try:
+        yield
+    except errors as error:
+        missing = isinstance(error, KeyError)
+        raise InvalidWeights(
+            f"{stored.path}: {f'the array {error.args[0]} is missing.' if missing else reason(error)}"
+        ) from error
 
 
 def architecture_of(form: Any, stored: Stored, overrides: dict[str, Any]) -> AnyArchitecture:

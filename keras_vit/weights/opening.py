@@ -36,9 +36,9 @@ def opened(path: str | os.PathLike) -> Iterator[Stored]:
     """
     place = pathlib.Path(path)
     with contextlib.ExitStack() as files:
-        if place.is_dir():
+        if os.path.isdir(place):  # unlike pathlib, false where nobody may look
             yield kerashub_preset.open_preset(place, files) if kerashub_preset.is_preset(place) else _open_folder(place)
-        elif not place.is_file():
+        elif not os.path.isfile(place):
             raise InvalidWeights(f"{path}: no such weight file.")
         elif place.suffix == ".safetensors":
             yield _open_safetensors([place], _config_beside(place))

@@ -3,8 +3,6 @@
 import json
 import os
 import pathlib
-import shutil
-import tempfile
 import warnings
 import zipfile
 from typing import Any
@@ -115,31 +113,18 @@ def _write_huggingface(model, path):
     place = pathlib.Path(path)
     if place.exists() and not (place / "config.json").is_file():
         raise UserError(f"{path} is there and holds no model of Hugging Face's; name another folder.")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    temporary = pathlib.Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
-    try:
-        _write_safetensors(model, temporary / "model.safetensors", "huggingface")
+
+    def write(folder):
+        folder.mkdir()
+        _write_safetensors(model, folder / "model.safetensors", "huggingface")
         contents = {
             "config.json": huggingface.written_config(model.architecture, model.class_names),
             "preprocessor_config.json": huggingface.written_preprocessor(model.preprocessing),
         }
         for name, content in contents.items():
-            (temporary / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        temporary.chmod(0o755)
-        replace(temporary, place)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
-
-def replace(new: pathlib.Path, old: pathlib.Path) -> None:
-    """Puts a file or folder in the place of another one, or of none."""
-    if old.is_dir():
-        aside = pathlib.Path(tempfile.mkdtemp(dir=old.parent, prefix=f".{old.name}."))
-        old.rename(aside / old.name)
-        new.rename(old)
-        shutil.rmtree(aside)
-    else:
-        os.replace(new, old)
+    writing.whole(place, write)
 
 
 def head_is_zero(model: Any) -> bool:

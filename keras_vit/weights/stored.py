@@ -91,8 +91,8 @@ def json_object(path: pathlib.Path) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InvalidWeights(f"{path}: not JSON ({reason(error)}).") from error
+    except (OSError, ValueError) as error:
+        raise InvalidWeights(f"{path}: not readable JSON ({reason(error)}).") from error
     if not isinstance(content, dict):
         raise InvalidWeights(f"{path}: expected a JSON object.")
     return content

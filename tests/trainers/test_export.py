@@ -20,70 +20,45 @@ from trainers.settings import command_line
 NAMES = [str(number) for number in range(10)]
 
 
-@pytest.fixture(scope="module")
-def model_file(tmp_path_factory):
-    """A tiny model of the digits' shape whose answers differ from picture to picture."""
-    keras.utils.set_random_seed(0)
-    model = keras_vit.build("mu/4", image_size=8, channels=1, num_classes=10, class_names=NAMES)
-    for weight in model.trainable_variables:
-        weight.assign_add(keras.random.normal(weight.shape, stddev=0.3))
-    path = tmp_path_factory.mktemp("model") / "tiny digits.keras"
-    model.save(path)
-    return path
-
-
 def command(*arguments):
     return command_line.main(export.Settings, export.run, "export", [str(each) for each in arguments])
 
 
-@pytest.fixture(scope="module")
-def exported(model_file, tmp_path_factory):
-    """One export on the digits, of what the demo exports."""
-    output = tmp_path_factory.mktemp("export")
-    settings = export.Settings(
-        model=str(model_file), output=str(output), source="digits", check_images=60, fit_temperature=True
-    )
-    return export.run(settings), output
-
-
-def test_everything_lies_in_the_folder_of_a_version(exported):
-    result, output = exported
-    assert result.path == str(output / "1")
-    assert {path.name for path in output.iterdir()} == {"1", "models.config", "batching.config"}
-    names = {path.name for path in (output / "1").iterdir()}
+def test_everything_lies_in_the_folder_of_a_version(tiny_export):
+    assert {path.name for path in tiny_export.iterdir()} == {"1", "models.config", "batching.config"}
+    names = {path.name for path in (tiny_export / "1").iterdir()}
     assert names >= {"saved_model.pb", "variables", "model.tflite", "report.json", "card.md", "card.json"}
-    extra = {path.name for path in (output / "1" / "assets.extra").iterdir()}
+    extra = {path.name for path in (tiny_export / "1" / "assets.extra").iterdir()}
     assert extra == {"labels.txt", "keras_vit.json", "tf_serving_warmup_requests"}
-    assert '"tiny_digits"' in (output / "models.config").read_text(), "a name that a server takes"
+    assert '"tiny_digits"' in (tiny_export / "models.config").read_text(), "a name that a server takes"
 
 
-def test_the_report_tells_how_each_compares(exported):
-    result, output = exported
-    report = json.loads((output / "1" / "report.json").read_text())
+def test_the_report_tells_how_each_compares(tiny_export):
+    report = json.loads((tiny_export / "1" / "report.json").read_text())
     assert report["images"] == "60 images of digits, test" and report["temperature"] != 1
     rows = report["formats"]
-    assert set(rows) >= {"model (Keras)", "saved_model (TensorFlow session)", "tflite (LiteRT)"}
+    signatures = [f"saved_model (TensorFlow session{part})" for part in ("", ", images", ", pixels", ", features")]
+    files = ["tflite (LiteRT)", "tflite_float32 (LiteRT)", "onnx (ONNX Runtime)"]
+    assert [name for name in rows if "OpenVINO" not in name] == ["model (Keras)", *signatures, *files]
     for name, row in rows.items():
         assert not row["faults"] and (row["finding"]["accuracy"] is None) == ("features" in name), name
-    assert rows["saved_model (TensorFlow session, pixels)"]["finding"]["difference"] < 1e-4
+    for name in (signatures[2], *files[1:]):
+        assert rows[name]["finding"]["difference"] < 1e-4, name
     assert 0 < rows["tflite (LiteRT)"]["finding"]["difference"] < 1
-    assert [row.format for row in result.rows][:2] == ["model", "saved_model"]
 
 
-def test_the_card_tells_of_the_files(exported):
-    _, output = exported
-    card = json.loads((output / "1" / "card.json").read_text())
-    assert "tflite (LiteRT)" in card["export"]["formats"]
-    assert "tflite (LiteRT)" in (output / "1" / "card.md").read_text()
+def test_the_card_tells_of_the_files(tiny_export):
+    card = json.loads((tiny_export / "1" / "card.json").read_text())
+    for name in ("tflite (LiteRT)", "onnx (ONNX Runtime)"):
+        assert name in card["export"]["formats"] and name in (tiny_export / "1" / "card.md").read_text()
 
 
-def test_the_fitted_temperature_is_inside(exported, model_file):
-    result, output = exported
-    told = json.loads((output / "1" / "assets.extra" / "keras_vit.json").read_text())
+def test_the_fitted_temperature_is_inside(tiny_export, tiny):
+    told = json.loads((tiny_export / "1" / "assets.extra" / "keras_vit.json").read_text())
     degree = told["answering"]["temperature"]
-    model = keras.models.load_model(model_file)
+    model = keras.models.load_model(tiny)
     pixels = np.random.default_rng(0).uniform(-1, 1, (2, 8, 8, 1)).astype("float32")
-    signature = tf.saved_model.load(result.path).signatures["pixels"]
+    signature = tf.saved_model.load(str(tiny_export / "1")).signatures["pixels"]
     expected = keras.ops.softmax(model(pixels) / degree)
     np.testing.assert_allclose(signature(pixels=tf.constant(pixels))["probabilities"], expected, atol=1e-5)
 
@@ -106,9 +81,9 @@ def with_writer(monkeypatch, name, write, **changes):
     monkeypatch.setitem(formats.FORMATS, name, row)
 
 
-def test_a_broken_file_is_refused_and_nothing_is_published(model_file, tmp_path, monkeypatch, capsys):
+def test_a_broken_file_is_refused_and_nothing_is_published(tiny, tmp_path, monkeypatch, capsys):
     with_writer(monkeypatch, "saved_model", broken)
-    code = command(f"--model={model_file}", "--formats=saved_model", f"--output={tmp_path}/export", "--check_images=8")
+    code = command(f"--model={tiny}", "--formats=saved_model", f"--output={tmp_path}/export", "--check_images=8")
     told = capsys.readouterr()
     assert code == 1
     line = told.err.splitlines()[-1]
@@ -116,8 +91,8 @@ def test_a_broken_file_is_refused_and_nothing_is_published(model_file, tmp_path,
     assert "REFUSED" in told.out and not (tmp_path / "export").exists()
 
 
-def test_what_passes_is_published_beside_what_does_not(model_file, tmp_path, monkeypatch, capsys):
-    own = keras_model.of_model(keras.models.load_model(model_file), Answering())
+def test_what_passes_is_published_beside_what_does_not(tiny, tmp_path, monkeypatch, capsys):
+    own = keras_model.of_model(keras.models.load_model(tiny), Answering())
     wrong = Predictor("runtime", "probabilities", NAMES, lambda encoded: [np.full(10, 0.1, "float32") for _ in encoded])
 
     def opened(path, check):
@@ -127,7 +102,7 @@ def test_what_passes_is_published_beside_what_does_not(model_file, tmp_path, mon
     for name in ("onnx", "tflite"):
         with_writer(monkeypatch, name, write_text)
     monkeypatch.setattr(opening, "open_runtimes", opened)
-    code = command(f"--model={model_file}", "--formats=tflite,onnx", f"--output={tmp_path}/export", "--check_images=8")
+    code = command(f"--model={tiny}", "--formats=tflite,onnx", f"--output={tmp_path}/export", "--check_images=8")
     assert code == 1 and "onnx not published" in capsys.readouterr().err
     assert {path.name for path in (tmp_path / "export" / "1").iterdir()} == {
         *("model.tflite", "report.json", "card.md", "card.json")
@@ -136,21 +111,21 @@ def test_what_passes_is_published_beside_what_does_not(model_file, tmp_path, mon
     assert list(report["refused"]) == ["onnx"]
 
 
-def test_a_file_that_nothing_can_open_is_refused(model_file, tmp_path, monkeypatch, capsys):
+def test_a_file_that_nothing_can_open_is_refused(tiny, tmp_path, monkeypatch, capsys):
     with_writer(monkeypatch, "tflite", write_text)
-    code = command(f"--model={model_file}", "--formats=tflite", f"--output={tmp_path}/export", "--check_images=4")
+    code = command(f"--model={tiny}", "--formats=tflite", f"--output={tmp_path}/export", "--check_images=4")
     line = capsys.readouterr().err.splitlines()[-1]
     assert code == 1 and line.startswith("error: nothing was published: tflite (opened) cannot be used: "), line
 
 
-def test_other_labels_are_refused(model_file, tmp_path, monkeypatch, capsys):
+def test_other_labels_are_refused(tiny, tmp_path, monkeypatch, capsys):
     def write(job, path):
         formats._write_saved_model(job, path)
         labels = path / "assets.extra" / "labels.txt"
         labels.write_text("0\n1\n3\n2\n4\n5\n6\n7\n8\n9\n")
 
     with_writer(monkeypatch, "saved_model", write)
-    code = command(f"--model={model_file}", "--formats=saved_model", f"--output={tmp_path}/export", "--check_images=4")
+    code = command(f"--model={tiny}", "--formats=saved_model", f"--output={tmp_path}/export", "--check_images=4")
     assert code == 1 and "its label of class 2 is '3', the model's '2'" in capsys.readouterr().err
 
 
@@ -171,9 +146,9 @@ def test_best_classes_are_those_of_the_probabilities():
 
 
 @pytest.mark.slow
-def test_files_for_a_server_that_somebody_changed_stay(model_file, tmp_path):
+def test_files_for_a_server_that_somebody_changed_stay(tiny, tmp_path):
     (tmp_path / "models.config").write_text("mine")
-    export.run(export.Settings(model=str(model_file), formats="saved_model", output=str(tmp_path), check_images=2))
+    export.run(export.Settings(model=str(tiny), formats="saved_model", output=str(tmp_path), check_images=2))
     assert (tmp_path / "models.config").read_text() == "mine" and (tmp_path / "batching.config").exists()
 
 
@@ -184,18 +159,18 @@ def test_a_head_of_zeros_is_refused(tmp_path, capsys):
     assert "head of zeros" in capsys.readouterr().err and not (tmp_path / "export").exists()
 
 
-def test_missing_packages_are_told_at_once(model_file, tmp_path, monkeypatch, capsys):
+def test_missing_packages_are_told_at_once(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(formats.PACKAGES, "no_such_package", "onnx")
     with_writer(monkeypatch, "onnx", None, needs=("no_such_package",))
-    assert command(f"--model={model_file}", "--formats=tflite,onnx", f"--output={tmp_path}/export") == 2
+    assert command(f"--model={tiny}", "--formats=tflite,onnx", f"--output={tmp_path}/export") == 2
     assert "--formats=onnx needs no_such_package" in capsys.readouterr().err
 
 
-def test_an_export_that_breaks_off_leaves_earlier_versions_alone(model_file, tmp_path, monkeypatch):
+def test_an_export_that_breaks_off_leaves_earlier_versions_alone(tiny, tmp_path, monkeypatch):
     (tmp_path / "1").mkdir()
     with_writer(monkeypatch, "tflite", lambda job, path: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        export.run(export.Settings(model=str(model_file), formats="tflite", output=str(tmp_path), check_images=4))
+        export.run(export.Settings(model=str(tiny), formats="tflite", output=str(tmp_path), check_images=4))
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
 
 
@@ -216,9 +191,9 @@ def test_an_export_that_breaks_off_leaves_earlier_versions_alone(model_file, tmp
         (["--model={model}", "--source=digits", "--split=tset"], ["tset", "test"]),
     ],
 )
-def test_mistakes_are_told_in_one_line(model_file, tmp_path, monkeypatch, capsys, arguments, words):
+def test_mistakes_are_told_in_one_line(tiny, tmp_path, monkeypatch, capsys, arguments, words):
     monkeypatch.chdir(tmp_path)
-    code = command(*(argument.format(model=model_file) for argument in arguments))
+    code = command(*(argument.format(model=tiny) for argument in arguments))
     told = capsys.readouterr().err
     assert code == 2 and told.startswith("error: ") and told.count("\n") == 1
     assert all(word in told for word in words), told

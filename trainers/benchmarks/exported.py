@@ -12,11 +12,14 @@ import tensorflow as tf
 
 import keras_vit
 from keras_vit import errors
+from keras_vit.classifier import ImageClassifier
 from keras_vit.export.answering import SIGNATURE, Answering
 from trainers import machine
 from trainers.benchmarks.timing import in_turns, seconds_of
+from trainers.engine.protocols import Runtime
 from trainers.exporting import examples, formats
 from trainers.inference import keras_model, opening, saved_model
+from trainers.settings.benchmark import BenchmarkSettings
 
 REQUESTS = 5  # of one image each, in a measurement
 IMAGE = (375, 500)  # ImageNet's median height and width
@@ -32,7 +35,7 @@ class Row(NamedTuple):
 Rows = dict[str, Row]
 
 
-def measure(settings, where) -> dict[str, float]:
+def measure(settings: BenchmarkSettings, where: Runtime) -> dict[str, float]:
     """Milliseconds of a request of one image, and megabytes of the file.
 
     Ours begin with an encoded JPEG of 375x500; KerasHub's exports know no preprocessing, and begin with pixels that
@@ -64,7 +67,7 @@ def _requests(request: Callable[[], object]) -> float:
     return seconds_of(lambda: [request() for _ in range(REQUESTS)])
 
 
-def ours(model, place: pathlib.Path) -> Rows:
+def ours(model: ImageClassifier, place: pathlib.Path) -> Rows:
     """The model in Keras, and in every format whose packages are installed."""
     request = [tf.io.encode_jpeg(examples.picture(0, *IMAGE, 3)).numpy()]
     job = formats.Job(
@@ -93,12 +96,12 @@ def ours(model, place: pathlib.Path) -> Rows:
     return rows
 
 
-def pixels_for(model) -> np.ndarray:
+def pixels_for(model: ImageClassifier) -> np.ndarray:
     """An image as a model wants it."""
     return np.zeros((1, *model.architecture.image_shape), "float32")
 
 
-def keras_hubs(model, place: pathlib.Path) -> Rows:
+def keras_hubs(model: ImageClassifier, place: pathlib.Path) -> Rows:
     """KerasHub's classifier of the same size, exported by its own method; nothing where KerasHub is not installed.
 
     What it cannot export or run is left out.

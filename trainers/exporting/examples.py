@@ -1,7 +1,7 @@
 """The encoded images on which an exported file is held against its model."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_vit.errors import UserError
 from keras_vit.images import decoding, transform
 from trainers.data import bad_images, images
+from trainers.data.source import Source
 
 SIZES = ((1.0, 1.0), (0.6, 0.9), (1.7, 1.3), (2.4, 3.1))  # of generated pictures, in shares of the model's
 
@@ -27,7 +28,7 @@ class Examples(NamedTuple):
     words: str
 
 
-def from_source(source: Any, expression: str, count: int) -> Examples:
+def from_source(source: Source, expression: str, count: int) -> Examples:
     """Examples of a split, spread evenly over it; of those that cannot be read the source's policy decides.
 
     Args:

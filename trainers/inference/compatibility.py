@@ -1,13 +1,14 @@
 """Whether a model and a source mean the same by images and classes."""
 
 import re
-from typing import Any
 
 from keras_vit import weights
+from keras_vit.classifier import ImageClassifier
 from keras_vit.errors import UserError
+from trainers.data.source import Source
 
 
-def check_images(model: Any, source: Any, name: str) -> None:
+def check_images(model: ImageClassifier, source: Source, name: str) -> None:
     """Raises UserError if a model takes images of other channels than the source's.
 
     Args:
@@ -20,7 +21,7 @@ def check_images(model: Any, source: Any, name: str) -> None:
         raise UserError(f"{name} takes images of {channels} channels; --source={source.name} has {source.channels}.")
 
 
-def check_classes(model: Any, source: Any, name: str, advice: str) -> None:
+def check_classes(model: ImageClassifier, source: Source, name: str, advice: str) -> None:
     """Raises UserError unless a model's head answers for the source's images and classes, in the same order.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
+from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 
 from keras_vit.errors import UserError, reason
 from keras_vit.export import description
@@ -36,7 +36,7 @@ def opened(path: str, flag: str) -> Predictor:
     """
     place = _newest(path, flag)
     try:
-        session = Session(place)
+        session, labels = Session(place), _labels(place)
     except (OSError, RuntimeError, ValueError, KeyError, tf.errors.OpError) as error:
         raise UserError(f"--{flag}={path}: TensorFlow cannot load {place}: {reason(error)}.") from error
     signature = session.signatures.get(SIGNATURE)
@@ -46,8 +46,9 @@ def opened(path: str, flag: str) -> Predictor:
             f"--{flag}={path}: the SavedModel has no signature {SIGNATURE} from `bytes` to `probabilities` or "
             "`features`; those that python -m trainers.export writes have it."
         )
-    labels = _labels(place, signature.outputs[output]) if output == MAIN[0] else ()
-    return Predictor(RUNTIME, output, labels, _of_bytes(session, SIGNATURE, output))
+    if output == MAIN[0] and labels is None:
+        labels = tuple(str(number) for number in range(signature.outputs[output].tensor_shape.dim[-1].size))
+    return Predictor(RUNTIME, output, labels or (), _of_bytes(session, SIGNATURE, output))
 
 
 def by_signature(place: str, check: Callable[[Outputs], None]) -> list[Predictor]:
@@ -162,9 +163,6 @@ def _newest(path: str, flag: str) -> str:
     )
 
 
-def _labels(place: str, output: TensorInfo) -> tuple[str, ...]:
-    """What stands in the file; numbers where there is none."""
+def _labels(place: str) -> tuple[str, ...] | None:
     file = os.path.join(place, EXTRA, LABELS)
-    if files.exists(file):
-        return tuple(files.read_bytes(file).decode().splitlines())
-    return tuple(str(number) for number in range(output.tensor_shape.dim[-1].size))
+    return tuple(files.read_bytes(file).decode().splitlines()) if files.exists(file) else None

@@ -3,6 +3,8 @@
 import os
 from typing import Any, NamedTuple
 
+from keras_vit.classifier import ImageClassifier
+from keras_vit.errors import UserError, reason
 from keras_vit.export.answering import Answering
 from keras_vit.labels import imagenet
 from trainers import files
@@ -22,7 +24,7 @@ class SourceModel(NamedTuple):
         notes: Lines that its user should see.
     """
 
-    model: Any
+    model: ImageClassifier
     answering: Answering
     notes: tuple[str, ...]
 
@@ -43,7 +45,7 @@ def load(path: str, flag: str = "model", **overrides: Any) -> SourceModel:
     return SourceModel(model, answering_of(path), (note,) if note else ())
 
 
-def name_classes(model: Any, path: str) -> str | None:
+def name_classes(model: ImageClassifier, path: str) -> str | None:
     """Gives the classes of somebody's weights ImageNet's names, if the file has none and their number says so.
 
     Runs and `.keras` files know what they know: there, 1,000 classes without names may be any.
@@ -71,9 +73,11 @@ def answering_of(path: str) -> Answering:
     flagfile = os.path.join(run_dir, folder.FLAGS)
     if not files.exists(flagfile):
         return Answering()
-    return Answering(
-        probabilities="sigmoid" if "--objective=sigmoid" in files.read_text(flagfile).splitlines() else "softmax"
-    )
+    try:
+        flags = files.read_text(flagfile).splitlines()
+    except files.ERRORS as error:
+        raise UserError(f"{flagfile} cannot be read: {reason(error)}.") from error
+    return Answering(probabilities="sigmoid" if "--objective=sigmoid" in flags else "softmax")
 
 
 def _is_run(path: str) -> bool:

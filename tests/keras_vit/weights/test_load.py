@@ -12,7 +12,7 @@ import oracle
 import pytest
 
 from keras_vit import VisionTransformer, weights
-from keras_vit.weights import InvalidWeights
+from keras_vit.weights import InvalidWeights, loading
 
 
 class Loaded(NamedTuple):
@@ -309,3 +309,14 @@ def test_grid_that_is_not_square_asks_for_the_image_size():
 
 def test_invalid_weights_is_a_value_error():
     assert issubclass(InvalidWeights, ValueError)
+
+
+@pytest.mark.parametrize("fault", [TypeError("ours"), IndexError("ours"), ValueError("ours")])
+def test_a_fault_of_ours_is_not_called_one_of_the_file(fault, monkeypatch):
+    def build(*_, **__):
+        raise fault
+
+    monkeypatch.setattr(loading, "build", build)
+    with pytest.raises(type(fault), match=r"^ours$") as error:
+        weights.load(oracle.FIXTURES / "vit_token.npz")
+    assert not isinstance(error.value, InvalidWeights)

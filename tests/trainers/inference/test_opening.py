@@ -195,7 +195,7 @@ def test_mistakes_are_one_line(places, tmp_path):
 def test_a_foreign_tflite_is_told(tmp_path):
     pytest.importorskip("ai_edge_litert", reason="pip install -e '.[export]'")
     toy = tflite_toy(tmp_path, "any size")
-    for carried in (b"", zipped({"labels.txt": LABELS})):
+    for carried in (b"", zipped({"labels.txt": LABELS}), zipped(files() | {"keras_vit.json": '{"preprocessing": 1}'})):
         (tmp_path / "m.tflite").write_bytes(toy + carried)
         with pytest.raises(ValueError, match=r"not a file of python -m trainers\.export"):
             opening.open_predictor(str(tmp_path / "m.tflite"))
