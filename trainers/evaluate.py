@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from keras_vit.classifier import ImageClassifier
+    from trainers.data.source import Source
     from trainers.engine.protocols import Runtime
 
 from keras_vit.errors import UserError
@@ -63,7 +65,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> dict[str, float]:
     return rows
 
 
-def report_bad(source) -> None:
+def report_bad(source: "Source") -> None:
     """Says which images were left out."""
     for split, places in source.bad.snapshot().items():
         print(f"left out of {split}, because they cannot be read: {len(places):,} images")
@@ -87,7 +89,7 @@ def claim(output: str) -> None:
         raise UserError(f"--output={output} cannot be made: {reason(error)}.") from error
 
 
-def write_results(settings: Settings, source, rows: dict[str, float]) -> None:
+def write_results(settings: Settings, source: "Source", rows: dict[str, float]) -> None:
     """Writes what was measured, and of what, to a file in `--output`."""
     from trainers import files
 
@@ -116,19 +118,25 @@ SPREAD = " spread"  # after the name of a row, of which it is the standard devia
 # Imported only when run, because --help is not to wait for TensorFlow.
 
 
-def accuracy(settings: Settings, model, source, where: "Runtime", callbacks=()) -> dict[str, float]:
+def accuracy(
+    settings: Settings, model: "ImageClassifier", source: "Source", where: "Runtime", callbacks: Sequence[Any] = ()
+) -> dict[str, float]:
     from trainers.evaluations import accuracy
 
     return accuracy.measure(settings, model, source, where, callbacks)
 
 
-def fewshot(settings: Settings, model, source, where: "Runtime", callbacks=()) -> dict[str, float]:
+def fewshot(
+    settings: Settings, model: "ImageClassifier", source: "Source", where: "Runtime", callbacks: Sequence[Any] = ()
+) -> dict[str, float]:
     from trainers.evaluations import fewshot
 
     return fewshot.measure(settings, model, source, where, callbacks)
 
 
-def baselines(settings: Settings, model, source, where: "Runtime", callbacks=()) -> dict[str, float]:
+def baselines(
+    settings: Settings, model: "ImageClassifier", source: "Source", where: "Runtime", callbacks: Sequence[Any] = ()
+) -> dict[str, float]:
     from trainers.evaluations import baselines
 
     return baselines.measure(settings, model, source, where, callbacks)

@@ -107,7 +107,7 @@ def test_published_weights_are_listed(capsys):
         (["--input={vit_token}", "--output={folder}/w.npz", "--change=wings=2"], "no field wings"),
         (["--input={vit_representation}", "--output={folder}/w", "--format=huggingface"], "cannot hold this model"),
         (["--input={timm_token}", "--output={folder}/w.keras"], "pass heads="),
-        (["--input={vit_token}", "--output={vit_token}/w.npz"], "w.npz cannot be written: Not a directory"),
+        (["--input={vit_token}", "--output={vit_token}/w.npz"], "w.npz cannot be written: File exists"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(arguments, said, fixtures, tmp_path, capsys):
