@@ -12,6 +12,8 @@ TESTS = pathlib.Path(__file__).parent
 SHARED = {
     "reference": TESTS / "reference.py",
     "processes": TESTS / "processes.py",
+    "runs": TESTS / "trainers" / "runs.py",
+    "logged_run": TESTS / "trainers" / "logged_run.py",
     "oracle": TESTS / "keras_vit" / "oracle.py",
     "stub_server": TESTS / "serving" / "stub_server.py",
 }

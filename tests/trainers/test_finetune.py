@@ -15,7 +15,7 @@ import tensorflow as tf
 import keras_vit
 from trainers import finetune, pretrain
 from trainers import run_dir as folder
-from trainers.engine.preemption import Preempted
+from trainers.engine.endings import Preempted
 from trainers.settings import flags
 from trainers.training import model_card
 

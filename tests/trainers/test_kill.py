@@ -1,7 +1,5 @@
 """kill -9 at random moments, as real processes: the end is that of a run that nobody killed."""
 
-import csv
-import json
 import pathlib
 import random
 import shutil
@@ -11,6 +9,7 @@ import keras
 import numpy as np
 import processes
 import pytest
+from runs import assert_same_values, results, rows, values
 
 import keras_vit  # noqa: F401  makes its layers known to load_model
 
@@ -32,27 +31,16 @@ FLAGS = {
     "early_stopping": 40,
     "xla": True,
 }
-OF_TIME = {"seconds", "images_per_second", "input_wait", "memory_gib"}
 KILLS = 10
 
 pytestmark = pytest.mark.slow
 
 
-def metrics(run_dir):
-    with (pathlib.Path(run_dir) / "metrics.csv").open() as file:
-        return [{k: v for k, v in row.items() if k not in OF_TIME} for row in csv.DictReader(file)]
-
-
 def assert_same(run_dir, whole):
-    one, other = (
-        keras.models.load_model(pathlib.Path(path) / "model.keras").get_weights() for path in (run_dir, whole)
-    )
-    for ours, theirs in zip(one, other, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    assert metrics(run_dir) == metrics(whole)
-    assert [int(row["step"]) for row in metrics(run_dir)] == list(range(10, FLAGS["steps"] + 1, 10))
-    ours, theirs = (json.loads((pathlib.Path(path) / "results.json").read_text()) for path in (run_dir, whole))
-    assert {k: v for k, v in ours.items() if k not in OF_TIME} == {k: v for k, v in theirs.items() if k not in OF_TIME}
+    one, other = (values(keras.models.load_model(pathlib.Path(path) / "model.keras")) for path in (run_dir, whole))
+    assert_same_values(one, other)
+    assert rows(run_dir) == rows(whole) and results(run_dir) == results(whole)
+    assert [int(row["step"]) for row in rows(run_dir)] == list(range(10, FLAGS["steps"] + 1, 10))
 
 
 @pytest.fixture(scope="module")

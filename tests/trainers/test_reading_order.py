@@ -3,37 +3,23 @@
 import collections
 import csv
 import os
-import pathlib
 import random
 import time
 
+import logged_run
 import numpy as np
 import processes
 import pytest
 import tensorflow as tf
+from runs import assert_same, rows
 
-# Runs a command, and writes the step and the ids of every batch that its pipeline makes to the file IDS.
-LOGGING = """
-import os, runpy, sys
-sys.argv = sys.argv[1:]
-import tensorflow as tf
+from trainers import prepare, pretrain
 from trainers.data.pipeline import TrainingData
-batches = TrainingData.batches
-def logged(self, start_step=0, *share):
-    def write(number, ids):
-        with open(os.environ["IDS"], "a") as file:
-            file.write(f"{number} {' '.join(map(str, ids))}\\n")
-        return ids
-    def log(number, batch):
-        ids = tf.numpy_function(write, [number, batch["ids"]], tf.int64)
-        return batch | {"ids": tf.ensure_shape(ids, batch["ids"].shape)}
-    return batches(self, start_step, *share).enumerate(start_step).map(log)
-TrainingData.batches = logged
-runpy.run_module(sys.argv[0], run_name="__main__")
-"""
+
 SIZE, TEST = 301, 37
 FLAGS = {
     "variant": "mu/8",
+    "depth": 1,
     "image_size": 16,
     "batch_size": 16,
     "steps": 120,  # an epoch of 301 examples ends within step 19
@@ -48,15 +34,15 @@ FLAGS = {
     "on_bad_image": "skip",
     "max_bad_share": 0.05,
     "cache": "none",
+    "dropout": 0.1,
+    "ema": 0.9,
 }
 BAD = ("train/1/11.png", "train/0/150.png")
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory):
-    """The same pictures as a folder, two of them bad, and as records, from which those two are left out."""
+def folder(tmp_path_factory):
+    """Pictures in a folder, two of them bad."""
     folder = tmp_path_factory.mktemp("pictures")
     generator = np.random.default_rng(0)
     for split, size in (("train", SIZE), ("test", TEST)):
@@ -66,13 +52,16 @@ def sources(tmp_path_factory):
             path.write_bytes(tf.io.encode_png(generator.integers(0, 256, (20, 24, 3)).astype("uint8")).numpy())
     for name in BAD:
         (folder / name).write_bytes(b"<html>no such picture</html>")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sources(folder):
+    """The same pictures as a folder and as records, from which the bad two are left out."""
     records = folder.parent / "records"
-    process = processes.start(
-        ["-m", "trainers.prepare", f"--source=folder:{folder}", f"--output={records}", "--on_bad_image=skip",
-         "--max_bad_share=0.05"]
-    )  # fmt: skip
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors[-2000:]
+    prepare.run(
+        prepare.Settings(source=f"folder:{folder}", output=str(records), on_bad_image="skip", max_bad_share=0.05)
+    )
     return {"folder": f"folder:{folder}", "tfrecord": f"tfrecord:{records}"}
 
 
@@ -81,7 +70,7 @@ def start(flags, log, environment=None):
         f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in flags.items()
     ]
     environment = {**(environment or {}), "IDS": str(log)}
-    return processes.start(["-c", LOGGING, "trainers.pretrain", *arguments], environment)
+    return processes.start(["-m", "tests.trainers.logged_run", "trainers.pretrain", *arguments], environment)
 
 
 def finish(process):
@@ -90,30 +79,50 @@ def finish(process):
     return output
 
 
-def read_log(log):
-    """{step: ids} of a process; batches that were read twice must be the same."""
-    found = {}
-    for line in log.read_text().splitlines():
-        step, *ids = map(int, line.split())
-        assert found.setdefault(step, ids) == ids, step
-    return found
-
-
-def rows(run_dir):
-    with (pathlib.Path(run_dir) / "metrics.csv").open() as file:
-        return [(row["step"], row["loss"], row["val_loss"]) for row in csv.DictReader(file)]
-
-
 def newest(run_dir):
     """Step of the newest whole checkpoint, or 0."""
     return max((int(path.parent.name[5:]) for path in run_dir.glob("checkpoint/step_*/complete.json")), default=0)
 
 
+def assert_every_epoch_is_whole(whole, size):
+    sequence = [i for step in sorted(whole) for i in whole[step]]
+    assert sorted(sequence[:size]) == sorted(sequence[size : 2 * size]) == list(range(size))
+
+
+def assert_bad_are_listed(run_dir):
+    listed = [*csv.reader((run_dir / "bad_images.csv").open())][1:]
+    assert [os.path.join(*row[1].split("/")[-3:]) for row in listed] == sorted(BAD)
+
+
+def test_killed_it_reads_on_in_the_same_order_and_ends_with_the_same_weights(folder, tmp_path, monkeypatch):
+    """One kill -9 of a real process; the runs before and after it are this process's."""
+    flags = {**FLAGS, "source": f"folder:{folder}", "steps": 50, "evaluate_every": 25, "validation_split": "none"}
+    batches = TrainingData.batches
+
+    def run(name):
+        monkeypatch.setattr(TrainingData, "batches", logged_run.logged(batches, tmp_path / f"{name}.ids"))
+        return pretrain.run(pretrain.Settings(**flags, run_dir=str(tmp_path / name)))
+
+    process = start({**flags, "run_dir": tmp_path / "run"}, tmp_path / "run.ids", {"KILL": "40"})
+    whole = run("whole")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == -9, errors[-2000:]
+    first = newest(tmp_path / "run")
+    assert 0 < first <= 40 and not (tmp_path / "run" / "results.json").exists()
+    resumed = run("run")
+    read, after = (logged_run.read(tmp_path / f"{name}.ids") for name in ("whole", "run"))
+    assert all(after[step] == read[step] for step in range(flags["steps"]))
+    assert_same(resumed, whole)
+    assert_every_epoch_is_whole(read, SIZE)
+    assert_bad_are_listed(tmp_path / "run")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folder", "tfrecord"])
 def test_killed_in_mid_epoch_it_reads_the_same_examples_in_the_same_order(kind, sources, tmp_path):
     flags = {**FLAGS, "source": sources[kind]}
     finish(start({**flags, "run_dir": tmp_path / "whole"}, tmp_path / "whole.ids"))
-    whole = read_log(tmp_path / "whole.ids")
+    whole = logged_run.read(tmp_path / "whole.ids")
     run_dir, log, dice, kills = tmp_path / "run", tmp_path / "run.ids", random.Random(1), []
     for _ in range(3):
         process, before, end = start({**flags, "run_dir": run_dir}, log), newest(run_dir), time.monotonic() + 120
@@ -125,26 +134,24 @@ def test_killed_in_mid_epoch_it_reads_the_same_examples_in_the_same_order(kind, 
         assert process.returncode == -9
         kills.append(newest(run_dir))
     output = finish(start({**flags, "run_dir": run_dir}, log))
-    resumed = read_log(log)
+    resumed = logged_run.read(log)
     assert 0 < kills[0] < kills[1] < kills[2]
     print(f"{kind}: killed with checkpoints of steps {kills}; {len(resumed)} batches compared")
     assert "resumes from step" in output
     assert all(resumed[step] == whole[step] for step in range(FLAGS["steps"]))
     assert rows(run_dir) == rows(tmp_path / "whole")
-    size = SIZE - 2 * (kind == "tfrecord")
-    sequence = [i for step in range(FLAGS["steps"]) for i in whole[step]]
-    assert sorted(sequence[:size]) == sorted(sequence[size : 2 * size]) == list(range(size))
-    bad = run_dir / "bad_images.csv"
-    assert bad.exists() == (kind == "folder")
+    assert_every_epoch_is_whole(whole, SIZE - 2 * (kind == "tfrecord"))
+    assert (run_dir / "bad_images.csv").exists() == (kind == "folder")
     if kind == "folder":
-        assert [os.path.join(*row[1].split("/")[-3:]) for row in csv.reader(bad.open())][1:] == sorted(BAD)
+        assert_bad_are_listed(run_dir)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folder", "tfrecord"])
 def test_two_workers_share_every_epoch_without_gap_or_repetition(kind, sources, tmp_path):
     flags = {**FLAGS, "source": sources[kind], "steps": 40}
     finish(start({**flags, "run_dir": tmp_path / "one"}, tmp_path / "one.ids"))
-    whole = read_log(tmp_path / "one.ids")
+    whole = logged_run.read(tmp_path / "one.ids")
     logs = [tmp_path / "two.0.ids", tmp_path / "two.1.ids"]
     workers = [
         start({**flags, "run_dir": tmp_path / "two"}, log, environment)
@@ -152,7 +159,7 @@ def test_two_workers_share_every_epoch_without_gap_or_repetition(kind, sources, 
     ]
     for worker in workers:
         finish(worker)
-    halves = [read_log(log) for log in logs]
+    halves = [logged_run.read(log) for log in logs]
     assert all(half[step] for half in halves for step in range(40))
     assert all(halves[0][step] + halves[1][step] == whole[step] for step in range(40))
     size = SIZE - 2 * (kind == "tfrecord")
@@ -164,6 +171,7 @@ def test_two_workers_share_every_epoch_without_gap_or_repetition(kind, sources, 
         assert len(listed) == 3
 
 
+@pytest.mark.slow
 def test_a_bad_image_that_one_worker_meets_ends_both_by_name(sources, tmp_path):
     flags = {**FLAGS, "source": sources["folder"], "on_bad_image": "fail", "run_dir": tmp_path / "run"}
     workers = [start(flags, tmp_path / "ids", environment) for environment in processes.cluster(2)]

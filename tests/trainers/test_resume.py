@@ -1,22 +1,20 @@
 """A run that was cut off ends like one that never was: same weights bit for bit, same metrics, same results."""
 
-import csv
+import contextlib
 import dataclasses
 import io
-import json
-import os
 import pathlib
 import shutil
 import signal
 
 import keras
-import numpy as np
 import pytest
 import tensorflow as tf
+from runs import At, assert_same, assert_same_values, crash, results, values
 
 from trainers import evaluate, pretrain
 from trainers.engine import checkpoint
-from trainers.engine.preemption import Preempted
+from trainers.engine.endings import Preempted
 from trainers.settings import command_line, flags
 from trainers.training import resume
 
@@ -24,6 +22,7 @@ FLAGS = {
     "source": "synthetic",
     "variant": "mu/16",
     "image_size": 32,
+    "depth": 1,
     "batch_size": 16,
     "steps": 20,
     "evaluate_every": 8,
@@ -35,25 +34,8 @@ FLAGS = {
     "warmup_steps": 4,
     "weight_decay": 0.1,
     "early_stopping": 5,
+    "test_split": "none",
 }
-OF_TIME = {"seconds", "images_per_second", "input_wait", "memory_gib"}
-
-
-class At(keras.callbacks.Callback):
-    """Does something once, after a given step or during the evaluation that follows it."""
-
-    def __init__(self, step, action, event="on_train_batch_end"):
-        super().__init__()
-        self.step, self.action = step, action
-        setattr(self, event, self._act)
-
-    def _act(self, *arguments, **keywords):
-        if self.model.optimizer.iterations.numpy() >= self.step:
-            self.action()
-
-
-def crash():
-    raise SystemError("killed")
 
 
 def terminate():
@@ -64,46 +46,23 @@ def settings(run_dir, **changes):
     return pretrain.Settings(**{**FLAGS, "run_dir": str(run_dir), **changes})
 
 
-def rows(run_dir):
-    """metrics.csv but for what a clock measured."""
-    with tf.io.gfile.GFile(os.path.join(run_dir, "metrics.csv")) as file:
-        found = list(csv.DictReader(io.StringIO(file.read())))
-    return [{name: value for name, value in row.items() if name not in OF_TIME} for row in found]
-
-
-def results(run_dir):
-    with tf.io.gfile.GFile(os.path.join(run_dir, "results.json")) as file:
-        found = json.loads(file.read())
-    return {name: value for name, value in found.items() if name not in OF_TIME}
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run that nothing happened to."""
     return pretrain.run(settings(tmp_path_factory.mktemp("whole") / "run"))
 
 
-def assert_same(result, whole):
-    for one, other in zip(result.model.get_weights(), whole.model.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert rows(result.run_dir) == rows(whole.run_dir)
-    assert results(result.run_dir) == results(whole.run_dir)
-    for name, values in whole.history.history.items():
-        if name not in OF_TIME:
-            assert result.history.history[name] == values, name
-    assert result.history.epoch == whole.history.epoch
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "event", "resumes_from"),
     [
-        pytest.param(2, "on_train_batch_end", 0, marks=pytest.mark.slow),
-        pytest.param(4, "on_train_batch_end", 3, marks=pytest.mark.slow),
-        pytest.param(8, "on_test_batch_end", 6, marks=pytest.mark.slow),
-        pytest.param(8, "on_epoch_end", 6, marks=pytest.mark.slow),
-        pytest.param(12, "on_epoch_begin", 15, marks=pytest.mark.slow),
+        (2, "on_train_batch_end", 0),
+        (4, "on_train_batch_end", 3),
+        (8, "on_test_batch_end", 6),
+        (8, "on_epoch_end", 6),
+        (12, "on_epoch_begin", 15),
         (17, "on_train_batch_end", 15),
-        pytest.param(20, "on_train_end", 20, marks=pytest.mark.slow),
+        (20, "on_train_end", 20),
     ],
 )
 def test_killed_anywhere_it_ends_the_same(step, event, resumes_from, tmp_path, whole, capsys):
@@ -117,25 +76,76 @@ def test_killed_anywhere_it_ends_the_same(step, event, resumes_from, tmp_path, w
     assert (f"resumes from step {resumes_from} of 20" in said) == bool(resumes_from), said
 
 
-@pytest.mark.parametrize(
-    ("step", "event"),
-    [
-        (6, "on_train_batch_end"),
-        pytest.param(8, "on_test_batch_end", marks=pytest.mark.slow),
-        pytest.param(8, "on_epoch_end", marks=pytest.mark.slow),
-    ],
-)
-def test_asked_to_stop_it_saves_and_leaves_with_75(step, event, tmp_path, whole, capsys):
-    arguments = flags.to_flagfile(settings(tmp_path / "run")).split()
+def test_after_a_full_disk_and_two_interrupts_it_ends_the_same(tmp_path, whole, monkeypatch, capsys):
+    """What cannot be written is said and training goes on; a second interrupt stops at once."""
+    write = tf.io.gfile.GFile.write
+
+    def full(self, data):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    def begins():
+        monkeypatch.setattr(tf.io.gfile.GFile, "write", full)
+
+    def ends():
+        monkeypatch.setattr(tf.io.gfile.GFile, "write", write)
+
+    def twice():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain.run(settings(tmp_path / "run"), callbacks=[At(5, begins), At(13, ends), At(17, twice)])
+    said = capsys.readouterr().err
+    assert "no checkpoint of step 9" in said and "the last is of step 3" in said and "metrics.csv cannot" in said
+    assert not (tmp_path / "run" / "results.json").exists()
+    assert_same(pretrain.run(settings(tmp_path / "run")), whole)
+    assert "resumes from step 15 of 20" in capsys.readouterr().out
+
+
+def stop(run_dir, step, event="on_train_batch_end"):
+    """Trains as a command that is asked to stop; exit code and what it said."""
 
     def run(settings):
         return pretrain.run(settings, callbacks=[At(step, terminate, event)])
 
-    assert command_line.main(pretrain.Settings, run, "pretrain", arguments) == 75
-    said = capsys.readouterr().err
+    arguments = flags.to_flagfile(settings(run_dir)).split()
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        return command_line.main(pretrain.Settings, run, "pretrain", arguments), said.getvalue()
+
+
+def assert_stopped(code, said, step):
+    assert code == 75
     assert "SIGTERM: finishing the step" in said and f"preempted: stopped after step {step};" in said
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("event", ["on_test_batch_end", "on_epoch_end"])
+def test_asked_to_stop_around_an_evaluation(event, tmp_path, whole):
+    assert_stopped(*stop(tmp_path / "run", 8, event), 8)
     assert_same(pretrain.run(settings(tmp_path / "run")), whole)
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A run that was asked to stop after step 10; tests copy it."""
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    assert_stopped(*stop(folder, 10), 10)
+    return folder
+
+
+@pytest.fixture
+def run_dir(stopped, tmp_path):
+    return shutil.copytree(stopped, tmp_path / "run")
+
+
+def test_stopped_and_resumed_it_ends_the_same_and_alone_in_its_folder(run_dir, whole, capsys):
+    def second():
+        with pytest.raises(ValueError, match="another process is training"):
+            pretrain.run(settings(run_dir))
+
+    assert_same(pretrain.run(settings(run_dir), callbacks=[At(20, second, "on_train_end")]), whole)
+    assert "resumes from step 10 of 20" in capsys.readouterr().out
 
 
 class Ruin(keras.callbacks.Callback):
@@ -147,34 +157,12 @@ class Ruin(keras.callbacks.Callback):
 
 
 def test_the_best_weights_are_kept_as_a_model(tmp_path):
-    result = pretrain.run(settings(tmp_path / "run", early_stopping=0, ema=0), callbacks=[Ruin()])
+    changes = {"early_stopping": 0, "ema": 0, "steps": 6, "evaluate_every": 2}
+    result = pretrain.run(settings(tmp_path / "run", **changes), callbacks=[Ruin()])
     best = str(tmp_path / "run" / "checkpoint" / "best.keras")
     again = evaluate.run(evaluate.Settings(model=best, source="synthetic", split="validation"))
     assert again["vision transformer"] == pytest.approx(result.metrics["best_val_accuracy"], abs=1e-6)
-    assert result.metrics["best_step"] < 20 and result.metrics["val_accuracy"] < result.metrics["best_val_accuracy"]
-
-
-def test_a_second_interrupt_stops_at_once(tmp_path):
-    def twice():
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-
-    with pytest.raises(KeyboardInterrupt):
-        pretrain.run(settings(tmp_path / "run"), callbacks=[At(5, twice)])
-
-
-@pytest.fixture(scope="module")
-def interrupted(tmp_path_factory):
-    """A run that was stopped after step 10; tests copy it."""
-    folder = tmp_path_factory.mktemp("interrupted") / "run"
-    with pytest.raises(Preempted):
-        pretrain.run(settings(folder), callbacks=[At(10, terminate)])
-    return folder
-
-
-@pytest.fixture
-def run_dir(interrupted, tmp_path):
-    return shutil.copytree(interrupted, tmp_path / "run")
+    assert result.metrics["best_step"] < 6 and result.metrics["val_accuracy"] < result.metrics["best_val_accuracy"]
 
 
 def test_a_damaged_newest_checkpoint_costs_only_time(run_dir, whole, capsys):
@@ -196,59 +184,37 @@ def test_metrics_are_cut_back_whatever_became_of_the_file(run_dir, whole):
 def test_what_does_not_affect_the_result_may_change(run_dir, whole):
     changed = {"checkpoint_every": 7, "keep": 1, "steps_per_call": 1, "worker_timeout": 5, "accumulate": 1}
     result = pretrain.run(settings(run_dir, **changed))
-    for one, other in zip(result.model.get_weights(), whole.model.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert_same_values(values(result.model), values(whole.model))
     assert len(list((run_dir / "checkpoint").glob("step_*"))) == 1
 
 
 def test_what_affects_the_result_may_not(run_dir):
-    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    before = contents(run_dir)
     with pytest.raises(ValueError) as error:
         pretrain.run(settings(run_dir, learning_rate=0.5, seed=3))
     for words in ("--learning_rate was 0.001, is 0.5", "--seed was 0, is 3", "--resume=never"):
         assert words in str(error.value)
-    assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
+    assert contents(run_dir) == before
 
 
-def test_never_begins_anew_and_require_wants_something(run_dir, tmp_path, capsys):
+@pytest.mark.slow
+def test_never_begins_anew(run_dir, capsys):
     pretrain.run(settings(run_dir, resume="never", steps=2, evaluate_every=2, warmup_steps=0))
     assert "resumes" not in capsys.readouterr().out
+
+
+def test_require_wants_something(tmp_path):
     with pytest.raises(ValueError, match="holds no unfinished run"):
         pretrain.run(settings(tmp_path / "empty", resume="require"))
     assert not (tmp_path / "empty").exists()
 
 
 def test_a_dry_run_says_where_it_would_go_on_and_changes_nothing(run_dir, capsys):
-    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
-    pretrain.run(settings(run_dir, dry_run=True))
-    assert "goes on from step 10" in capsys.readouterr().out
-    assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
-
-
-def test_only_one_process_trains_in_a_folder(run_dir):
-    def second():
-        with pytest.raises(ValueError, match="another process is training"):
-            pretrain.run(settings(run_dir))
-
-    pretrain.run(settings(run_dir), callbacks=[At(20, second, "on_train_end")])
-
-
-def test_a_full_disk_is_said_and_training_goes_on(tmp_path, whole, monkeypatch, capsys):
-    write = tf.io.gfile.GFile.write
-
-    def full(self, data):
-        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
-
-    def begins():
-        monkeypatch.setattr(tf.io.gfile.GFile, "write", full)
-
-    def ends():
-        monkeypatch.setattr(tf.io.gfile.GFile, "write", write)
-
-    result = pretrain.run(settings(tmp_path / "run"), callbacks=[At(5, begins), At(13, ends)])
-    said = capsys.readouterr().err
-    assert "no checkpoint of step 9" in said and "the last is of step 3" in said and "metrics.csv cannot" in said
-    assert_same(result, whole)
+    before = contents(run_dir)
+    for choice, goes_on in {"auto": True, "never": False}.items():
+        pretrain.run(settings(run_dir, dry_run=True, resume=choice))
+        assert ("goes on from step 10" in capsys.readouterr().out) == goes_on
+    assert contents(run_dir) == before
 
 
 @pytest.mark.slow
@@ -292,11 +258,10 @@ def test_a_replacement_that_fails_leaves_the_finished_run_beside_it(tmp_path, ca
     assert not aside.exists()
 
 
-@pytest.mark.parametrize("command", [pretrain])
-def test_every_field_says_whether_it_affects_the_result(command):
-    for field in dataclasses.fields(command.Settings):
-        assert isinstance(field.metadata["affects_result"], bool), field.name
-    harmless = {field.name for field in dataclasses.fields(command.Settings) if not field.metadata["affects_result"]}
+def test_every_field_says_whether_it_affects_the_result():
+    fields = dataclasses.fields(pretrain.Settings)
+    assert all(isinstance(field.metadata["affects_result"], bool) for field in fields)
+    harmless = {field.name for field in fields if not field.metadata["affects_result"]}
     assert harmless == {
         *("run_dir", "overwrite", "dry_run", "resume", "checkpoint_every", "keep", "log_every", "steps_per_call"),
         *("distribution", "logical_cpus", "tpu", "worker_timeout", "accumulate", "remat", "data_dir", "on_nonfinite"),
@@ -304,15 +269,14 @@ def test_every_field_says_whether_it_affects_the_result(command):
     }
 
 
-@pytest.mark.parametrize("field", dataclasses.fields(pretrain.Settings), ids=lambda field: field.name)
-def test_a_changed_field_counts_if_it_says_so(field):
-    other = settings("run")
-    value = getattr(other, field.name)
-    object.__setattr__(other, field.name, "other" if value is None or isinstance(value, str) else not value)
-    found = resume.changes(settings("run"), other)
-    assert len(found) == field.metadata["affects_result"] and all(
-        f"--{field.name} was {value}" in text for text in found
-    )
+def test_a_changed_field_counts_if_it_says_so():
+    for field in dataclasses.fields(pretrain.Settings):
+        other = settings("run")
+        value = getattr(other, field.name)
+        object.__setattr__(other, field.name, "other" if value is None or isinstance(value, str) else not value)
+        found = resume.changes(settings("run"), other)
+        assert len(found) == field.metadata["affects_result"], field.name
+        assert all(f"--{field.name} was {value}" in text for text in found), field.name
 
 
 @pytest.mark.slow
