@@ -106,14 +106,14 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> Any:
     return report
 
 
-def largest_difference(one, other) -> float:
+def largest_difference(one: Any, other: Any) -> float:
     """Between the features, and the logits, of two models for the same noise, in shares of the largest."""
     import keras
     import numpy as np
 
     images = np.random.default_rng(0).uniform(-1, 1, (2, *one.architecture.image_shape)).astype("float32")
 
-    def answers(model):
+    def answers(model: Any) -> list[Any]:
         # Features too, because a head of zeros says the same of anything.
         both = keras.Model(model.input, [model.get_layer("pre_logits").output, model.output])
         return [np.asarray(values, "float64") for values in both(images)]

@@ -11,7 +11,12 @@ import functools
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from keras_vit.preprocessing import Preprocessing
+    from trainers.data.source import Source
+    from trainers.inspection.subject import Subject
 
 from keras_vit.errors import UserError
 from trainers import machine
@@ -48,12 +53,12 @@ def inspect_machine(settings: Settings) -> dict[str, Any]:
 
 def inspect_source(settings: Settings) -> dict[str, Any]:
     """Prints what is found in a source, writes it where asked, and returns it."""
-    from trainers.data import pipeline, sources
+    from trainers.data import pipeline
     from trainers.inspection import report, report_folder, subject
 
-    source, others = opened(sources, settings), {}
+    source, others = opened(settings), {}
     for name in settings.others:
-        others[name] = other = opened(sources, dataclasses.replace(settings, source=name, against="", output=""))
+        others[name] = other = opened(dataclasses.replace(settings, source=name, against="", output=""))
         if is_same(source, other):
             raise UserError(f"--against={name} is the --source itself, and has all of its images.")
     names = splits_of(settings, source)
@@ -89,14 +94,16 @@ def inspect_source(settings: Settings) -> dict[str, Any]:
     return found
 
 
-def opened(sources, settings: Settings):
+def opened(settings: Settings) -> "Source":
     """A source that is there, its images' faults not yet fatal."""
+    from trainers.data import sources
+
     source = sources.open_source(settings)
     source.ready()
     return source
 
 
-def is_same(source, other) -> bool:
+def is_same(source: "Source", other: "Source") -> bool:
     """Whether two sources are one under two names: the same examples, not only by their names, in the same place."""
     if not source.fingerprint or source.fingerprint != other.fingerprint:
         return False
@@ -104,7 +111,7 @@ def is_same(source, other) -> bool:
     return os.path.realpath(places[0]) == os.path.realpath(places[1])
 
 
-def splits_of(settings: Settings, source) -> list[str]:
+def splits_of(settings: Settings, source: "Source") -> list[str]:
     """The splits to look at: those that the flags name, then the source's others that share no example with them.
 
     Raises:
@@ -134,7 +141,9 @@ def make_output(settings: Settings) -> None:
         report_folder.make(settings.output)
 
 
-def written(settings: Settings, found: dict[str, Any], tables: dict[str, Iterable[tuple]], sheets) -> None:
+def written(
+    settings: Settings, found: dict[str, Any], tables: dict[str, Iterable[tuple]], sheets: Iterable[tuple[str, Any]]
+) -> None:
     """Writes the folder of the report where one is asked for, and says so."""
     from trainers.inspection import report_folder
 
@@ -146,7 +155,7 @@ def written(settings: Settings, found: dict[str, Any], tables: dict[str, Iterabl
         print(f"\nNothing was written; --output=DIR writes all of it there{more}.")
 
 
-def sheets(seen, preprocessing, settings: Settings) -> Iterator[tuple[str, Any]]:
+def sheets(seen: "Subject", preprocessing: "Preprocessing", settings: Settings) -> Iterator[tuple[str, Any]]:
     """The contact sheet of each split: a name that a file can have, and the pixels."""
     from trainers.inspection import contact_sheet
 

@@ -19,13 +19,15 @@ from trainers.benchmarks import photographs, timing
 from trainers.data import sources
 from trainers.data.pipeline import EvaluationData, TrainingData
 from trainers.data.source import Source
+from trainers.engine.protocols import Runtime
 from trainers.settings.augmentation import AugmentationSettings
+from trainers.settings.benchmark import BenchmarkSettings
 
 # Of a new iterator, so that as much work is under way when time begins to count as when it ends.
 BATCHES_BEFORE = 4
 
 
-def measure(settings, where) -> dict[str, float]:
+def measure(settings: BenchmarkSettings, where: Runtime) -> dict[str, float]:
     """Images per second of each row, and MiB of this process while the train recipe goes on and on.
 
     Args:
@@ -54,7 +56,7 @@ def measure(settings, where) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def _opened(settings) -> Iterator[Source]:
+def _opened(settings: BenchmarkSettings) -> Iterator[Source]:
     """The source; where it holds pixels, and nothing is to be decoded, JPEGs made for the occasion."""
     source = sources.open_source(settings)
     source.ready()
@@ -113,7 +115,7 @@ def _resident() -> float:
         return float("nan")
 
 
-def _decoding(source: Source, settings) -> tf.data.Dataset:
+def _decoding(source: Source, settings: BenchmarkSettings) -> tf.data.Dataset:
     """Every image read and decoded whole, and nothing made of it."""
     split = source.split("train")
 
@@ -124,7 +126,7 @@ def _decoding(source: Source, settings) -> tf.data.Dataset:
     return tf.data.Dataset.range(tf.int64.max).map(pixel, machine.cpus()).batch(settings.batch_size)
 
 
-def _tutorial(source: Source, settings) -> tf.data.Dataset:
+def _tutorial(source: Source, settings: BenchmarkSettings) -> tf.data.Dataset:
     """Whole images through Keras layers: resized to 256 for 224, a random window, half of them mirrored, scaled."""
     split, (height, width) = source.split("train"), _size(settings)
     layers = [
@@ -146,7 +148,7 @@ def _tutorial(source: Source, settings) -> tf.data.Dataset:
 
 
 def _training(**changes):
-    def batches(source: Source, settings) -> tf.data.Dataset:
+    def batches(source: Source, settings: BenchmarkSettings) -> tf.data.Dataset:
         augmentation = AugmentationSettings(augment="inception", flip=True, **changes)
         preprocessing = Preprocessing(size=_size(settings))
         split = source.split("train")
@@ -156,14 +158,14 @@ def _training(**changes):
 
 
 def _testing(**changes):
-    def batches(source: Source, settings) -> tf.data.Dataset:
+    def batches(source: Source, settings: BenchmarkSettings) -> tf.data.Dataset:
         preprocessing = Preprocessing(size=_size(settings), **changes)
         return EvaluationData(source.split("train"), settings.batch_size, preprocessing).batches().repeat()
 
     return batches
 
 
-def _size(settings) -> tuple[int, int]:
+def _size(settings: BenchmarkSettings) -> tuple[int, int]:
     """Height and width of the images."""
     return (settings.image_size,) * 2 if isinstance(settings.image_size, int) else settings.image_size
 

@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_vit.errors import UserError
-from trainers import files, machine
-from trainers import run_dir as folder
+from trainers import files, machine, run_dir
 from trainers.data.source import Source
 from trainers.engine.endings import NotFinite
 from trainers.engine.workers import Workers
@@ -110,8 +109,8 @@ def finals(settings: FinetuningSettings, rate: float) -> list[FinetuningSettings
 
 def _part(settings: FinetuningSettings, name: str, **changes: Any) -> FinetuningSettings:
     kept = {"baseline": False} | changes
-    run_dir = os.path.join(settings.run_dir, name)
-    return dataclasses.replace(settings, learning_rates="", seeds="", run_dir=run_dir, **kept)
+    folder = os.path.join(settings.run_dir, name)
+    return dataclasses.replace(settings, learning_rates="", seeds="", run_dir=folder, **kept)
 
 
 def _searched(settings: FinetuningSettings, source: Source, workers: Workers, means: Means) -> dict[str, Any]:
@@ -207,10 +206,10 @@ def table(metrics: dict[str, Any]) -> str:
 
 def _claim(settings: FinetuningSettings, claims: contextlib.ExitStack) -> bool:
     """Takes the folder for this process; returns whether the runs below it go on."""
-    folder.check(settings.run_dir, settings.overwrite)
-    begun = any(name.startswith(folder.PARTS) for name in folder.names_in(settings.run_dir, "run_dir"))
+    run_dir.check(settings.run_dir, settings.overwrite)
+    begun = any(name.startswith(run_dir.PARTS) for name in run_dir.names_in(settings.run_dir, "run_dir"))
     resumed = resume.resumes(settings, begun)
-    claims.enter_context(folder.claimed(settings.run_dir, flags.to_flagfile(settings), settings.overwrite, resumed))
+    claims.enter_context(run_dir.claimed(settings.run_dir, flags.to_flagfile(settings), settings.overwrite, resumed))
     return resumed
 
 
@@ -229,13 +228,13 @@ def _metrics(trial: FinetuningSettings, workers: Workers, means: Means, may_dive
         metrics = {DIVERGED: str(error)}
         if workers.is_chief:
             print(f"{trial.run_dir}: {error}", flush=True)
-            files.write_json(os.path.join(trial.run_dir, folder.RESULTS), metrics)
+            files.write_json(os.path.join(trial.run_dir, run_dir.RESULTS), metrics)
         return metrics
 
 
 def _finished(trial: FinetuningSettings) -> dict[str, Any] | None:
     """Results of a part that an earlier start of the same command finished."""
-    path = os.path.join(trial.run_dir, folder.RESULTS)
+    path = os.path.join(trial.run_dir, run_dir.RESULTS)
     if trial.resume == "never" or not files.exists(path):
         return None
     return json.loads(files.read_text(path))
@@ -243,8 +242,8 @@ def _finished(trial: FinetuningSettings) -> dict[str, Any] | None:
 
 def _publish(settings: FinetuningSettings, first: FinetuningSettings, metrics: dict[str, Any]) -> None:
     """Puts the first seed's model, and everybody's results, into the run's folder."""
-    source = os.path.join(first.run_dir, folder.MODEL)
-    files.replace_with(os.path.join(settings.run_dir, folder.MODEL), lambda path: files.copy(source, path))
+    source = os.path.join(first.run_dir, run_dir.MODEL)
+    files.replace_with(os.path.join(settings.run_dir, run_dir.MODEL), lambda path: files.copy(source, path))
     model_card.write_of_parts(settings, first.run_dir, metrics)
-    files.write_json(os.path.join(settings.run_dir, folder.RESULTS), metrics)
+    files.write_json(os.path.join(settings.run_dir, run_dir.RESULTS), metrics)
     print(f"\n{table(metrics)}\nsee {settings.run_dir.rstrip('/')}/")

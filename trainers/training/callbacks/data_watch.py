@@ -2,6 +2,7 @@
 
 import csv
 import io
+from typing import Any
 
 import keras
 
@@ -32,10 +33,10 @@ class DataWatch(keras.callbacks.Callback):
         self._known = 0
         self._listed: dict[tuple[str, str], str] = {}  # split and place -> reason, since the run began
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.exchange()
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         self.exchange()
 
     def exchange(self) -> None:
@@ -57,12 +58,12 @@ class DataWatch(keras.callbacks.Callback):
             csv.writer(text, lineterminator="\n").writerows([("split", "image", "reason"), *rows])
             files.write_text(self.path, text.getvalue())
 
-    def get_state(self):
+    def get_state(self) -> dict[str, Any]:
         # What was found before is listed, but no longer counts: somebody may have mended it.
         listed = [[*place, reason] for place, reason in self._listed.items()]
         return {"fingerprint": self.source.fingerprint, "listed": listed}
 
-    def set_state(self, state):
+    def set_state(self, state: dict[str, Any]) -> None:
         if state["fingerprint"] != self.source.fingerprint:
             raise UserError(
                 f"--source={self.source.name} has changed since the run began, so that it cannot go on as if nothing "

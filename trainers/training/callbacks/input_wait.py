@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from typing import TextIO
+from typing import Any, TextIO
 
 import keras
 from tqdm import tqdm
@@ -35,14 +35,14 @@ class InputWait(keras.callbacks.Callback):
         self.split = split
         self.stream = stream or sys.stderr
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._spoke = self._warm = False
         self._forget()
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._first, self._begin = batch, time.perf_counter()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if not self._warm:  # in the first call the pipeline fills
             self._warm = True
             return
@@ -57,7 +57,7 @@ class InputWait(keras.callbacks.Callback):
                 tqdm.write(words(share, self._seconds, self.settings, self.split), file=self.stream)
             self._forget()
 
-    def _forget(self):
+    def _forget(self) -> None:
         self._updates, self._seconds, self._waited = 0, 0.0, 0.0
 
 

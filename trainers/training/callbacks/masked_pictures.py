@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Any
 
 import keras
 import numpy as np
@@ -44,13 +45,13 @@ class MaskedPictures(keras.callbacks.Callback):
         self._folder = os.path.join(run_dir, PICTURES)
         self._logs = os.path.join(run_dir, LOGS, PICTURES)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         batch = next(iter(self._data.batches()))
         readable = batch["weights"] > 0
         self._inputs = {name: tf.boolean_mask(batch[name], readable) for name in ("images", "ids")}
         self._summaries = tf.summary.create_file_writer(self._logs)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if not len(self._inputs["ids"]):
             return
         step = step_of(self.model)
@@ -61,14 +62,14 @@ class MaskedPictures(keras.callbacks.Callback):
             why = error if isinstance(error, Unwritable) else f"{self._folder} cannot be written: {reason(error)}."
             print(f"warning: no picture of step {step}: {why}", file=sys.stderr, flush=True)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self._summaries.close()
 
-    def _write(self, step, drawn):
+    def _write(self, step: int, drawn: np.ndarray) -> None:
         png = tf.io.encode_png(sheet(drawn)).numpy()
         files.make_folder(self._folder)
 
-        def write(path):
+        def write(path: str) -> None:
             with open(path, "wb") as file:
                 file.write(png)
 
