@@ -1,9 +1,5 @@
-"""Distillation in the engine: compiled, in micro-batches and on replicas it is the same, and the teacher's classes are
-learned."""
-
-import pathlib
-import subprocess
-import sys
+"""Distillation in the engine: compiled and in micro-batches it is the same, and the teacher's classes are learned; on
+replicas: test_matrix.py."""
 
 import keras
 import numpy as np
@@ -18,7 +14,6 @@ from trainers.engine.protocols import UpdateRule
 from trainers.engine.tensorflow.steps import Steps
 
 BATCH, CLASSES = 8, 5
-SCRIPT = pathlib.Path(__file__).with_name("matrix_run.py")
 
 
 def randomised(model):
@@ -51,7 +46,7 @@ def made(kind="hard", dtype="float32", share=None, **arguments):
     return Steps(strategy, student, objective, optimizer, data().element_spec, rule)
 
 
-@pytest.mark.parametrize("kind", ["hard", "soft"])
+@pytest.mark.parametrize("kind", ["soft", pytest.param("hard", marks=pytest.mark.slow)])
 def test_compiled_it_is_the_same(kind):
     plain, compiled = made(kind), made(kind, xla=True)
     batch = next(iter(data()))
@@ -66,7 +61,9 @@ def test_compiled_it_is_the_same(kind):
         np.testing.assert_allclose(our_sums[name], their_sums[name], rtol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("arguments", [{"accumulate": 2}, {"dtype": "mixed_bfloat16", "xla": True}])
+@pytest.mark.parametrize(
+    "arguments", [{"accumulate": 2}, pytest.param({"dtype": "mixed_bfloat16", "xla": True}, marks=pytest.mark.slow)]
+)
 def test_the_teacher_s_classes_are_learned_where_labels_say_nothing(arguments):
     steps = made(share=1.0, **arguments)
     teacher = steps.objective.teacher.model
@@ -77,21 +74,3 @@ def test_the_teacher_s_classes_are_learned_where_labels_say_nothing(arguments):
     assert len(steps.state()["optimizer"]) < 3 * len(steps.model.trainable_variables)
     for one, other in zip(before, teacher.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.slow
-def test_two_replicas_train_to_the_weights_of_one_device(tmp_path):
-    found, case = {}, "taught-xla-2"
-    for distribution, logical_cpus in (("one_device", "1"), ("mirrored", "2")):
-        output = f"{tmp_path}/{distribution}.npz"
-        command = [sys.executable, str(SCRIPT), output, distribution, logical_cpus, case]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
-        found[distribution] = dict(np.load(output))
-    one, two = found["one_device"], found["mirrored"]
-    assert (one["replicas"], two["replicas"]) == (1, 2)
-    paths = [name for name in one if "log/" not in name and name.startswith(case)]
-    assert len(paths) > 30 and f"{case}:log/agreement" in one
-    for path in paths:
-        tolerance = 3e-3 * 12 if path.endswith("key/bias") else 1e-5 * np.abs(one[path]).max()  # no true gradient
-        assert np.abs(one[path] - two[path]).max() <= tolerance, path

@@ -1,4 +1,7 @@
-"""The loop: `fit`'s order of callbacks, its numbers, exact averages, exact evaluation, what is not finite."""
+"""The loop: `fit`'s order of callbacks, its numbers, exact averages, exact evaluation, what is not finite.
+
+None of that depends on the model, so it is as small as one can be.
+"""
 
 import time
 
@@ -42,7 +45,7 @@ class Recorder(keras.callbacks.Callback):
 
 def dataset(batches=4, size=8):
     generator = np.random.default_rng(0)
-    images = generator.normal(size=(batches, size, 32, 32, 3)).astype("float32")
+    images = generator.normal(size=(batches, size, 5)).astype("float32")
     labels = generator.integers(0, 3, (batches, size))
     weights = np.ones((batches, size), "float32")
     return tf.data.Dataset.from_tensor_slices({"images": images, "labels": labels, "weights": weights})
@@ -53,10 +56,17 @@ def feed(batches):
     return lambda share, shares, rows: batches.unbatch().batch(rows, drop_remainder=True)
 
 
-def small(dtype="float32", **changes):
+def a_model(dtype="float32"):
     keras.utils.set_random_seed(0)
-    model = keras_vit.build("mu/16", image_size=32, num_classes=3, dtype=dtype)
-    model.get_layer("head").kernel.assign(np.random.default_rng(1).normal(size=(32, 3)) * 0.1)
+    layers = [("tanh", 4, "hidden"), (None, 3, "head")]
+    dense = [keras.layers.Dense(width, kind, dtype=dtype, name=name) for kind, width, name in layers]
+    model = keras.Sequential([keras.Input((5,)), *dense], name="small")
+    model.dtype_policy = dtype  # of the whole, which is what decides on a loss scale
+    return model
+
+
+def small(dtype="float32", **changes):
+    model = a_model(dtype)
     optimizer = optimization.optimizer("adamw", model.trainable_variables, learning_rate=1e-2)
     model.compile(optimizer=optimizer)
     strategy = tf.distribute.OneDeviceStrategy("/device:CPU:0")
@@ -73,7 +83,7 @@ def test_callbacks_are_called_in_the_order_of_fit():
     evaluation = Evaluation(steps.strategy, steps.model, steps.objective, feed(dataset(2)), 8)
     loop.Trainer(steps, loop.Plan(4, 2, 1, 1), [ours], evaluation).fit(feed(dataset()))
 
-    model = keras_vit.build("mu/16", image_size=32, num_classes=3)
+    model = a_model()
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(
         pairs(dataset()).repeat(),
@@ -102,8 +112,7 @@ def test_losses_equal_those_of_fit():
     losses["fit"] = model.fit(pairs(dataset()), epochs=1, shuffle=False, verbose=0).history["loss"]
     assert np.mean(losses["ours"]) == pytest.approx(losses["fit"][0], rel=1e-5)
     for one, other in zip(steps.model.trainable_variables, model.trainable_variables, strict=True):
-        if not one.path.endswith("key/bias"):  # no true gradient: Adam steps on rounding noise
-            np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5)
+        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5)
 
 
 def test_steps_per_call_does_not_change_the_result():
@@ -221,7 +230,8 @@ def test_every_dropout_of_the_model_is_seeded():
     )
     optimizer = optimization.optimizer("sgd", model.trainable_variables, learning_rate=0.1)
     strategy = tf.distribute.OneDeviceStrategy("/device:CPU:0")
-    steps = Steps(strategy, model, Softmax(3), optimizer, dataset().element_spec, UpdateRule(batch_size=8, seed=5))
+    spec = {**dataset().element_spec, "images": tf.TensorSpec((8, 32, 32, 3))}
+    steps = Steps(strategy, model, Softmax(3), optimizer, spec, UpdateRule(batch_size=8, seed=5))
     # Positions; per block attention weights, output and two in the MLP; two branches of the block that may be dropped.
     assert len(steps._seeds) == 1 + 2 * 4 + 2
     strategy.run(steps._set_seeds, args=(0,))
@@ -234,7 +244,7 @@ def training_data(value=None):
     """Batches of which the second holds a value that ruins its gradients."""
     batches = [{name: np.array(rows) for name, rows in batch.items()} for batch in dataset(4).as_numpy_iterator()]
     if value is not None:
-        batches[1]["images"][0, 0, 0, 0] = value
+        batches[1]["images"][0, 0] = value
     stacked = {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
     return tf.data.Dataset.from_tensor_slices(stacked)
 
@@ -302,7 +312,7 @@ def test_float16_scales_the_loss_and_leaves_overflowing_steps_out():
     iterator = steps.batches(feed(dataset().repeat()))
     logs = [steps.train(iterator, 1) for _ in range(30)]
     assert logs[0]["skipped"] == 1 and logs[0]["loss_scale"] == 2.0**23
-    assert logs[-1]["skipped"] == 0 and logs[-1]["loss"] < 1.1 and 1 < logs[-1]["loss_scale"] < 2.0**23
+    assert logs[-1]["skipped"] == 0 and logs[-1]["loss"] < 1.2 and 1 < logs[-1]["loss_scale"] < 2.0**23
     assert steps.step == 30 and all(variable.dtype == "float32" for variable in steps.model.weights)
 
 
@@ -355,19 +365,20 @@ def test_the_state_is_complete_and_another_models_is_refused():
 
 
 def test_the_share_of_time_spent_waiting_for_input():
+    """More of it with batches that take a while than with those that are there, whatever else the machine does."""
+
+    def late(weights):
+        time.sleep(0.2)
+        return weights
+
     def slow(batch):
-        return tf.numpy_function(lambda: time.sleep(0.2) or np.float32(0), [], tf.float32) * 0 + batch
+        return batch | {"weights": tf.ensure_shape(tf.numpy_function(late, [batch["weights"]], tf.float32), 8)}
 
     steps = small()
-    batches = dataset().repeat()
-    fast = steps.batches(feed(batches.take(8).cache()))
-    steps.train(fast, 2)
-    slowed = (
-        batches.unbatch().batch(8, drop_remainder=True).map(lambda batch: {**batch, "weights": slow(batch["weights"])})
-    )
-    waits = steps.train(steps.batches(lambda *_: slowed), 4)["input_wait"]
-    assert 0.3 < waits <= 1.0001
-    assert 0 <= steps.train(fast, 4)["input_wait"] < waits
+    fast = steps.batches(feed(dataset().cache().repeat()))
+    steps.train(fast, 4)
+    waited = steps.train(steps.batches(lambda *_: dataset().map(slow)), 4)["input_wait"]
+    assert 0 <= steps.train(fast, 4)["input_wait"] < waited <= 1.0001
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,14 @@ def made(target="mean_color", **arguments):
     return supervised, steps
 
 
-@pytest.mark.parametrize("target, xla", [("mean_color", True), ("downsized_colors", False), ("pixels", False)])
+@pytest.mark.parametrize(
+    "target, xla",
+    [
+        ("mean_color", True),
+        pytest.param("downsized_colors", False, marks=pytest.mark.slow),
+        pytest.param("pixels", False, marks=pytest.mark.slow),
+    ],
+)
 def test_it_learns(target, xla):
     supervised, steps = made(target, xla=xla)
     before, batches = supervised.get_weights(), iter(data())
