@@ -8,7 +8,7 @@ a row only fills up the batch or its image could not be read, and `ids` int64 (B
 Mixed rows have the id of their own example, not of the one mixed into it, and labels (B, Y).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
@@ -72,6 +72,7 @@ class TrainingData:
         shuffled = batching.SAMPLINGS[sampling](self._split, seed)
         self._index = shuffled if shuffle else lambda position: position % split.size
         self._note = split.bad.watch(split)
+        self._read = _traced(self._row)
 
     def batches(self, start_step: int = 0, share: int = 0, shares: int = 1, rows: int | None = None) -> tf.data.Dataset:
         """Endless batches, from that of `start_step` on.
@@ -84,7 +85,7 @@ class TrainingData:
         """
         mixes = mixing.mixes(self._augmentation)
         part = batching.Part(self._batch_size, share, shares, rows or self._batch_size, int(mixes))
-        batches = batching.batches(self._row, self._index, self._note, part, start_step, None)
+        batches = batching.batches(self._read, self._index, self._note, part, start_step, None)
         if mixes:
             numbered = tf.data.Dataset.zip(tf.data.Dataset.range(*part.batches(start_step, None)), batches)
             batches = numbered.map(lambda number, rows: self._mix(part.step(number), rows), 2, deterministic=True)
@@ -122,12 +123,13 @@ class EvaluationData:
         self._batch_size = batch_size
         self._preprocessing = preprocessing
         self._note = split.bad.watch(split)
+        self._read = _traced(self._row)
 
     def batches(self, share: int = 0, shares: int = 1, rows: int | None = None) -> tf.data.Dataset:
         """The batches, or one host's part of them; the arguments are those of `TrainingData.batches`."""
         count = -(-self._split.size // self._batch_size)
         part = batching.Part(self._batch_size, share, shares, rows or self._batch_size)
-        return batching.batches(self._row, self._index, self._note, part, 0, count).prefetch(tf.data.AUTOTUNE)
+        return batching.batches(self._read, self._index, self._note, part, 0, count).prefetch(tf.data.AUTOTUNE)
 
     def _index(self, position: tf.Tensor):
         return tf.minimum(position, self._split.size - 1)
@@ -138,3 +140,8 @@ class EvaluationData:
         pixels = transform.apply(images.decode(image, self._split.channels), self._preprocessing)
         weight = tf.cast(position < self._split.size, tf.float32)
         return {"images": pixels, "labels": label, "weights": weight, "ids": index}
+
+
+def _traced(row: Callable[[tf.Tensor], dict[str, tf.Tensor]]) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """The same as one graph, made once for all the datasets that read by it: a recipe takes seconds to trace."""
+    return tf.function(row, [tf.TensorSpec((), tf.int64)], autograph=False)

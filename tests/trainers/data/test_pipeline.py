@@ -29,17 +29,33 @@ def training(split, batch_size=32, augment="affine", size=SIZE, seed=3, **change
     return pipeline.TrainingData(split, batch_size, size, augmentation, seed=seed, **own)
 
 
-def take(opened, count, start_step=0, subset=None, **changes):
-    dataset = training(opened.split("train", subset), **changes).batches(start_step)
+def arrays(dataset, count):
     return [{name: value.numpy() for name, value in batch.items()} for batch in dataset.take(count)]
+
+
+def take(opened, count, subset=None, **changes):
+    return arrays(training(opened.split("train", subset), **changes).batches(), count)
+
+
+@pytest.fixture(scope="module", params=[{}, MIXED], ids=["plain", "mixed"])
+def whole(request, digits):
+    """Training data, whose rows are traced once, and the batches of two epochs and a little."""
+    data = training(digits.split("train"), **request.param)
+    return data, arrays(data.batches(), 81)
+
+
+@pytest.fixture(scope="module")
+def plain(digits):
+    """The batches of two epochs without mixing."""
+    return take(digits, 81)
 
 
 def same(one, other):
     return all(np.array_equal(one[name], other[name]) for name in one)
 
 
-def test_a_batch_has_the_documented_fields(digits):
-    (batch,) = take(digits, 1)
+def test_a_batch_has_the_documented_fields(plain):
+    batch = plain[0]
     assert {name: (value.shape, value.dtype.name) for name, value in batch.items()} == {
         "images": ((32, 16, 16, 1), "float32"),
         "labels": ((32,), "int32"),
@@ -50,37 +66,31 @@ def test_a_batch_has_the_documented_fields(digits):
     assert (batch["weights"] == 1).all()
 
 
-@pytest.mark.parametrize("changes", [{}, MIXED], ids=["plain", "mixed"])
-def test_starting_at_a_step_gives_what_an_unbroken_run_gives(digits, changes):
-    whole = take(digits, 45, **changes)
+def test_starting_at_a_step_gives_what_an_unbroken_run_gives(whole):
+    data, batches = whole
     for start in (1, 39, 44):  # 1293 examples: step 40 crosses into the second epoch
-        assert same(take(digits, 1, start_step=start, **changes)[0], whole[start])
+        assert same(arrays(data.batches(start), 1)[0], batches[start])
 
 
-@pytest.mark.parametrize("changes", [{}, MIXED], ids=["plain", "mixed"])
-def test_parallelism_does_not_change_a_batch(digits, changes):
-    dataset = training(digits.split("train"), **changes).batches()
+def test_parallelism_does_not_change_a_batch(whole):
+    data, batches = whole
     serial = tf.data.Options()
     serial.threading.private_threadpool_size = 1
     serial.threading.max_intra_op_parallelism = 1
-    one = next(iter(dataset.with_options(serial)))
-    other = next(iter(dataset))
-    assert same({k: v.numpy() for k, v in one.items()}, {k: v.numpy() for k, v in other.items()})
+    assert same(arrays(data.batches().with_options(serial), 1)[0], batches[0])
 
 
-def test_seeds_differ_and_so_do_epochs_and_rows(digits):
-    one, other = take(digits, 1)[0], take(digits, 1, seed=4)[0]
-    assert not np.array_equal(one["ids"], other["ids"])
-    ids = np.concatenate([batch["ids"] for batch in take(digits, 81)])
+def test_seeds_differ_and_so_do_epochs_and_rows(digits, plain):
+    (other,) = take(digits, 1, seed=4)
+    assert not np.array_equal(plain[0]["ids"], other["ids"])
+    ids = np.concatenate([batch["ids"] for batch in plain])
     size = digits.splits["train"].size
     assert sorted(ids[:size]) == sorted(ids[size : 2 * size]) == list(range(size))
     assert (ids[:size] == ids[size : 2 * size]).mean() < 0.05
 
 
-def test_the_same_example_is_augmented_differently_in_another_epoch(digits):
-    batches = take(digits, 81)
-    images = np.concatenate([batch["images"] for batch in batches])
-    ids = np.concatenate([batch["ids"] for batch in batches])
+def test_the_same_example_is_augmented_differently_in_another_epoch(plain):
+    images, ids = (np.concatenate([batch[name] for batch in plain]) for name in ("images", "ids"))
     first, second = np.flatnonzero(ids == 7)[:2]
     assert not np.array_equal(images[first], images[second])
 
@@ -112,14 +122,12 @@ def test_the_digits_are_split_once_and_for_all(digits):
 FIRST_TEST_LABELS = [7, 6, 3, 7, 7, 3, 2, 8]
 
 
-@pytest.mark.parametrize("changes", [{}, MIXED], ids=["plain", "mixed"])
 @pytest.mark.parametrize(("shares", "rows"), [(4, 8), (2, 4)])
-def test_hosts_take_slices_of_the_same_global_batch(digits, changes, shares, rows):
-    whole = take(digits, 3, **changes)
-    data = training(digits.split("train"), **changes)
+def test_hosts_take_slices_of_the_same_global_batch(whole, shares, rows):
+    data, batches = whole
     per_step = 32 // shares // rows
     parts = [list(data.batches(0, share, shares, rows).take(3 * per_step)) for share in range(shares)]
-    for step, batch in enumerate(whole):
+    for step, batch in enumerate(batches[:3]):
         of_step = [of_host for part in parts for of_host in part[step * per_step : (step + 1) * per_step]]
         assert same({name: np.concatenate([each[name] for each in of_step]) for name in batch}, batch)
 
