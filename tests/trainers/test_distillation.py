@@ -1,12 +1,12 @@
 """Distillation, end to end on generated data: the teacher teaches, and nothing else becomes of it."""
 
-import csv
 import json
 import pathlib
 
 import keras
 import numpy as np
 import pytest
+from runs import At, assert_same_values, crash, rows, values
 
 import keras_vit
 from keras_vit.errors import UserError
@@ -18,6 +18,7 @@ SMALL = {
     "source": "synthetic",
     "variant": "mu/16",
     "image_size": 32,
+    "depth": 1,
     "batch_size": 16,
     "steps": 4,
     "evaluate_every": 2,
@@ -25,7 +26,6 @@ SMALL = {
     "steps_per_call": 1,
 }
 WITH_STATE = {"dropout": 0.1, "ema": 0.9, "remat": True, "checkpoint_every": 3, "warmup_steps": 1, "mixup": 0.2}
-OF_TIME = {"seconds", "images_per_second", "input_wait", "memory_gib"}
 NAMES = [f"colour {i}" for i in range(10)]
 
 
@@ -57,25 +57,9 @@ def result(tmp_path_factory, teacher):
     return pretrain.run(settings(tmp_path_factory.mktemp("runs") / "run", teacher=str(teacher), **WITH_STATE))
 
 
-def rows(run_dir):
-    """metrics.csv but for what a clock measured."""
-    with (pathlib.Path(run_dir) / "metrics.csv").open() as file:
-        return [{name: value for name, value in row.items() if name not in OF_TIME} for row in csv.DictReader(file)]
-
-
-def values(model):
-    return {variable.path: np.asarray(variable.value) for variable in model.weights}
-
-
-def assert_same(one, other):
-    assert one.keys() == other.keys()
-    for path, array in one.items():
-        np.testing.assert_array_equal(array, other[path], err_msg=path)
-
-
 def test_what_is_left_behind_is_the_student_alone(result, teacher):
     run_dir = pathlib.Path(result.run_dir)
-    expected = keras_vit.build("mu/16", image_size=32, num_classes=10, dropout=0.1)
+    expected = keras_vit.build("mu/16", image_size=32, depth=1, num_classes=10, dropout=0.1)
     shapes = {path: array.shape for path, array in values(expected).items() if "seed_generator" not in path}
     for name in ("model.keras", "checkpoint/best.keras"):
         model = keras.models.load_model(run_dir / name)
@@ -101,23 +85,18 @@ def test_the_teacher_stays_as_it_was_in_file_and_memory(teacher, tmp_path, monke
     monkeypatch.setattr(task, "place_teacher", lambda planned: kept.append(placed(planned)) or kept[0])
     result = pretrain.run(settings(tmp_path / "run", teacher=str(teacher), weight_decay=0.1, distillation="soft"))
     assert teacher.read_bytes() == before
-    assert_same(values(kept[0].model), values(keras.models.load_model(teacher)))
-    untrained = keras_vit.build("mu/16", image_size=32, num_classes=10)
+    assert_same_values(values(kept[0].model), values(keras.models.load_model(teacher)))
+    untrained = keras_vit.build("mu/16", image_size=32, depth=1, num_classes=10)
     assert any(np.any(array != values(untrained)[path]) for path, array in values(result.model).items())
 
 
 @pytest.mark.slow
 def test_killed_it_ends_the_same(result, teacher, tmp_path):
-    class Kill(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            if epoch:
-                raise SystemError("killed")
-
     again = settings(tmp_path / "run", teacher=str(teacher), **WITH_STATE)
     with pytest.raises(SystemError):
-        pretrain.run(again, callbacks=[Kill()])
+        pretrain.run(again, callbacks=[At(3, crash, "on_epoch_end")])
     resumed = pretrain.run(again)
-    assert_same(values(resumed.model), values(result.model))
+    assert_same_values(values(resumed.model), values(result.model))
     assert rows(resumed.run_dir) == rows(result.run_dir)
 
 
@@ -141,6 +120,7 @@ def test_the_plan_names_the_teacher(teacher, tmp_path, capsys):
         assert words in plan, (words, plan)
 
 
+@pytest.mark.slow
 def test_fine_tuning_has_teachers_too(result, teacher, tmp_path):
     asked = {"source": "synthetic", "batch_size": 20, "steps": 1, "baseline": False, "evaluate_every": 1}
     tuned = finetune.run(
@@ -151,18 +131,19 @@ def test_fine_tuning_has_teachers_too(result, teacher, tmp_path):
 
 
 def test_a_distillation_token_learns_from_the_teacher_by_a_head_of_its_own(teacher, tmp_path, capsys):
-    asked = {"teacher": str(teacher), "distillation_token": True, "ema": 0.9, "steps": 2, "evaluate_every": 1}
-    run = pretrain.run(settings(tmp_path / "run", **asked))
+    asked = {"teacher": str(teacher), "test_split": "none", "steps": 1, "evaluate_every": 1}
+    run = pretrain.run(settings(tmp_path / "run", **asked, distillation_token=True, ema=0.9))
     assert "2x2 patches and a class token and a distillation token" in capsys.readouterr().out
     for name in ("model.keras", "checkpoint/best.keras"):
         model = keras.models.load_model(pathlib.Path(run.run_dir) / name)
         assert model.architecture.distillation_token and model.output_shape == (None, 10)
     heads = [np.asarray(run.model.get_layer(name).kernel) for name in ("head", "head_distillation")]
     assert all(np.any(head) for head in heads) and np.any(heads[0] != heads[1])
-    tuned = {"source": "synthetic", "batch_size": 20, "steps": 1, "learning_rate": 0.0, "baseline": False}
-    tuned |= {"validation_split": "none", "test_split": "none", "weights": run.run_dir, "train": "head"}
-    again = finetune.run(finetune.Settings(**tuned, run_dir=str(tmp_path / "tuned"))).model
+    asked |= {"source": "synthetic", "batch_size": 20, "learning_rate": 0.0, "baseline": False, "train": "head"}
+    asked |= {"validation_split": "none", "weights": run.run_dir, "run_dir": str(tmp_path / "tuned")}
+    again = finetune.run(finetune.Settings(**asked)).model
     assert again.architecture.distillation_token and not np.any(again.get_layer("head_distillation").kernel)
+    assert "agreement" in rows(tmp_path / "tuned")[0] and values(again).keys() == values(run.model).keys()
 
 
 def test_a_distillation_token_without_a_teacher_is_refused():

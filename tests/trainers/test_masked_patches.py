@@ -1,6 +1,5 @@
 """Masked patch prediction, end to end on generated data."""
 
-import csv
 import json
 import pathlib
 
@@ -8,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from runs import At, assert_same_values, crash, rows, values
 
 import keras_vit
 from keras_vit.errors import UserError
@@ -21,6 +21,7 @@ SMALL = {
     "source": "synthetic",
     "variant": "mu/16",
     "image_size": 32,
+    "depth": 1,
     "batch_size": 16,
     "steps": 4,
     "evaluate_every": 2,
@@ -28,7 +29,6 @@ SMALL = {
     "steps_per_call": 1,
 }
 WITH_STATE = {"dropout": 0.1, "ema": 0.9, "remat": True, "checkpoint_every": 3, "warmup_steps": 1}
-OF_TIME = {"seconds", "images_per_second", "input_wait", "memory_gib"}
 
 
 def settings(run_dir, **changes):
@@ -40,18 +40,8 @@ def result(tmp_path_factory):
     return pretrain.run(settings(tmp_path_factory.mktemp("runs") / "masked", **WITH_STATE))
 
 
-def rows(run_dir):
-    """metrics.csv but for what a clock measured."""
-    with (pathlib.Path(run_dir) / "metrics.csv").open() as file:
-        return [{name: value for name, value in row.items() if name not in OF_TIME} for row in csv.DictReader(file)]
-
-
 def pictures(run_dir):
     return {path.name: path.read_bytes() for path in (pathlib.Path(run_dir) / "pictures").iterdir()}
-
-
-def values(model):
-    return {variable.path: np.asarray(variable.value) for variable in model.weights}
 
 
 def test_the_run_folder_is_complete(result):
@@ -99,7 +89,7 @@ def test_the_saved_model_is_the_supervised_one_without_a_head(result):
     for name in ("model.keras", "checkpoint/best.keras"):
         model = keras.models.load_model(pathlib.Path(result.run_dir) / name)
         assert (model.architecture.num_classes, model.class_names) == (0, None)
-        expected = keras_vit.build("mu/16", image_size=32, num_classes=0)
+        expected = keras_vit.build("mu/16", image_size=32, depth=1, num_classes=0)
         assert {path: array.shape for path, array in values(model).items()} == {
             path: array.shape for path, array in values(expected).items()
         }
@@ -109,18 +99,11 @@ def test_the_saved_model_is_the_supervised_one_without_a_head(result):
 
 @pytest.mark.slow
 def test_killed_it_ends_the_same(result, tmp_path):
-    class Kill(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            if epoch:
-                raise SystemError("killed")
-
     again = settings(tmp_path / "run", **WITH_STATE)
     with pytest.raises(SystemError):
-        pretrain.run(again, callbacks=[Kill()])
+        pretrain.run(again, callbacks=[At(3, crash, "on_epoch_end")])
     resumed = pretrain.run(again)
-    ours, theirs = values(resumed.model), values(result.model)
-    for path in ours:
-        np.testing.assert_array_equal(ours[path], theirs[path], err_msg=path)
+    assert_same_values(values(resumed.model), values(result.model))
     assert rows(resumed.run_dir) == rows(result.run_dir)
     assert pictures(resumed.run_dir) == pictures(result.run_dir)
 
@@ -167,9 +150,8 @@ def test_the_pixels_as_a_target_choose_by_the_loss(photographs, tmp_path):
     assert losses == sorted(losses, reverse=True) and len(losses) == 3
     assert (run.metrics["best_val_loss"], run.metrics["best_step"]) == (losses[-1], 6)
     assert not any("accuracy" in name for name in run.metrics)
-    best = values(keras.models.load_model(pathlib.Path(run.run_dir) / "checkpoint" / "best.keras"))
-    for path, array in values(run.model).items():
-        np.testing.assert_array_equal(array, best[path], err_msg=path)
+    best = keras.models.load_model(pathlib.Path(run.run_dir) / "checkpoint" / "best.keras")
+    assert_same_values(values(run.model), values(best))
     image = tf.io.decode_png(pictures(run.run_dir)["step_00000006.png"])
     assert image.shape[0] == 4 * (96 + 2 * BORDER)  # there are no more than four
 
@@ -222,7 +204,7 @@ def test_fine_tuning_has_no_such_objective():
 @pytest.mark.parametrize(
     ("changes", "fragment"),
     [
-        ({"variant": "BiT-R26x1"}, "--variant=BiT-R26x1 has no patches"),
+        ({"variant": "BiT-R26x1", "depth": None}, "--variant=BiT-R26x1 has no patches"),
         ({"multipliers": "(patch_encoder|block_.*|norm)/.*=1"}, "corruption/mask_embedding"),
     ],
 )

@@ -11,7 +11,7 @@ import tensorflow as tf
 from trainers import evaluate, pretrain
 from trainers.settings import command_line
 
-TINY = ["--variant=mu/8", "--image_size=16", "--batch_size=8", "--log_every=2", "--steps_per_call=2"]
+TINY = ["--variant=mu/8", "--depth=1", "--image_size=16", "--batch_size=8", "--log_every=2", "--steps_per_call=2"]
 
 
 @pytest.fixture

@@ -3,17 +3,16 @@
 import csv
 import json
 import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
 
 import keras_vit
+from trainers import pretrain
+from trainers.settings import command_line
 
-ROOT = pathlib.Path(__file__).parents[2]
-FIXTURES = ROOT / "tests" / "fixtures"
+FIXTURES = pathlib.Path(__file__).parents[2] / "tests" / "fixtures"
 
 # The model and the recipes that train.json describes in words.
 COMMON = {
@@ -50,10 +49,9 @@ RECIPES = {
 def run(request, tmp_path_factory):
     """Name of a recipe, what the reference implementation says of it, and the folder of our run."""
     folder = tmp_path_factory.mktemp("runs") / request.param
-    flags = [f"--{name}={value}" for name, value in (COMMON | RECIPES[request.param]).items()]
-    command = [sys.executable, "-m", "trainers.pretrain", *flags, "--noshuffle", f"--run_dir={folder}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    arguments = [f"--{name}={value}" for name, value in (COMMON | RECIPES[request.param]).items()]
+    arguments += ["--noshuffle", f"--run_dir={folder}"]
+    assert command_line.main(pretrain.Settings, pretrain.run, "pretrain", arguments) == 0
     expected = json.loads((FIXTURES / "train.json").read_text())["results"][request.param]
     return request.param, expected, folder
 
