@@ -174,7 +174,7 @@ class Workers:
         broadcast = functools.partial(self._collectives.broadcast, worker)
         state, arrays = take_apart(tree)
         with self.waiting("broadcast"):
-            length = broadcast(np.array(len(state), "int64"))
+            length = int(broadcast(np.array(len(state), "int64")))
             numbers = np.resize(np.frombuffer(state, "uint8").astype("int32"), length)
             shared = broadcast(numbers).astype("uint8").tobytes()
             if shared != state:  # this worker's arrays are of other shapes
