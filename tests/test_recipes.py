@@ -242,16 +242,16 @@ def test_every_recipe_is_tested():
     assert found == {*PRETRAINING, *FINETUNING}
 
 
-@pytest.mark.parametrize("name", [*PRETRAINING, *FINETUNING])
-def test_a_recipe_says_what_it_is(name):
-    lines = (CONFIGS / f"{name}.cfg").read_text().splitlines()
-    comments = [line for line in lines if line.startswith("# ")]
-    assert lines[: len(comments)] == comments, "the description comes first"
-    command = "pretrain" if name in PRETRAINING else "finetune"
-    assert f"# Command:  python -m trainers.{command} --flagfile=configs/{name}.cfg " in "\n".join(comments)
-    for start in ("# Hardware: ", "# Expected: "):
-        assert len([line for line in comments if line.startswith(start)]) == 1
-    assert "ot run here" in "\n".join(comments)
+def test_recipes_say_what_they_are():
+    for name in (*PRETRAINING, *FINETUNING):
+        lines = (CONFIGS / f"{name}.cfg").read_text().splitlines()
+        comments = [line for line in lines if line.startswith("# ")]
+        assert lines[: len(comments)] == comments, f"{name}: the description comes first"
+        command = "pretrain" if name in PRETRAINING else "finetune"
+        assert f"# Command:  python -m trainers.{command} --flagfile=configs/{name}.cfg " in "\n".join(comments), name
+        for start in ("# Hardware: ", "# Expected: "):
+            assert len([line for line in comments if line.startswith(start)]) == 1, name
+        assert "ot run here" in "\n".join(comments), name
 
 
 @pytest.mark.parametrize("name", PRETRAINING)

@@ -10,8 +10,9 @@ import keras
 import numpy as np
 import oracle
 import pytest
+import tensorflow as tf
 
-from keras_vit import Architecture, build, count_params, parse
+from keras_vit import Architecture, build, count_params, optimization, parse
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -33,6 +34,7 @@ except ImportError as error:
 
 import jax, keras, keras_vit
 import numpy as np
+from keras_vit import optimization
 
 def answer(model, inputs):
     return jax.jit(lambda inputs: model(inputs))(inputs)  # Compiled once: far quicker than operation by operation.
@@ -53,6 +55,19 @@ for name, overrides in loaded.items():
 for path in folder.glob("*.keras"):
     model = keras.models.load_model(path)
     np.save(path.with_suffix(".outputs.npy"), answer(model, np.load(path.with_suffix(".inputs.npy"))))
+
+updates = {}
+for name in optimization.OPTIMIZERS:
+    with keras.name_scope("a"):
+        variables = [keras.Variable(np.ones((2, 2), "float32"), name="kernel")]
+    schedule = optimization.WarmupSchedule("cosine", 0.1, 5, 2)
+    optimizer = optimization.optimizer(name, variables, learning_rate=schedule, weight_decay=0.5, multipliers=[2.0])
+    state = [variable.value for variable in variables], [variable.value for variable in optimizer.variables]
+    apply = jax.jit(lambda gradients, state: optimizer.stateless_apply(state[1], gradients, state[0]))
+    for step in range(4):
+        state = apply([np.random.default_rng(step).normal(size=(2, 2)).astype("float32")], state)
+    updates[name] = state[0][0]
+np.savez(folder / "updates.npz", **updates)
 
 (folder / "facts.json").write_text(json.dumps(facts))
 """
@@ -111,3 +126,15 @@ def test_weight_files_give_the_answers_of_their_makers(name, part, on_jax):
 def test_model_saved_on_tensorflow_answers_the_same(position, on_jax):
     outputs, expected = (np.load(on_jax[0] / f"{position}.{kind}.npy") for kind in ("outputs", "expected"))
     np.testing.assert_allclose(outputs, expected, **oracle.TOLERANCE)
+
+
+@pytest.mark.parametrize("name", optimization.OPTIMIZERS)
+def test_updates_are_those_on_tensorflow(name, on_jax):
+    with keras.name_scope("a"):
+        variable = keras.Variable(np.ones((2, 2), "float32"), name="kernel")
+    schedule = optimization.WarmupSchedule("cosine", 0.1, 5, 2)
+    optimizer = optimization.optimizer(name, [variable], learning_rate=schedule, weight_decay=0.5, multipliers=[2.0])
+    for step in range(4):
+        optimizer.apply([tf.constant(np.random.default_rng(step).normal(size=(2, 2)), tf.float32)], [variable])
+    with np.load(on_jax[0] / "updates.npz") as updates:
+        np.testing.assert_allclose(updates[name], variable.numpy(), rtol=1e-5)

@@ -63,9 +63,9 @@ def test_parameter_counts_are_the_published_ones(variant):
     assert counts == [known or count for known, count in zip(published, counts, strict=True)]
 
 
-@pytest.mark.parametrize("variant, image_size, gmac", COMPUTE)
-def test_flops_are_the_published_ones_to_the_printed_digits(variant, image_size, gmac):
-    assert f"{flops(parse(variant, image_size=image_size)) / 2e9:.2f}" == gmac
+def test_flops_are_the_published_ones_to_the_printed_digits():
+    found = [(name, size, f"{flops(parse(name, image_size=size)) / 2e9:.2f}") for name, size, _ in COMPUTE]
+    assert found == COMPUTE
 
 
 # Facts 1.3: exaFLOPs of pre-training as computed there, seven epochs unless said otherwise.

@@ -1,5 +1,7 @@
 """What a teacher makes of images that were made for its student."""
 
+import functools
+
 import numpy as np
 import oracle
 import pytest
@@ -12,12 +14,16 @@ SIZES = {"image_size": (24, 40), "patch_size": 8, "width": 8, "depth": 1, "heads
 OTHER = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.1)}
 
 
-def teacher(size=(24, 40), seen=None, dropout=0.5, **scale):
-    own = keras_vit.Preprocessing(size=(24, 40), resize="bicubic", crop=0.9, **scale)
-    architecture = keras_vit.Architecture(**SIZES, num_classes=3, dropout=dropout)
-    model = keras_vit.build(architecture, preprocessing=own)
+@functools.cache
+def model_of(own):
+    model = keras_vit.build(keras_vit.Architecture(**SIZES, num_classes=3, dropout=0.5), preprocessing=own)
     oracle.randomise(model)
-    return Teacher(model, keras_vit.Preprocessing(size=size, **(seen or {})))
+    return model
+
+
+def teacher(size=(24, 40), seen=None, **scale):
+    own = keras_vit.Preprocessing(size=(24, 40), resize="bicubic", crop=0.9, **scale)
+    return Teacher(model_of(own), keras_vit.Preprocessing(size=size, **(seen or {})))
 
 
 @pytest.mark.parametrize("size", [(24, 40), (16, 64), (48, 80), (32, 32)], ids=lambda size: "{}x{}".format(*size))

@@ -1,5 +1,7 @@
 """The masked model: the supervised one's own layers, corrupted where the paper says."""
 
+import functools
+
 import keras
 import numpy as np
 import oracle
@@ -26,13 +28,20 @@ VARIATIONS = {
     "attention pooling of grey images": {"pool": "map", "channels": 1},
     "features alone": {"num_classes": 0, "representation": 5},
 }
-every_variation = pytest.mark.parametrize("fields", VARIATIONS.values(), ids=VARIATIONS.keys())
+every_variation = pytest.mark.parametrize("name", VARIATIONS)
 
 
 def made(dtype=None, **fields):
     model = keras_vit.build(keras_vit.Architecture(**TINY | fields), dtype=dtype)
     oracle.randomise(model)
     return model
+
+
+@functools.cache
+def variation(name):
+    """A model and its masked one, for tests that change nothing but the head and the mask."""
+    model = made(**VARIATIONS[name])
+    return model, masked_model(model)
 
 
 def inputs(model):
@@ -45,10 +54,9 @@ def corrupting(monkeypatch, masked, replaced):
 
 
 @every_variation
-def test_uncorrupted_the_patch_tokens_are_those_of_the_supervised_model(fields, monkeypatch):
+def test_uncorrupted_the_patch_tokens_are_those_of_the_supervised_model(name, monkeypatch):
     corrupting(monkeypatch, 0.0, 0.0)
-    model = made(**fields)
-    masked = masked_model(model)
+    model, masked = variation(name)
     head = oracle.randomise(masked.get_layer("masked_head"))
     encoded = oracle.forward(model.architecture, oracle.values(model), inputs(model)["images"])["norm"]
     expected = reference.dense(encoded[:, int(model.architecture.class_token) :], head["kernel"], head["bias"])
@@ -59,10 +67,9 @@ def test_uncorrupted_the_patch_tokens_are_those_of_the_supervised_model(fields, 
 
 
 @every_variation
-def test_corruption_comes_between_projection_and_positions(fields, monkeypatch):
+def test_corruption_comes_between_projection_and_positions(name, monkeypatch):
     corrupting(monkeypatch, 1.0, 0.0)
-    model = made(**fields)
-    masked = masked_model(model)
+    model, masked = variation(name)
     mask = oracle.randomise(masked.get_layer("corruption"))["mask_embedding"]
     parts = keras.Model(masked.input, [masked.get_layer("assembly").output, masked.output["corrupted"]])
     tokens, corrupted = map(np.asarray, parts(inputs(model)))
@@ -70,7 +77,7 @@ def test_corruption_comes_between_projection_and_positions(fields, monkeypatch):
     a, arrays = model.architecture, oracle.values(model)
     outputs = oracle.forward(a, arrays, inputs(model)["images"])
     embedded, first = outputs["patch_encoder"], int(a.class_token)
-    kernel, bias = (arrays[f"patch_encoder/projection/{name}"] for name in ("kernel", "bias"))
+    kernel, bias = (arrays[f"patch_encoder/projection/{part}"] for part in ("kernel", "bias"))
     projected = reference.dense(outputs["patches"], kernel, bias)
     expected = embedded[:, first:] + np.where(corrupted[..., None], mask - projected, 0.0)
     np.testing.assert_allclose(tokens[:, first:], expected, **oracle.TOLERANCE)
@@ -78,9 +85,8 @@ def test_corruption_comes_between_projection_and_positions(fields, monkeypatch):
 
 
 @every_variation
-def test_encoder_is_shared_and_nothing_else_is(fields):
-    model = made(**fields)
-    masked = masked_model(model)
+def test_encoder_is_shared_and_nothing_else_is(name):
+    model, masked = variation(name)
     ours, theirs = oracle.weights(model), oracle.weights(masked)
     assert {path for path in theirs if path not in ours} == {
         "corruption/mask_embedding",

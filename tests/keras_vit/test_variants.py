@@ -29,10 +29,9 @@ def test_sizes_are_exactly_the_known_ones():
     assert list(SIZES) == list(GEOMETRY)
 
 
-@pytest.mark.parametrize("size", GEOMETRY)
-def test_size_has_its_published_geometry(size):
-    a = parse(f"{size}/16")
-    assert (a.width, a.depth, a.mlp_width, a.heads, a.head_size) == GEOMETRY[size]
+def test_sizes_have_their_published_geometry():
+    found = {size: parse(f"{size}/16") for size in GEOMETRY}
+    assert {size: (a.width, a.depth, a.mlp_width, a.heads, a.head_size) for size, a in found.items()} == GEOMETRY
 
 
 PURE = [f"{size}/{patch}" for size, row in SIZES.items() for patch in row.patch_sizes]
@@ -43,14 +42,12 @@ def test_variants_are_the_published_pairs_of_size_and_patch_hybrids_and_resnets(
     assert {"Ti/16", "S/16", "S/32", "B/8", "B/16", "B/32", "L/16", "L/32", "H/14", "g/14", "G/14"} <= set(VARIANTS)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_variant_is_what_its_name_parses_to(name):
-    assert parse(name) == VARIANTS[name]
+def test_variants_are_what_their_names_parse_to():
+    assert {name: parse(name) for name in VARIANTS} == VARIANTS
 
 
-@pytest.mark.parametrize("name", PURE)
-def test_number_after_the_slash_is_the_patch_size(name):
-    assert VARIANTS[name].patch_size == int(name.split("/")[1])
+def test_number_after_the_slash_is_the_patch_size():
+    assert [name for name in PURE if VARIANTS[name].patch_size != int(name.split("/")[1])] == []
 
 
 # Facts 1.4: stages, side of patches on the map, side of the map at 224 px and its channels, tokens.
@@ -150,16 +147,15 @@ MORE_COUNTS = [
 ]
 
 
-@pytest.mark.parametrize("variant, head", [(variant, head) for variant in COUNTS for head in HEADS])
-def test_parameter_count_is_the_published_one(variant, head):
-    count = COUNTS[variant][list(HEADS).index(head)]
-    if count is not None:
-        assert count_params(parse(variant, **HEADS[head](parse(variant)))) == count
+@pytest.mark.parametrize("variant", COUNTS)
+def test_parameter_counts_are_the_published_ones(variant):
+    known = {head: count for head, count in zip(HEADS, COUNTS[variant], strict=True) if count is not None}
+    assert {head: count_params(parse(variant, **HEADS[head](parse(variant)))) for head in known} == known
 
 
-@pytest.mark.parametrize("variant, overrides, count", MORE_COUNTS, ids=str)
-def test_parameter_count_with_overrides_is_the_published_one(variant, overrides, count):
-    assert count_params(parse(variant, **overrides)) == count
+def test_parameter_counts_with_overrides_are_the_published_ones():
+    found = [(variant, overrides, count_params(parse(variant, **overrides))) for variant, overrides, _ in MORE_COUNTS]
+    assert found == MORE_COUNTS
 
 
 def test_a_block_of_b_has_the_known_count():
@@ -199,11 +195,11 @@ COMPUTE = [
 ]
 
 
-@pytest.mark.parametrize("variant, image_size, gmac, gflop", COMPUTE)
-def test_flops_are_the_published_ones_to_the_printed_digits(variant, image_size, gmac, gflop):
-    count = flops(parse(variant, image_size=image_size))
-    assert f"{count / 2e9:.2f}" == gmac
-    assert gflop is None or f"{count / 1e9:.1f}" == gflop
+def test_flops_are_the_published_ones_to_the_printed_digits():
+    for variant, image_size, gmac, gflop in COMPUTE:
+        count = flops(parse(variant, image_size=image_size))
+        assert f"{count / 2e9:.2f}" == gmac, (variant, image_size)
+        assert gflop is None or f"{count / 1e9:.1f}" == gflop, (variant, image_size)
 
 
 @pytest.mark.parametrize("variant, exaflops", [("B/32", 56.3), ("B/16", 223.7), ("L/32", 195.9), ("L/16", 783.6)])

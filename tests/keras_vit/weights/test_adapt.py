@@ -1,5 +1,7 @@
 """Weights for another resolution, patch size, head and pooling."""
 
+import functools
+
 import numpy as np
 import oracle
 import pytest
@@ -12,6 +14,12 @@ from keras_vit.weights import adapt
 
 RANDOM = np.random.default_rng(0)
 TOKEN = oracle.FIXTURES / "vit_token.npz"
+
+
+@functools.cache
+def token():
+    """The model as it is in the file."""
+    return weights.load(TOKEN)
 
 
 @pytest.mark.parametrize("sizes", ["4_6", "7_12", "6_4", "14_24"])
@@ -95,7 +103,7 @@ def table(model):
 
 
 def test_another_resolution_resamples_the_grid_and_keeps_the_class_token():
-    before, (model, report) = weights.load(TOKEN), weights.load(TOKEN, return_report=True, image_size=(48, 64))
+    before, (model, report) = token(), weights.load(TOKEN, return_report=True, image_size=(48, 64))
     grid = table(before)[0, 1:].reshape(*before.architecture.grid, -1)
     assert model.architecture.grid == (6, 8) and model.preprocessing.size == (48, 64)
     np.testing.assert_array_equal(table(model)[0, 0], table(before)[0, 0])
@@ -112,7 +120,7 @@ def test_another_number_of_classes_gives_a_new_head_of_zeros():
 
 
 def test_the_same_number_of_classes_keeps_the_head():
-    classes = weights.load(TOKEN).architecture.num_classes
+    classes = token().architecture.num_classes
     report = weights.load(TOKEN, return_report=True, num_classes=classes)[1]
     assert "head/kernel" in report.matched
 
@@ -132,7 +140,7 @@ def test_the_tanh_layer_is_dropped_with_the_head_that_was_behind_it():
 
 
 def test_pooling_by_the_mean_drops_the_class_token_and_its_position():
-    before, (model, report) = weights.load(TOKEN), weights.load(TOKEN, return_report=True, pool="gap")
+    before, (model, report) = token(), weights.load(TOKEN, return_report=True, pool="gap")
     np.testing.assert_array_equal(table(model), table(before)[:, 1:])
     assert report.unused == ["cls"] and not model.architecture.class_token
 
@@ -147,7 +155,7 @@ def test_pooling_by_a_new_class_token_names_what_is_missing():
 
 def test_another_patch_size_on_the_same_grid_answers_alike():
     """Images and patches twice as large: the projections are those of before where images are enlarged ones."""
-    before, after = weights.load(TOKEN), weights.load(TOKEN, patch_size=16, image_size=64)
+    before, after = token(), weights.load(TOKEN, patch_size=16, image_size=64)
     channels = before.architecture.channels
     # Constant patches, so that enlarging the image enlarges each patch on its own.
     grid = RANDOM.normal(size=(2, *before.architecture.grid, channels)).astype("float32")

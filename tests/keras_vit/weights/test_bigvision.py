@@ -1,5 +1,6 @@
 """big_vision's `.npz` files: class token after positions, fixed positions, attention pooling."""
 
+import functools
 import json
 
 import numpy as np
@@ -11,6 +12,7 @@ from keras_vit import weights
 NAMES = ["bigvision_gap_learned", "bigvision_tok_rep", "bigvision_map_sincos"]
 
 
+@functools.cache
 def load(name):
     return weights.load(str(oracle.FIXTURES / f"{name}.npz"), **oracle.LOADED[name])
 

@@ -1,5 +1,6 @@
 """BiT's `.npz` files: the published names, big_vision's, and what they tell about the architecture."""
 
+import functools
 import json
 
 import keras
@@ -18,6 +19,7 @@ def read(path):
         return dict(archive)
 
 
+@functools.cache
 def load(path=FIXTURE, **overrides):
     return weights.load(path, **{"image_size": 64, **overrides})
 

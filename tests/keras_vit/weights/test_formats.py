@@ -1,5 +1,6 @@
 """Every format both ways: the answers of independent implementations, and files that come back byte for byte."""
 
+import functools
 import itertools
 import json
 import pathlib
@@ -8,7 +9,7 @@ import warnings
 import numpy as np
 import oracle
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
@@ -40,6 +41,9 @@ def load(name, **more):
     return weights.load(oracle.FIXTURES / name, **FILES[name][0], **more)
 
 
+loaded = functools.cache(load)
+
+
 def save(model, folder, format):
     path = folder / f"{format}{SUFFIXES[format]}" if format != "weights_h5" else folder / "keras.weights.h5"
     with warnings.catch_warnings():  # of what the format has no place for; tested below
@@ -69,7 +73,7 @@ def test_logits_are_those_of_the_other_implementation(name):
 @pytest.mark.parametrize("name", [name for name in FILES if name != "kerashub_vit"])
 def test_file_to_keras_and_back_is_byte_equal(name, tmp_path):
     own = OWN[name.split("_")[0]]
-    kept = load(name)
+    kept = loaded(name)
     for kind in KERAS:
         kept = weights.load(save(kept, tmp_path, kind))
     theirs, ours = arrays_of(oracle.FIXTURES / name), arrays_of(save(kept, tmp_path, own))
@@ -80,7 +84,7 @@ def test_file_to_keras_and_back_is_byte_equal(name, tmp_path):
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_format_that_can_hold_a_model_answers_alike(name, tmp_path):
-    model = load(name)
+    model = loaded(name)
     images = images_for(model)
     for format in (*FILES[name][1], *KERAS):
         other, report = weights.load(save(model, tmp_path, format), return_report=True)
@@ -91,14 +95,15 @@ def test_every_format_that_can_hold_a_model_answers_alike(name, tmp_path):
 
 @pytest.mark.parametrize("name", FILES)
 def test_formats_that_cannot_hold_a_model_say_why_and_which_can(name, tmp_path):
-    model = load(name)
+    model = loaded(name)
     for format in set(weights.FORMATS) - {*FILES[name][1]}:
         with pytest.raises(ValueError, match=rf"The {format} format cannot hold this model: .*{FILES[name][1][0]}"):
             weights.save(model, tmp_path / "file", format=format)
     assert not list(tmp_path.iterdir())
 
 
-def test_pairs_of_formats_lead_to_the_same_model(tmp_path):
+@pytest.mark.parametrize("pairs", ["ring", pytest.param("all", marks=pytest.mark.slow)])
+def test_pairs_of_formats_lead_to_the_same_model(pairs, tmp_path):
     """There and on. Arrays may differ: big_vision's class token has its position added to it."""
     small = {"image_size": 8, "patch_size": 4, "width": 8, "depth": 1, "heads": 2, "mlp_width": 5, "num_classes": 3}
     model = keras_vit.build(keras_vit.Architecture(**small))
@@ -107,7 +112,8 @@ def test_pairs_of_formats_lead_to_the_same_model(tmp_path):
     images = images_for(model)
     formats = (*FILES["vit_token.npz"][1], *KERAS)
     through = {first: weights.load(save(model, tmp_path / "first", first)) for first in formats}
-    for first, second in itertools.permutations(formats, 2):
+    ring = zip(formats, [*formats[1:], formats[0]], strict=True)
+    for first, second in ring if pairs == "ring" else itertools.permutations(formats, 2):
         other = weights.load(save(through[first], tmp_path / "second", second))
         np.testing.assert_allclose(other(images), model(images), rtol=0, atol=1e-5)
 
@@ -132,9 +138,7 @@ ARCHITECTURES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(fields=ARCHITECTURES, seed=st.integers(0, 100))
-def test_any_architecture_survives_every_format_that_can_hold_it(fields, seed, tmp_path):
+def survives_every_format_that_can_hold_it(fields, seed, tmp_path):
     model = keras_vit.build(keras_vit.Architecture(**fields))
     random = np.random.default_rng(seed)
     model.set_weights([random.normal(size=value.shape).astype("float32") for value in model.get_weights()])
@@ -148,6 +152,16 @@ def test_any_architecture_survives_every_format_that_can_hold_it(fields, seed, t
         other = weights.load(save(model, tmp_path, kind))
         assert other.architecture == model.architecture
         np.testing.assert_array_equal(other(images), model(images))
+
+
+@pytest.mark.parametrize("examples", [2, pytest.param(40, marks=pytest.mark.slow)])
+def test_any_architecture(examples, tmp_path):
+    @settings(max_examples=examples, deadline=None)
+    @given(fields=ARCHITECTURES, seed=st.integers(0, 100))
+    def check(fields, seed):
+        survives_every_format_that_can_hold_it(fields, seed, tmp_path)
+
+    check()
 
 
 @pytest.mark.parametrize("prefix", ["opt/target/", "params/"])
@@ -279,11 +293,11 @@ def test_an_expression_that_is_none_is_named():
 
 def test_written_files_may_be_read_by_whom_the_user_lets(tmp_path):
     (tmp_path / "other").write_text("")
-    assert save(load("vit_token.npz"), tmp_path, "google").stat().st_mode == (tmp_path / "other").stat().st_mode
+    assert save(loaded("vit_token.npz"), tmp_path, "google").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_what_a_format_has_no_place_for_is_told_and_still_read_back(tmp_path):
-    model = load("hf_vit")
+    model = loaded("hf_vit")
     with pytest.warns(UserWarning, match="gelu=erf, epsilon=1e-12.*other readers.*gelu=tanh"):
         weights.save(model, tmp_path / "w.npz", format="google")
     assert weights.load(tmp_path / "w.npz").architecture == model.architecture
@@ -298,7 +312,7 @@ def test_a_path_that_ends_otherwise_is_refused(format, path, tmp_path):
 def save_plainly(path, format):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        weights.save(load("vit_token.npz"), path, format=format)
+        weights.save(loaded("vit_token.npz"), path, format=format)
 
 
 def test_an_unknown_format_lists_the_known_ones(tmp_path):

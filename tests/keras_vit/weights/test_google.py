@@ -1,5 +1,6 @@
 """The paper's `.npz` files: both numberings, and what their arrays tell about the architecture."""
 
+import functools
 import json
 
 import numpy as np
@@ -11,10 +12,12 @@ from keras_vit import weights
 NAMES = ["vit_token", "vit_representation", "vit_gap"]
 
 
+@functools.cache
 def load(name, path=None):
     return weights.load(str(path or oracle.FIXTURES / f"{name}.npz"), **oracle.LOADED[name])
 
 
+@functools.cache
 def hybrid(**overrides):
     return weights.load(oracle.FIXTURES / "vit_hybrid.npz", **overrides)
 

@@ -1,5 +1,6 @@
 """KerasHub's presets, as a fixture has them: a small classifier saved by KerasHub, and what it answers itself."""
 
+import functools
 import json
 import shutil
 
@@ -13,6 +14,11 @@ from keras_vit import weights
 from keras_vit.weights import InvalidWeights
 
 PRESET = oracle.FIXTURES / "kerashub_vit"
+
+
+@functools.cache
+def loaded():
+    return weights.load(PRESET)
 
 
 @pytest.fixture
@@ -29,13 +35,13 @@ def change(path, **fields):
 
 def test_features_are_kerashubs():
     expected = np.load(PRESET.with_suffix(".expected.npz"))
-    model = weights.load(PRESET)
+    model = loaded()
     features = keras.Model(model.input, model.get_layer("pre_logits").output)
     np.testing.assert_allclose(features(expected["images"]), expected["features"], rtol=0, atol=1e-5)
 
 
 def test_what_the_configurations_say_reaches_the_model():
-    model = weights.load(PRESET)
+    model = loaded()
     a, p = model.architecture, model.preprocessing
     assert (a.image_size, a.heads, a.gelu, a.epsilon, a.dropout) == ((24, 32), 3, "erf", 1e-5, 0.1)
     assert (p.size, p.resize, p.antialias, p.crop) == ((24, 32), "bicubic", True, 1.0)
@@ -47,7 +53,7 @@ def test_files_without_names_of_layers_are_read(preset):
     for name in ("model.weights.h5", "task.weights.h5"):
         with h5py.File(preset / name, "r+") as file:
             file.visititems(lambda _, item: item.attrs.pop("name", None) and None)
-    for value, expected in zip(weights.load(preset).weights, weights.load(PRESET).weights, strict=True):
+    for value, expected in zip(weights.load(preset).weights, loaded().weights, strict=True):
         np.testing.assert_array_equal(value, expected)
 
 
@@ -97,7 +103,7 @@ def test_missing_arrays_and_damaged_files_are_refused(preset):
 
 def test_nothing_is_written(tmp_path):
     with pytest.raises(ValueError, match="The kerashub format is read, not written; choose one of google"):
-        weights.save(weights.load(PRESET), tmp_path / "preset", format="kerashub")
+        weights.save(loaded(), tmp_path / "preset", format="kerashub")
     assert not list(tmp_path.iterdir())
 
 
