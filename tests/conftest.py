@@ -8,9 +8,8 @@ import sys
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 # Before TensorFlow starts, here and in the processes that tests start: tensors here are too small to share out among
-# threads, and compiling takes longer than running what was compiled.
+# threads.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 TESTS = pathlib.Path(__file__).parent
 SHARED = {
