@@ -132,9 +132,10 @@ def _trained(
     settings, plan, workers = planned.settings, planned.plan, planned.workers
     with Preemption() as preemption, contextlib.ExitStack() as claims:
         with workers.waiting("the others' set-up"):  # who built the model in less time waits for the others here
-            state = workers.on_chief(lambda: claim(settings, claims))
+            own = checkpoints_of(settings)
+            state = workers.on_chief(lambda: claim(settings, own, claims))
         revision = provenance.revision() if workers.is_chief else None  # now: files may change while training lasts
-        checkpoints = checkpoints_of(settings) if workers.is_chief else None
+        checkpoints = own if workers.is_chief else None
         listing = os.path.join(settings.run_dir, BAD_IMAGES) if workers.is_chief else None
         watch = DataWatch(planned.source, listing, workers)
         history, ours = make_callbacks(planned, learner, steps, checkpoints)
@@ -155,12 +156,12 @@ def _trained(
     return Result(model, history, metrics, settings.run_dir if workers.is_chief else None)
 
 
-def claim(settings: TrainingSettings, claims: contextlib.ExitStack) -> dict[str, Any] | None:
+def claim(settings: TrainingSettings, checkpoints: Checkpoints, claims: contextlib.ExitStack) -> dict[str, Any] | None:
     """Takes the run folder for this process; returns the state to go on from, or None for a new run."""
     resumed = start_of(settings) > 0
     flagfile = flags.to_flagfile(settings)
     claims.enter_context(claimed(settings.run_dir, flagfile, settings.overwrite, resumed))
-    return checkpoints_of(settings).newest() if resumed else None
+    return checkpoints.newest() if resumed else None
 
 
 def save_best(settings: RunSettings, model: keras.Model, checkpoints: Checkpoints) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from trainers.inference import formats
-from trainers.inference.formats import Guess, Prediction
+from trainers.inference.predictions import Guess, Prediction
 
 LONG = "photos/of the whole summer/in the mountains/and of the autumn by the sea/number {}.jpg"
 SOME = [
