@@ -6,10 +6,16 @@ import os
 import pathlib
 import sys
 
+import hypothesis
+
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 # Before TensorFlow starts, here and in the processes that tests start: tensors here are too small to share out among
 # threads.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
+# No test is about how long it takes, and a busy machine is no fault of anybody's.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 TESTS = pathlib.Path(__file__).parent
 SHARED = {

@@ -69,7 +69,7 @@ def test_replace_keeps_everything_else():
         }
     )
 )
-@hypothesis.settings(max_examples=100, deadline=None, database=None)
+@hypothesis.settings(max_examples=100, database=None)
 def test_any_architecture_survives_json(fields):
     architecture = BitArchitecture(**fields)
     again = BitArchitecture.from_dict(json.loads(json.dumps(architecture.to_dict())))

@@ -295,7 +295,7 @@ def stems(patch_size):
 
 
 @hypothesis.given(architectures())
-@hypothesis.settings(max_examples=100, deadline=None, database=None)
+@hypothesis.settings(max_examples=100, database=None)
 def test_any_architecture_survives_json(architecture):
     fields = json.loads(json.dumps(architecture.to_dict()))
     again = Architecture.from_dict(fields)
@@ -305,7 +305,7 @@ def test_any_architecture_survives_json(architecture):
 
 
 @hypothesis.given(architectures())
-@hypothesis.settings(max_examples=50, deadline=None, database=None)
+@hypothesis.settings(max_examples=50, database=None)
 def test_replacing_nothing_changes_nothing(architecture):
     assert architecture.replace() == architecture
     assert architecture.replace(**architecture.to_dict()) == architecture

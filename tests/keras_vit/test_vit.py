@@ -157,7 +157,7 @@ def is_the_reference_and_has_the_counted_parameters(architecture):
 @pytest.mark.parametrize("examples", [4, pytest.param(60, marks=pytest.mark.slow)])
 def test_any_architecture(examples):
     once = hypothesis.given(architectures())(is_the_reference_and_has_the_counted_parameters)
-    hypothesis.settings(max_examples=examples, deadline=None, database=None, derandomize=True)(once)()
+    hypothesis.settings(max_examples=examples, database=None, derandomize=True)(once)()
 
 
 def whole_counts(architectures):

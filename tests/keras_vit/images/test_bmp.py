@@ -33,7 +33,7 @@ def random(*shape, high=256):
     return np.random.default_rng(1).integers(0, high, shape).astype("uint8")
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 20), st.integers(1, 20), st.booleans(), st.binary(max_size=5))
 def test_rows_in_both_orders_and_bytes_after_the_end(height, width, top_down, after):
     pixels = random(height, width, 3)

@@ -182,7 +182,7 @@ def test_the_smallest_and_the_longest(size):
         assert np.array_equal(RGB(encoded), tf.io.decode_image(encoded))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data(), st.booleans(), st.booleans())
 def test_a_crop_is_the_window_of_the_whole_image(data, chroma, progressive):
     height, width = data.draw(st.integers(1, 70)), data.draw(st.integers(1, 70))

@@ -40,7 +40,7 @@ def pixels_of(size, seed=0):
     return np.random.default_rng(seed).integers(0, 128, size)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 255))
 def test_a_single_image(height, width, length):
     indices = pixels_of((height, width))

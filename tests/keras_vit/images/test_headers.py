@@ -131,7 +131,7 @@ def test_as_large_as_is_allowed():
         RGB(png_header(2**13, 2**13))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.sampled_from([row.magic.replace(b".", b"\0") for row in headers.FORMATS.values()] + [b"", PNG, JPEG]),
     st.binary(max_size=80),

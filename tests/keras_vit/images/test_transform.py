@@ -32,7 +32,7 @@ def test_two_matrix_products_equal_tensorflows_resize(kernel, antialias, source,
 
 
 @pytest.mark.parametrize(("kernel", "antialias"), KERNELS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data())
 def test_so_they_do_at_any_sizes(kernel, antialias, data):
     source, target = (data.draw(st.tuples(st.integers(1, 150), st.integers(1, 150))) for _ in range(2))
@@ -63,7 +63,7 @@ def resize_small(source, side):
     return tuple(int(np.round(np.float32(length) * ratio)) for length in source)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.tuples(st.integers(1, 5000), st.integers(1, 5000)), st.sampled_from([(224, 0.875, 256), (384, 0.857, 448)]))
 def test_the_image_just_covers_the_larger_frame(source, crop):
     size, share, side = crop

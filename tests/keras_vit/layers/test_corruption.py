@@ -26,7 +26,7 @@ def noises(patches):
     return arrays("float32", (2, 3, patches), elements=numbers)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(noise=st.integers(2, 30).flatmap(noises))
 def test_choice_holds_for_any_noise(noise):
     corrupted, masked, source = chosen(noise)

@@ -122,7 +122,7 @@ def test_every_color_looks_like_itself(channels):
     np.testing.assert_allclose(np.unique(pixels), (np.arange(8) + 0.5) / 8)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(side=st.integers(1, 20), cells=st.sampled_from([1, 4]))
 def test_downsizing_serves_any_side(side, cells):
     patches = np.random.default_rng(side).random((1, 2, side, side, 3)).astype("float32")

@@ -156,7 +156,7 @@ def survives_every_format_that_can_hold_it(fields, seed, tmp_path):
 
 @pytest.mark.parametrize("examples", [2, pytest.param(40, marks=pytest.mark.slow)])
 def test_any_architecture(examples, tmp_path):
-    @settings(max_examples=examples, deadline=None)
+    @settings(max_examples=examples)
     @given(fields=ARCHITECTURES, seed=st.integers(0, 100))
     def check(fields, seed):
         survives_every_format_that_can_hold_it(fields, seed, tmp_path)

@@ -170,7 +170,7 @@ def test_files_without_the_model_are_refused(damage, said, path):
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0, 1, exclude_max=True))
 def test_truncated_files_are_refused(share, plain, path):
     path.write_bytes(plain[1][: int(share * len(plain[1]))])

@@ -19,7 +19,7 @@ def sequence(index_of, count, start=0):
     return [int(i) for i in tf.data.Dataset.range(start, start + count).map(index_of).as_numpy_iterator()]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(size=st.integers(1, 300), seed=st.integers(0, 2**31 - 1), epoch=st.integers(0, 5))
 def test_every_epoch_is_a_permutation(size, seed, epoch):
     index_of = batching.natural(split_of(np.zeros(size, "int64")), seed)

@@ -67,7 +67,7 @@ def test_a_subset_is_part_of_every_larger_one(opened):
         opened.split("train[:18]+test", 27)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.permutations(range(20)), st.integers(1, 20))
 def test_any_rearrangement(order, size):
     split = numbered("train", 0, 20)

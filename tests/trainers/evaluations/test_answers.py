@@ -48,7 +48,7 @@ def logits(model, count):
     return np.asarray(model(images(count).astype("float32") / 127.5 - 1))
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(count=st.integers(1, 12), batch_size=st.integers(1, 8))
 def test_every_example_is_predicted_once(model, count, batch_size):
     labels = np.arange(count, dtype="int32") % CLASSES

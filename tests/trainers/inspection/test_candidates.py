@@ -17,7 +17,7 @@ def brute_force(hashes):
     ]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     families=st.integers(1, 6),
@@ -35,7 +35,6 @@ def test_all_close_pairs_are_found(seed, families, size, flips):
     assert candidates.close_pairs(hashes).tolist() == brute_force(hashes)
 
 
-@settings(deadline=None)
 @given(places=st.sets(st.integers(0, 127), min_size=6, max_size=7))
 def test_up_to_the_limit_wherever_the_bits_lie(places):
     bits = np.zeros((2, 128), bool)

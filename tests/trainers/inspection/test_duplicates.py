@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trainers.inspection import duplicates, fingerprints
@@ -116,7 +116,6 @@ def test_of_many_images_alike_all_pairs_are_linked():
     assert all(group.link(*pair) == ("near", 0) for pair in itertools.combinations(group.members, 2))
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_components(data):
     """As by joining sets one pair at a time."""

@@ -6,7 +6,6 @@ import pathlib
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from keras_vit.choices import POSITIONS
@@ -47,7 +46,6 @@ def test_nested_flag_files(tmp_path):
     assert (settings.steps, settings.seed) == (3, 4)
 
 
-@hypothesis_settings(deadline=None)
 @given(
     steps=st.integers(1, 10**9),
     learning_rate=st.floats(1e-9, 10, allow_nan=False),

@@ -105,7 +105,7 @@ def test_published_amounts_both_ways(name, magnitude):
 
 
 @pytest.mark.parametrize("name", TWO_WAYS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(shape=SHAPES, magnitude=st.integers(1, 30))
 def test_images_of_any_shape(name, shape, magnitude):
     image, amount = noise(shape), AMOUNTS[name][10] / 10 * magnitude

@@ -54,7 +54,7 @@ EXACT = {
 
 
 @pytest.mark.parametrize("name", EXACT)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(image=images(), magnitude=st.integers(3, 30))
 def test_mended_operations_equal_pillows(name, image, magnitude):
     """From 3 on, because Pillow does not posterize to 0 bits."""
@@ -69,7 +69,7 @@ def test_equalize_of_many_pixels_equals_pillows(skew):
     assert np.array_equal(run("Equalize", image), ImageOps.equalize(pillow(image)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(image=images())
 def test_auto_contrast_is_pillows_but_for_rounding(image):
     """Pillow computes in float64: what should be a whole number may come out one lower in either."""
@@ -82,7 +82,7 @@ def test_auto_contrast_is_pillows_but_for_rounding(image):
 
 
 @pytest.mark.parametrize("enhance", [ImageEnhance.Color, ImageEnhance.Contrast, ImageEnhance.Sharpness])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(image=images(smallest=3), magnitude=MAGNITUDES)
 def test_enhancements_are_pillows_but_for_rounding(enhance, image, magnitude):
     """Grey and smoothed values may lie 1 apart, because Pillow rounds them to nearest; the blend multiplies that."""
@@ -91,7 +91,7 @@ def test_enhancements_are_pillows_but_for_rounding(enhance, image, magnitude):
     assert (np.abs(result - expected.astype(int)) < abs(1 - FACTORS[magnitude]) + 1).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(image=images(), magnitude=MAGNITUDES)
 def test_enhancements_of_grey_images_equal_pillows(image, magnitude):
     image = image[..., :1]
@@ -110,7 +110,7 @@ def test_color_is_the_published_codes(quirks):
         assert different.mean() < 1e-3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(image=images(), magnitude=MAGNITUDES, quirks=st.booleans())
 def test_sharpness_keeps_its_border(image, magnitude, quirks):
     height, width, _ = image.shape
@@ -122,7 +122,7 @@ def test_sharpness_keeps_its_border(image, magnitude, quirks):
     assert np.array_equal(run("Sharpness", image, magnitude, quirks), blend(smooth, image, magnitude))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(image=images(), magnitude=MAGNITUDES)
 def test_published_contrast_turns_about_the_number_of_pixels(image, magnitude):
     """The sum of the counts of a histogram, over 256."""

@@ -119,7 +119,7 @@ def test_the_seed_alone_decides(quirks):
     assert not np.array_equal(one, many(image, chosen, 120, first=6))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     shape=st.tuples(st.integers(1, 20), st.integers(1, 20), st.sampled_from([1, 3])),
     layers=st.integers(1, 4),

@@ -93,7 +93,7 @@ NAMES = strategies.sets(
 )
 
 
-@hypothesis.settings(max_examples=25, deadline=None)
+@hypothesis.settings(max_examples=25)
 @hypothesis.given(NAMES, NAMES)
 def test_no_file_changes_side_or_order_when_others_are_added(first, others):
     with tempfile.TemporaryDirectory() as root:

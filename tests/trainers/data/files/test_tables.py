@@ -100,7 +100,7 @@ ROWS = strategies.lists(
 )
 
 
-@hypothesis.settings(max_examples=100, deadline=None)
+@hypothesis.settings(max_examples=100)
 @hypothesis.given(ROWS, strategies.sampled_from(",\t;"), strategies.booleans())
 def test_odd_names_survive_csv_and_json(rows, delimiter, unix):
     file = io.StringIO()
@@ -115,7 +115,7 @@ def test_odd_names_survive_csv_and_json(rows, delimiter, unix):
     assert [(row.path, *row.labels) for row in found.rows] == rows and found.typed
 
 
-@hypothesis.settings(max_examples=200, deadline=None)
+@hypothesis.settings(max_examples=200)
 @hypothesis.given(strategies.sampled_from([*KINDS]), strategies.one_of(strategies.binary(), TEXT.map(str.encode)))
 def test_nothing_but_value_errors_comes_of_any_bytes(kind, data):
     read = {"csv": table_rows.csv_table, "jsonl": table_rows.jsonl_table}[kind]

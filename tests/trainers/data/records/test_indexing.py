@@ -35,7 +35,7 @@ def read(index, order):
     return list(numbers.map(indexing.reader(index), num_parallel_calls=4).as_numpy_iterator())
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.data())
 def test_any_records_come_back_by_number_in_any_order(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("records")
