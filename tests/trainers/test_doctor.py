@@ -275,7 +275,7 @@ def test_what_is_found_is_printed_before_the_pipeline_is_measured(monkeypatch, c
         train = arrays.from_arrays("train", pictures, np.zeros(9, "int32"))
 
         def labels():
-            raise ValueError("test[0] has no label; name a split whose examples all have one.")
+            raise UserError("test[0] has no label; name a split whose examples all have one.")
 
         test = dataclasses.replace(train, positives=labels)
         return Source("digits", 3, 1, ("ant",), {"train": train, "test": test})

@@ -162,7 +162,8 @@ class Steps:
                 break
             with tf.control_dependencies([self.optimizer.iterations.value + 0]):
                 free = tf.timestamp()
-        return healthy, waited / tf.maximum(free - begin, 1e-9)
+        # The clock is read beside what it times, so that the share may come out a little above 1.
+        return healthy, tf.minimum(waited / tf.maximum(free - begin, 1e-9), 1.0)
 
     def _reduced_gradients(self, batch):
         """On each replica: the global batch's gradients, their norm, and the metric sums of the replica's part."""
