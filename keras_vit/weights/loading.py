@@ -97,10 +97,8 @@ def _about(stored: Stored, *errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        missing = isinstance(error, KeyError)
-        raise InvalidWeights(
-            f"{stored.path}: {f'the array {error.args[0]} is missing.' if missing else reason(error)}"
-        ) from error
+        said = f"the array {error.args[0]} is missing" if isinstance(error, KeyError) else reason(error)
+        raise InvalidWeights(f"{stored.path}: {said}.") from error
 
 
 def architecture_of(form: Any, stored: Stored, overrides: dict[str, Any]) -> AnyArchitecture:
