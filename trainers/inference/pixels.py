@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ Read = Callable[[tf.Tensor], tf.Tensor]  # from a string scalar to an image, in 
 Run = Callable[[np.ndarray], np.ndarray]  # from images (B, H, W, C) to answers (B, Y) or (B, D)
 
 
+@functools.cache
 def decoded(channels: int) -> Read:
     """Images uint8 (H, W, C), of any height and width."""
     return lambda encoded: decoding.decode(encoded, channels)
@@ -37,6 +39,7 @@ def resized(channels: int, preprocessing: Preprocessing, size: tuple[int, int]) 
     return read
 
 
+@functools.cache
 def preprocessed(channels: int, preprocessing: Preprocessing) -> Read:
     """Images float32 (h, w, C), as the model wants them."""
     return lambda encoded: transform.apply(decoding.decode(encoded, channels), preprocessing)
@@ -52,9 +55,15 @@ def together(read: Read, run: Run) -> Answer:
     return _answer(read, lambda images: run(np.stack(images)))
 
 
+@functools.lru_cache(maxsize=8)
+def _compiled(read: Read) -> Callable[[tf.Tensor], tf.Tensor]:
+    """One graph for all predictors that read alike, as those that the gate opens do."""
+    return tf.function(read, input_signature=[tf.TensorSpec((), tf.string)])
+
+
 def _answer(read: Read, compute: Callable[[list[np.ndarray]], Iterable[np.ndarray]]) -> Answer:
     """Images are read on all processors; those that can be are computed at once."""
-    compiled = tf.function(read, input_signature=[tf.TensorSpec((), tf.string)])
+    compiled = _compiled(read)
 
     def one(encoded: bytes) -> np.ndarray | Unreadable:
         try:
