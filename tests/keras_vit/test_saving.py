@@ -64,10 +64,8 @@ ARCHITECTURES = {
         attention_bias=False,
         head_bias=-10.0,
     ),
-    "relative": small(position="relative", pool="gap"),
-    "shared": small(depth=2, position="learned_1d", position_site="shared"),
-    "features": small(num_classes=0, position="sincos2d"),
-    "mixed": small(position="sincos1d"),
+    "mixed": small(position="relative", pool="gap"),
+    "features": small(num_classes=0, position="sincos2d", position_site="shared"),
     "hybrid": small(image_size=(16, 8), patch_size=8, stem=(1, 1), root_width=32),
     "bit": BitArchitecture(image_size=(16, 8), units=(1, 1), root_width=32, root_pool_padding="lowest", num_classes=3),
 }

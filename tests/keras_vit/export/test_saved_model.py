@@ -50,13 +50,15 @@ def softmax(logits):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
+    """The model, where it was written, the signatures, and the model's weights from before."""
     model = made()
+    before = [np.array(weight) for weight in model.get_weights()]
     path = written(tmp_path_factory.mktemp("export"), model, temperature=2.0, top=2)
-    return model, path, tf.saved_model.load(str(path)).signatures
+    return model, path, tf.saved_model.load(str(path)).signatures, before
 
 
 def test_every_signature_answers_as_the_model(exported):
-    model, _, signatures = exported
+    model, _, signatures, _ = exported
     image = picture()
     probabilities = softmax(expected(model, image)[0] / 2.0)
     best = np.argsort(-probabilities)[:2]
@@ -74,7 +76,7 @@ def test_every_signature_answers_as_the_model(exported):
 
 
 def test_pictures_of_several_formats_and_sizes_in_one_request(exported):
-    model, _, signatures = exported
+    model, _, signatures, _ = exported
     pictures = [picture(45, 70), picture(20, 31), picture(32, 32)]
     encoders = [tf.io.encode_png, lambda image: tf.io.encode_jpeg(image, quality=100), tf.io.encode_png]
     encoded = [encode(image) for encode, image in zip(encoders, pictures, strict=True)]
@@ -85,7 +87,7 @@ def test_pictures_of_several_formats_and_sizes_in_one_request(exported):
 
 
 def test_features_and_their_grid(exported):
-    model, _, signatures = exported
+    model, _, signatures, _ = exported
     image = picture()
     found = signatures["features"](bytes=tf.io.encode_png(image)[None])
     np.testing.assert_allclose(found["features"][0], expected(model, image)[1], atol=1e-5)
@@ -97,7 +99,7 @@ def test_features_and_their_grid(exported):
 
 @pytest.mark.parametrize("data", [b"", b"no image", b"\xff\xd8\xff broken", b"\x89PNG\r\n\x1a\n"])
 def test_what_is_no_image_is_one_clear_error(exported, data):
-    _, _, signatures = exported
+    signatures = exported[2]
     with pytest.raises(tf.errors.InvalidArgumentError):
         signatures["serving_default"](bytes=tf.constant([data]))
 
@@ -107,7 +109,7 @@ def test_no_images_make_no_answers(exported):
 
 
 def test_it_says_what_it_is(exported):
-    model, path, _ = exported
+    model, path = exported[:2]
     extra = path / "assets.extra"
     assert (extra / "labels.txt").read_text().splitlines() == ["ant", "bée", "cat or dog", "emu"]
     told = json.loads((extra / "keras_vit.json").read_text())
@@ -128,7 +130,9 @@ def test_it_says_what_it_is(exported):
         ),
         pytest.param(lambda: made(BitArchitecture(units=(1, 1), root_width=32)), id="bit", marks=pytest.mark.slow),
         pytest.param(
-            lambda: made(pool="map", channels=1, position="sincos2d", image_size=(32, 48)), id="map, grey, oblong"
+            lambda: made(pool="map", channels=1, position="sincos2d", image_size=(32, 48)),
+            id="map, grey, oblong",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             lambda: made(
@@ -159,26 +163,26 @@ def test_other_models(model, tmp_path):
 
 
 def test_a_model_without_a_head_answers_features(tmp_path):
-    model = made(num_classes=0, class_names=None)
+    oblong = {"pool": "map", "channels": 1, "position": "sincos2d", "image_size": (32, 48)}
+    model = made(num_classes=0, class_names=None, **oblong)
     signatures = tf.saved_model.load(str(written(tmp_path, model))).signatures
-    image = picture()
+    image = picture(channels=1)
     fed = transform.apply(tf.constant(image), model.preprocessing)[None]
     for name, key, value in (("serving_default", "bytes", tf.io.encode_png(image)[None]), ("pixels", "pixels", fed)):
         found = signatures[name](**{key: value})
         assert set(found) == {"features", "patch_grid"}
+        assert tuple(found["patch_grid"].shape[1:3]) == model.architecture.grid
         np.testing.assert_allclose(found["features"], model(fed), atol=1e-5)
 
 
-def test_the_written_model_leaves_the_given_one_as_it_was(tmp_path):
-    model = made()
-    before = [np.array(weight) for weight in model.get_weights()]
-    written(tmp_path, model)
+def test_the_written_model_leaves_the_given_one_as_it_was(exported):
+    model, *_, before = exported
     for now, then in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(now, then)
     assert model.dtype_policy.name == "float32" and model.built
 
 
 def test_weights_are_stored_once(exported):
-    model, path, _ = exported
+    model, path = exported[:2]
     (data,) = (path / "variables").glob("variables.data*")
     assert data.stat().st_size < 1.1 * 4 * model.count_params()

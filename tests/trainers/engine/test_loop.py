@@ -3,6 +3,7 @@
 None of that depends on the model, so it is as small as one can be.
 """
 
+import functools
 import time
 
 import keras
@@ -75,6 +76,19 @@ def small(objective=None, dtype="float32", **changes):
     )
 
 
+@functools.cache
+def _kept(**arguments):
+    steps = small(**arguments)
+    return steps, steps.state()
+
+
+def anew(**arguments):
+    """The same, whose graphs an earlier test may have traced."""
+    steps, state = _kept(**arguments)
+    steps.restore(state)
+    return steps
+
+
 def pairs(batches):
     return batches.map(lambda batch: (batch["images"], batch["labels"]))
 
@@ -101,12 +115,12 @@ def test_callbacks_are_called_in_the_order_of_fit():
 def test_losses_equal_those_of_fit():
     """On one device, without clipping, our loop is `fit`."""
     losses = {}
-    steps = small()
+    steps = anew()
     log = keras.callbacks.History()
     loop.Trainer(steps, loop.Plan(4, 1, 1, 1), [log]).fit(feed(dataset()))
     losses["ours"] = log.history["loss"]
 
-    model = small().model
+    model = a_model()
     model.compile(
         optimization.optimizer("adamw", model.trainable_variables, learning_rate=1e-2),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -128,7 +142,7 @@ def test_steps_per_call_does_not_change_the_result():
 
 
 def test_evaluating_leaves_the_weights_bit_equal():
-    steps = small(ema=0.5)
+    steps = anew(ema=0.5)
     steps.train(steps.batches(feed(dataset())), 3)
     before = steps.model.get_weights()
     evaluation = Evaluation(steps.strategy, steps.model, steps.objective, feed(dataset(2)), 8)
@@ -142,7 +156,7 @@ def test_evaluating_leaves_the_weights_bit_equal():
 
 
 def test_averages_follow_their_formula():
-    steps = small(ema=0.5)
+    steps = anew(ema=0.5)
     iterator = steps.batches(feed(dataset()))
     expected = [variable.numpy() for variable in steps.model.trainable_variables]
     for step in range(1, 4):
@@ -166,7 +180,7 @@ def test_clipping_bounds_what_the_optimizer_sees():
 
 
 def test_weights_of_zero_leave_rows_out_of_every_number():
-    steps = small()
+    steps = anew()
     batch = next(iter(dataset()))
     padded = {name: tf.concat([value, value[:3]], axis=0) for name, value in batch.items()}
     padded["weights"] = tf.concat([tf.ones(8), tf.zeros(3)], axis=0)
@@ -178,7 +192,7 @@ def test_weights_of_zero_leave_rows_out_of_every_number():
 
 
 def test_a_data_set_that_ends_too_early_is_an_error():
-    steps = small()
+    steps = anew()
     with pytest.raises((RuntimeError, tf.errors.OutOfRangeError)):
         steps.train(steps.batches(feed(dataset(2))), 3)
 
@@ -188,7 +202,7 @@ def test_stop_training_is_honoured_after_a_call():
         def on_train_batch_end(self, batch, logs=None):
             self.model.stop_training = True
 
-    steps = small()
+    steps = anew()
     loop.Trainer(steps, loop.Plan(20, 5, 100, 2), [Stop()]).fit(feed(dataset().repeat()))
     assert steps.step == 2
 
@@ -206,7 +220,7 @@ def test_calls_cover_training_and_cross_no_boundary(total, evaluate, log, per_ca
 
 
 def test_progress_is_line_wise_away_from_a_terminal(capsys):
-    steps = small()
+    steps = anew()
     loop.Trainer(steps, loop.Plan(4, 2, 2, 2), [callbacks.Progress(4, 8)]).fit(feed(dataset().repeat()))
     lines = capsys.readouterr().err.splitlines()
     assert [line.split("  ")[0] for line in lines] == ["step 2/4", "step 4/4"]
@@ -221,7 +235,7 @@ def test_progress_on_a_terminal_is_a_bar_with_the_time_left():
             return True
 
     terminal = Terminal()
-    loop.Trainer(small(), loop.Plan(4, 2, 2, 2), [callbacks.Progress(4, 8, terminal)]).fit(feed(dataset().repeat()))
+    loop.Trainer(anew(), loop.Plan(4, 2, 2, 2), [callbacks.Progress(4, 8, terminal)]).fit(feed(dataset().repeat()))
     shown = terminal.getvalue()
     assert "4/4" in shown and "loss" in shown and "100%" in shown
 
@@ -262,7 +276,7 @@ def test_a_step_that_is_not_finite_is_not_applied_and_said(tmp_path):
 
 
 def test_the_last_good_checkpoint_is_named(tmp_path):
-    steps = small()
+    steps = anew()
     checkpoints = Checkpoints(str(tmp_path))
     trainer = loop.Trainer(steps, loop.Plan(4, 4, 1, 1, 1), [], checkpoints=checkpoints)
     with pytest.raises(NotFinite, match=f"Last good checkpoint: step 1 in {tmp_path}"):
@@ -284,11 +298,11 @@ def test_a_skipped_step_counts_as_a_step_and_is_counted():
 
 
 def test_skipped_steps_do_not_spoil_the_means():
-    steps = small(skip_nonfinite=True)
+    steps = anew(skip_nonfinite=True)
     history = keras.callbacks.History()
     loop.Trainer(steps, loop.Plan(4, 4, 1, 1), [history]).fit(feed(training_data(np.nan)))
     assert history.history["skipped"] == [0.25] and np.isfinite(history.history["loss"][0])
-    together = small(skip_nonfinite=True)
+    together = anew(skip_nonfinite=True)
     other = keras.callbacks.History()
     loop.Trainer(together, loop.Plan(4, 4, 4, 4), [other]).fit(feed(training_data(np.nan)))
     assert other.history["loss"][0] == pytest.approx(history.history["loss"][0], rel=1e-6)
@@ -309,7 +323,7 @@ def test_the_loss_scale_halves_on_overflow_and_grows_after_a_while():
 
 
 def test_float16_scales_the_loss_and_leaves_overflowing_steps_out():
-    steps = small(dtype="mixed_float16")
+    steps = anew(dtype="mixed_float16")
     steps._scale.value.assign(2.0**24)
     iterator = steps.batches(feed(dataset().repeat()))
     logs = [steps.train(iterator, 1) for _ in range(30)]
@@ -320,7 +334,7 @@ def test_float16_scales_the_loss_and_leaves_overflowing_steps_out():
 
 def test_float16_stops_where_no_scale_helps():
     """Weights of the rows so large that gradients overflow under every scale, but not the loss, which is in float32."""
-    steps = small(dtype="mixed_float16")
+    steps = anew(dtype="mixed_float16")
     steps._scale.value.assign(4.0)
     heavy = dataset().map(lambda batch: {**batch, "weights": batch["weights"] * 1e30}).repeat()
     with pytest.raises(NotFinite):
@@ -329,7 +343,7 @@ def test_float16_stops_where_no_scale_helps():
 
 
 def test_float16_stops_at_once_where_the_loss_itself_is_not_finite():
-    steps = small(dtype="mixed_float16")
+    steps = anew(dtype="mixed_float16")
     with pytest.raises(NotFinite, match="its loss: nan"):
         steps.train(steps.batches(feed(training_data(np.nan).skip(1))), 2)
     assert steps.skipped == 0 and steps.step == 0
@@ -339,7 +353,7 @@ def test_scaled_gradients_are_those_of_the_loss():
     """In float16 the scale keeps small gradients; reduced, divided by it, they have the norm of those in float32."""
     norms = []
     for dtype in ("float32", "mixed_float16"):
-        steps = small(dtype=dtype)
+        steps = anew(dtype=dtype)
         if steps._scale:
             steps._scale.value.assign(2.0**10)
         norms.append(steps.train(steps.batches(feed(dataset())), 1)["gradient_norm"])
