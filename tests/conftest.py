@@ -25,6 +25,7 @@ SHARED = {
     "reference": TESTS / "reference.py",
     "processes": TESTS / "processes.py",
     "runs": TESTS / "trainers" / "runs.py",
+    "matrix_run": TESTS / "trainers" / "engine" / "matrix_run.py",
     "logged_run": TESTS / "trainers" / "logged_run.py",
     "oracle": TESTS / "keras_vit" / "oracle.py",
     "stub_server": TESTS / "serving" / "stub_server.py",

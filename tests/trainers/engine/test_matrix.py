@@ -5,11 +5,14 @@ import pathlib
 import subprocess
 import sys
 
+import matrix_run
 import numpy as np
 import processes
 import pytest
 
-SCRIPT = pathlib.Path(__file__).with_name("matrix_run.py")
+from trainers.engine import runtime
+
+SCRIPT = pathlib.Path(matrix_run.__file__)
 RULES = ("adam", "adamw", "sgd")
 CASES = [f"{rule}-{compiled}-{parts}" for rule in RULES for compiled in ("plain", "xla") for parts in (1, 4)]
 # More rules, and learning from a teacher; on two replicas only.
@@ -51,10 +54,12 @@ def results(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def claims(tmp_path_factory):
-    """One device beside two replicas and two workers, all at once."""
+    """Two replicas and two workers, and meanwhile one device in this process."""
     folder = tmp_path_factory.mktemp("claims")
-    running = {name: begun(folder, *RUNS[name][:2], [case]) for name, case in CLAIMS.items()}
-    return {name: finished(*run) for name, run in running.items()}
+    running = {name: begun(folder, *RUNS[name][:2], [CLAIMS[name]]) for name in CLAIMS if name != "one_device"}
+    trained = matrix_run.train(CLAIMS["one_device"], runtime.start("one_device", "float32", 0))
+    alone = {f"{CLAIMS['one_device']}:{name}": value for name, value in trained.items()}
+    return {"one_device": alone} | {name: finished(*run) for name, run in running.items()}
 
 
 def arrays_of(results, case, prefix=""):
