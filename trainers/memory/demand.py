@@ -164,10 +164,10 @@ def _trained_params(a: variants.Architecture, part: TrainedPart) -> int:
         return head
     if part.blocks is None:
         return variants.count_params(a)
-    # After the blocks come a norm, attention pooling, which has a probe and is otherwise a block of one norm, and a
-    # hidden layer.
+    # After the blocks come a norm, attention pooling, which has a probe and is otherwise a block of one norm without
+    # positions, and a hidden layer.
     hidden = a.representation * (a.width + 1) if a.representation else 0
-    pool = _block_params(a) - a.width if a.pool == "map" else 0
+    pool = _block_params(a.replace(position="none", position_site="stem")) - a.width if a.pool == "map" else 0
     return blocks * _block_params(a) + 2 * a.width + pool + hidden + head
 
 

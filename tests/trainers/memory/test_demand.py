@@ -52,7 +52,7 @@ def test_slots_are_those_that_the_optimizer_makes(name):
     assert shapes.count((2,)) == memory.SLOTS[name]
 
 
-@pytest.mark.parametrize("changes", [{}, {"pool": "map"}, {"representation": 24}, {"position": "relative"}])
+@pytest.mark.parametrize("changes", [{}, {"pool": "map", "representation": 24, "position": "relative"}])
 @pytest.mark.parametrize("train", ["all", "head", "last:0", "last:1", "last:3", "last:9"])
 def test_trained_weights_are_those_of_a_model_frozen_so(changes, train):
     architecture = variants.parse("mu/16", image_size=32, num_classes=7, depth=3, **changes)
@@ -93,8 +93,7 @@ def graph_keeps(architecture, rows, precision):
 @pytest.mark.parametrize(
     ("changes", "precision"),
     [
-        ({"gelu": "erf"}, "float32"),
-        ({"dropout": 0.1, "attention_dropout": 0.1}, "float32"),
+        ({"gelu": "erf", "dropout": 0.1, "attention_dropout": 0.1}, "float32"),
         ({"position": "relative"}, "mixed_bfloat16"),
     ],
 )
