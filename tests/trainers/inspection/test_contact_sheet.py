@@ -1,6 +1,7 @@
 """Contact sheets: what the model sees, in place, with or without words."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ SIZE = 100  # above contact_sheet.LEAST, so that pixels are not repeated
 STEP = SIZE + contact_sheet.GAP
 
 
+@functools.cache
 def part(count, channels=3):
     images = np.random.default_rng(0).integers(0, 256, (count, SIZE, SIZE, channels)).astype("uint8")
     labels = np.arange(count, dtype="int32") % 2

@@ -29,9 +29,19 @@ def graph(settings):
     return tf.function(lambda batch, seed: mixing.mix(batch, seed, 4, settings))
 
 
-def mixed(settings, number=0, **kinds):
-    seed = tf.constant([5, -1 - number], tf.int64)
-    return {name: value.numpy() for name, value in graph(settings)(rows(**kinds), seed).items()}
+def mixed(settings, **kinds):
+    return {name: value.numpy() for name, value in graph(settings)(rows(**kinds), seed_of(0)).items()}
+
+
+def seed_of(number):
+    return tf.constant([5, -1 - number], tf.int64)
+
+
+def many(settings, count, **kinds):
+    """The results of as many seeds."""
+    batch = rows(**kinds)
+    for number in range(count):
+        yield {name: value.numpy() for name, value in graph(settings)(batch, seed_of(number)).items()}
 
 
 def share_of(result, images=None):
@@ -59,9 +69,11 @@ def test_labels_that_are_shares_are_mixed_as_they_are():
 
 @pytest.mark.parametrize("concentration", [0.01, 0.2, 0.8, 1.0, 4.0])
 def test_shares_are_from_the_beta_distribution(concentration):
-    draw = tf.function(lambda number: mixing.beta(tf.stack([tf.constant(1, tf.int64), number]), concentration))
-    numbers = tf.data.Dataset.range(4000).map(draw, 2)
-    ours = np.sort(list(numbers.as_numpy_iterator()))
+    @tf.function
+    def draws(seeds):
+        return tf.map_fn(lambda seed: mixing.beta(seed, concentration), seeds, fn_output_signature=tf.float32)
+
+    ours = np.sort(draws(tf.constant([(1, number) for number in range(4000)], tf.int64)))
     theirs = np.sort(np.random.default_rng(0).beta(concentration, concentration, 400_000))
     places = np.linspace(0.01, 0.99, 50)
     distances = np.searchsorted(ours, places) / 4000 - np.searchsorted(theirs, places) / 400_000
@@ -71,8 +83,7 @@ def test_shares_are_from_the_beta_distribution(concentration):
 
 def test_cutmix_pastes_one_rectangle_of_the_partners_and_counts_its_area():
     shares = []
-    for number in range(100):
-        result = mixed(CUTMIX, number)
+    for result in many(CUTMIX, 100):
         pasted = share_of(result)[..., 0] == 0  # (5, 8, 10)
         assert np.isin(share_of(result), [0, 1]).all() and (pasted == pasted[0]).all()
         y, x = np.flatnonzero(pasted[0].any(axis=1)), np.flatnonzero(pasted[0].any(axis=0))
@@ -87,8 +98,8 @@ def test_cutmix_pastes_one_rectangle_of_the_partners_and_counts_its_area():
 
 def test_rectangles_have_the_images_aspect_and_lie_anywhere():
     boxes = []
-    for number in range(300):
-        pasted = share_of(mixed(CUTMIX, number, size=(40, 80)))[0, ..., 0] == 0
+    for result in many(CUTMIX, 300, size=(40, 80)):
+        pasted = share_of(result)[0, ..., 0] == 0
         y, x = np.flatnonzero(pasted.any(axis=1)), np.flatnonzero(pasted.any(axis=0))
         if len(y):
             boxes.append((y[0], y[-1] + 1, x[0], x[-1] + 1))
@@ -103,7 +114,7 @@ def test_rectangles_have_the_images_aspect_and_lie_anywhere():
 
 def test_with_both_half_of_the_batches_each():
     both = AugmentationSettings(mixup=1.0, cutmix=1.0)
-    kinds = [np.isin(share_of(mixed(both, number)), [0, 1]).all() for number in range(200)]
+    kinds = [np.isin(share_of(result), [0, 1]).all() for result in many(both, 200)]
     assert 70 <= sum(kinds) <= 130
 
 

@@ -35,7 +35,7 @@ def read(index, order):
     return list(numbers.map(indexing.reader(index), num_parallel_calls=4).as_numpy_iterator())
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(st.data())
 def test_any_records_come_back_by_number_in_any_order(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("records")
@@ -61,7 +61,7 @@ def test_labels_and_places(tmp_path):
 
 
 def test_many_records_of_many_files_keep_their_order(tmp_path):
-    contents = [[f"{file} {number}".encode() for number in range(700 + file)] for file in range(5)]
+    contents = [[f"{file} {number}".encode() for number in range(300 + file)] for file in range(3)]
     files = [write(tmp_path / str(number), of_file) for number, of_file in enumerate(contents)]
     index = indexing.index_of(files, no_labels, "none")
     assert read(index, range(index.size)) == [record for of_file in contents for record in of_file]
