@@ -17,6 +17,7 @@ import keras_vit
 from trainers import finetune
 from trainers import run_dir as folder
 from trainers.engine.endings import Preempted
+from trainers.reports import pictures
 from trainers.settings import flags
 from trainers.training import model_card
 
@@ -41,7 +42,7 @@ def settings_for(start, tmp_path, **changes):
 
 @pytest.fixture(scope="module")
 def result(start, tmp_path_factory):
-    changes = {"image_size": 32, "warm_head": True, "ema": 0.9, "lora_rank": 2, "optimizer": "adamw"}
+    changes = {"image_size": 32, "warm_head": True, "ema": 0.9, "lora_rank": 2, "optimizer": "adamw", "steps": 2}
     return finetune.run(settings_for(start, tmp_path_factory.mktemp("whole"), **changes))
 
 
@@ -163,11 +164,14 @@ def test_momentum_in_bfloat16_is_nearly_the_same_and_resumed_exactly(start, tmp_
 
 
 PROTOCOL = {"learning_rates": "0.1,0.00001", "seeds": "0,1", "held_out": 0.2, "baseline": False, "train": "last:1"}
+PROTOCOL |= {"steps": 2}
 
 
 @pytest.fixture(scope="module")
 def chosen(start, tmp_path_factory):
-    return finetune.run(settings_for(start, tmp_path_factory.mktemp("protocol"), **PROTOCOL))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "write", lambda *arguments: False)
+        return finetune.run(settings_for(start, tmp_path_factory.mktemp("protocol"), **PROTOCOL))
 
 
 class TestProtocol:

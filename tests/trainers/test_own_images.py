@@ -41,9 +41,6 @@ def test_a_broken_image_ends_the_run_by_name(photos, tmp_path, capsys):
 
 def test_broken_images_can_be_left_out(photos, tmp_path, capsys):
     arguments = [f"--source=folder:{photos}", "--epochs=2", f"--run_dir={tmp_path}/run", "--on_bad_image=skip"]
-    assert train(*arguments, "--validation_split=test", "--test_split=none") == 2
-    said = capsys.readouterr().err
-    assert "1 of the 60 images of train" in said and "--max_bad_share=0.01" in said
     assert train(*arguments, "--max_bad_share=0.1", "--sampling=balanced", "--class_weights=balanced") == 0
     with (tmp_path / "run" / "bad_images.csv").open() as file:
         rows = list(csv.reader(file))
@@ -107,7 +104,7 @@ def test_several_labels_with_the_flag_file_for_them(photos, tmp_path, capsys):
     assert train(*arguments, "--steps=1") == 2
     assert "may belong to several classes, but --objective=softmax" in capsys.readouterr().err
     flag_file = ["--flagfile=configs/pretrain_multilabel.cfg", *TINY, "--representation=0", "--precision=float32"]
-    flag_file += ["--epochs=2", "--warmup_steps=1", *arguments]
+    flag_file += ["--epochs=1", "--warmup_steps=1", *arguments]
     assert command_line.main(pretrain.Settings, pretrain.run, "pretrain", flag_file) == 0
     assert pathlib.Path(tmp_path, "run", "model.keras").exists()
     assert "2 classes" in capsys.readouterr().out
