@@ -42,7 +42,8 @@ def settings_for(start, tmp_path, **changes):
 
 @pytest.fixture(scope="module")
 def result(start, tmp_path_factory):
-    changes = {"image_size": 32, "warm_head": True, "ema": 0.9, "lora_rank": 2, "optimizer": "adamw", "steps": 2}
+    changes = {"image_size": 32, "warm_head": True, "ema": 0.9, "lora_rank": 2, "optimizer": "adamw"}
+    changes |= {"steps": 2, "batch_size": 100}
     return finetune.run(settings_for(start, tmp_path_factory.mktemp("whole"), **changes))
 
 
