@@ -4,7 +4,9 @@ The classes and functions behind them stand in tables with the same keys, whose 
 only has to know the names, such as flags and `--help`, reads them here. Standard library only.
 """
 
-POSITIONS = ("none", "learned_1d", "learned_2d", "relative", "sincos1d", "sincos2d")
+from keras_vit import positions
+
+POSITIONS = tuple(positions.POSITIONS)
 POSITION_SITES = ("stem", "blocks", "shared")
 POOLINGS = ("token", "gap", "map")
 NORM_SITES = ("tokens", "pooled")

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from keras_vit import positions
 from keras_vit.bit_architecture import BitArchitecture
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def count_params(architecture: Any) -> int:
     features = a.representation or width
     pre_logits = width * features + features if a.representation else 0
     heads = (1 + a.distillation_token) * (features * a.num_classes + a.num_classes) if a.num_classes else 0
-    encoder = a.prefix_tokens * width + _position_params(a) + a.depth * block + 2 * width
+    tables = sum(math.prod(variable.shape) for variable in positions.variables(a).values())
+    encoder = a.prefix_tokens * width + tables + a.depth * block + 2 * width
     return _stem_params(a) + patches + encoder + pool + pre_logits + heads
 
 
@@ -43,7 +45,7 @@ def flops(architecture: Any) -> int:
     tokens, width = a.tokens, a.width
     patches = rows * columns * a.map_patch_size**2 * a.map_channels * width
     mlp = 2 * width * a.mlp_width
-    attention_products = (3 if a.position == "relative" else 2) * tokens**2 * width
+    attention_products = (2 + positions.POSITIONS[a.position].pair_vectors) * tokens**2 * width
     block = tokens * (4 * width**2 + mlp) + attention_products
     # The attention-pooling probe is one query: keys and values of all tokens, the rest for a single token.
     pool = tokens * 2 * width**2 + 2 * tokens * width + 2 * width**2 + mlp if a.pool == "map" else 0
@@ -51,18 +53,6 @@ def flops(architecture: Any) -> int:
     pre_logits = width * features if a.representation else 0
     encoder = a.depth * block + pool + pre_logits + (1 + a.distillation_token) * features * a.num_classes
     return 2 * (_stem_multiplications(a) + patches + encoder)
-
-
-def _position_params(a: "Architecture") -> int:
-    rows, columns = a.grid
-    if a.position == "relative":
-        return a.depth * (2 * rows * columns - 1 + 2 * a.prefix_tokens) * a.head_size
-    tables = a.depth if a.position_site == "blocks" else 1
-    table = {
-        "learned_1d": a.tokens * a.width,
-        "learned_2d": (rows + columns) * a.width // 2 + a.prefix_tokens * a.width,
-    }
-    return tables * table.get(a.position, 0)
 
 
 class Convolution(NamedTuple):

@@ -7,7 +7,7 @@ import dataclasses
 import re
 from typing import Any, ClassVar, NamedTuple
 
-from keras_vit import choices, fields
+from keras_vit import choices, fields, positions
 from keras_vit.bit_architecture import RESNETS, BitArchitecture, parse_bit
 from keras_vit.costs import count_params, flops
 from keras_vit.errors import UserError
@@ -39,7 +39,7 @@ class Architecture:
         depth: Number L of Transformer blocks.
         heads: Attention heads A; must divide `width`. The head size is width / heads, not always 64.
         mlp_width: Hidden width M of each block's MLP.
-        position: Kind of position embedding, a key of `keras_vit.layers.position.POSITIONS` (paper, appendix D.4).
+        position: Kind of position embedding, a key of `keras_vit.positions.POSITIONS` (paper, appendix D.4).
         position_site: Where it is added: `stem` (once, the default), `blocks` (before every block, each with its own
             table) or `shared` (before every block, one table): the columns of the paper's Table 8.
         pool: How tokens become one vector: `token` (class token), `gap` (mean over patch tokens), `map` (attention).
@@ -122,13 +122,22 @@ class Architecture:
     @property
     def tokens(self) -> int:
         """Length T of the encoder's sequence, the tokens before the patches included."""
-        rows, columns = self.grid
-        return rows * columns + self.prefix_tokens
+        return self.sequence.tokens
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """Names of the tokens before the patches, in order."""
+        return tuple(name for name in positions.PREFIX if getattr(self, name))
 
     @property
     def prefix_tokens(self) -> int:
-        """How many tokens come before the patches: class and distillation token."""
-        return int(bool(self.class_token)) + int(self.distillation_token)
+        """How many tokens come before the patches."""
+        return len(self.prefix)
+
+    @property
+    def sequence(self) -> positions.Sequence:
+        """What positions are for."""
+        return positions.Sequence(self.grid, self.prefix, self.width, self.head_size)
 
     @property
     def head_size(self) -> int:
@@ -248,12 +257,7 @@ def _check_combinations(a: Architecture) -> None:
                     f"distillation_token=True has a head of its own on its token, beside {name}={value!r}; "
                     f"{name}={getattr(a, name)!r} needs distillation_token=False."
                 )
-        if a.position == "relative":
-            raise UserError(
-                "distillation_token=True has a position of its own, but position='relative' knows none beside the "
-                "class token's; use another position."
-            )
-    if a.position in ("none", "relative") and a.position_site != "stem":
+    if positions.POSITIONS[a.position].acts != "tokens" and a.position_site != "stem":
         raise UserError(
             f"position={a.position!r} adds nothing to the tokens, so position_site={a.position_site!r} has no meaning; "
             "leave it at 'stem'."
@@ -278,7 +282,7 @@ def _check_geometry(a: Architecture) -> None:
         )
     if a.width % a.heads:
         raise UserError(f"width {a.width} is not divisible by {a.heads} heads.")
-    needed = {"sincos1d": 2, "sincos2d": 4, "learned_2d": 2}.get(a.position, 1)
+    needed = positions.POSITIONS[a.position].width_multiple
     if a.width % needed:
         raise UserError(f"position={a.position!r} needs a width divisible by {needed}; got {a.width}.")
 

@@ -79,14 +79,8 @@ def forward(a: Architecture, images, policy):
 
     In a hybrid, patches are cut from the stem's feature map in place of the images (paper, section 3.1).
     """
-    position = functools.partial(
-        added_position,
-        a.position,
-        class_token=a.class_token,
-        grid=a.grid,
-        distillation_token=a.distillation_token,
-        dtype=policy,
-    )
+    places = {"prefix_tokens": a.prefix_tokens, "grid": a.grid}
+    position = functools.partial(added_position, a.position, **places, dtype=policy)
     shared_position = position(name="position") if a.position_site == "shared" else None
 
     feature_map = images if a.stem is None else stem_map(a, images, policy)
@@ -94,10 +88,9 @@ def forward(a: Architecture, images, policy):
     tokens = PatchEncoder(  # equation 1
         a.width,
         position=a.position if a.position_site == "stem" else "none",
-        class_token=a.class_token,
         dropout=a.dropout,
         grid=a.grid,
-        distillation_token=a.distillation_token,
+        prefix=a.prefix,
         dtype=policy,
         name="patch_encoder",
     )(tokens)
@@ -116,7 +109,7 @@ def forward(a: Architecture, images, policy):
             epsilon=a.epsilon,
             attention_bias=a.attention_bias,
             position=a.position,
-            class_token=a.class_token,
+            **places,
             dtype=policy,
             name=f"block_{i}",
         )(tokens)
@@ -132,7 +125,8 @@ def forward(a: Architecture, images, policy):
 def _with_distilled(a, logits, encoded, policy):
     """The mean of the class head's logits and the distillation head's (DeiT, arXiv 2012.12877, section 3,
     "Classification with our approach")."""
-    feature = ClassTokenPooling(1, dtype=policy, name="pool_distillation")(encoded)
+    index = a.prefix.index("distillation_token")
+    feature = ClassTokenPooling(index, dtype=policy, name="pool_distillation")(encoded)
     distilled = head(a, feature, name="head_distillation")
     return keras.layers.Average(dtype="float32", name="mean_logits")([logits, distilled])
 

@@ -10,18 +10,20 @@ ROOT = pathlib.Path(__file__).parents[1]
 # Longest matching prefix wins. Each file may import these roots, beside the standard library.
 ALLOWED = {
     "keras_vit/__init__.py": {"keras_vit"},
-    "keras_vit/choices.py": set(),
+    "keras_vit/positions.py": set(),
+    "keras_vit/choices.py": {"keras_vit.positions"},
     "keras_vit/errors.py": set(),
     "keras_vit/writing.py": {"keras_vit.errors"},
     "keras_vit/installation.py": {"keras_vit.errors"},
     "keras_vit/fields.py": {"keras_vit.errors"},
     "keras_vit/bit_architecture.py": {"keras_vit.errors", "keras_vit.fields"},
-    "keras_vit/costs.py": {"keras_vit.bit_architecture", "keras_vit.variants"},
+    "keras_vit/costs.py": {"keras_vit.bit_architecture", "keras_vit.positions", "keras_vit.variants"},
     "keras_vit/variants.py": {
         *("keras_vit.bit_architecture", "keras_vit.choices", "keras_vit.costs", "keras_vit.errors", "keras_vit.fields"),
+        "keras_vit.positions",
     },
     "keras_vit/preprocessing.py": {"keras_vit.errors"},
-    "keras_vit/layers": {"keras", "numpy", "keras_vit.errors", "keras_vit.layers"},
+    "keras_vit/layers": {"keras", "numpy", "keras_vit.errors", "keras_vit.layers", "keras_vit.positions"},
     "keras_vit/classifier.py": {"keras", "keras_vit.errors", "keras_vit.preprocessing"},
     "keras_vit/bit.py": {"keras", "keras_vit.classifier", "keras_vit.errors", "keras_vit.layers", "keras_vit.variants"},
     "keras_vit/vit.py": {
@@ -41,7 +43,7 @@ ALLOWED = {
     "keras_vit/weights": {
         *("h5py", "keras", "numpy", "safetensors"),
         *("keras_vit.classifier", "keras_vit.errors", "keras_vit.preprocessing", "keras_vit.variants", "keras_vit.vit"),
-        *("keras_vit.weights", "keras_vit.writing"),
+        *("keras_vit.positions", "keras_vit.weights", "keras_vit.writing"),
     },
     "keras_vit/labels": {"keras_vit.errors", "keras_vit.labels"},
     "keras_vit/images": {"tensorflow", "keras_vit.errors", "keras_vit.images", "keras_vit.preprocessing"},
@@ -82,7 +84,7 @@ ALLOWED = {
         *("trainers.memory", "trainers.run_dir", "trainers.settings", "trainers.training"),
     },
     "trainers/memory": {
-        *("keras_vit.errors", "keras_vit.variants"),
+        *("keras_vit.errors", "keras_vit.positions", "keras_vit.variants"),
         *("trainers.engine", "trainers.machine", "trainers.memory", "trainers.settings"),
     },
     "trainers/reports": {

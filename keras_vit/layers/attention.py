@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_vit.errors import UserError
-from keras_vit.layers.position import attention_position
+from keras_vit.layers.position import attention_position, counted
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
@@ -21,7 +21,8 @@ class Attention(keras.layers.Layer):
         dropout: Rate on the attention probabilities.
         use_bias: Whether the four projections have biases.
         position: Key of `keras_vit.layers.position.POSITIONS`; only kinds that act inside attention matter here.
-        class_token: Whether token 0 is a class token; only such a position kind asks.
+        prefix_tokens: How many tokens come before the patches; only such a position kind asks.
+        grid: (h, w) of the patches; may be left out when they form a square.
 
     Call arguments:
         queries: (B, T, D).
@@ -36,16 +37,18 @@ class Attention(keras.layers.Layer):
         UserError: if the width is not divisible by the heads.
     """
 
-    def __init__(self, heads, dropout=0.0, use_bias=True, position="none", class_token=True, **kwargs):
+    def __init__(self, heads, dropout=0.0, use_bias=True, position="none", prefix_tokens=1, grid=None, **kwargs):
         super().__init__(**kwargs)
         self.supports_masking = True
         self.heads = heads
         self.dropout = dropout
         self.use_bias = use_bias
         self.position = position
-        self.class_token = class_token
+        self.prefix_tokens = prefix_tokens
+        self.grid = grid
+        # Files of weights know the layer by both names.
         self.relative = attention_position(
-            position, class_token=class_token, dtype=self.dtype_policy, name="relative_position"
+            position, prefix_tokens=prefix_tokens, grid=grid, dtype=self.dtype_policy, name="relative_position"
         )
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
         shared = {"use_bias": use_bias, "dtype": self.dtype_policy}
@@ -53,6 +56,10 @@ class Attention(keras.layers.Layer):
         self.key = Projection(heads, name="key", **shared)
         self.value = Projection(heads, name="value", **shared)
         self.out = Projection(None, name="out", **shared)
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**counted(config))
 
     def build(self, queries_shape, keys_shape=None):
         width = queries_shape[-1]
@@ -64,13 +71,15 @@ class Attention(keras.layers.Layer):
         self.value.build(keys_shape or queries_shape)
         self.out.build(heads_shape)
         if self.relative is not None:
-            self.relative.build(heads_shape)
+            self.relative.build(heads_shape, heads_shape)
 
     def call(self, queries, keys=None, mask=None, return_weights=False, training=False):
         keys = queries if keys is None else keys
         query_BTAK, key_BSAK, value_BSAK = self.query(queries), self.key(keys), self.value(keys)
         query_BTAK = query_BTAK * (query_BTAK.shape[-1] ** -0.5)
-        bias_BATS = None if self.relative is None else self.relative(query_BTAK)
+        bias_BATS = None
+        if self.relative is not None:
+            query_BTAK, key_BSAK, bias_BATS = self.relative(query_BTAK, key_BSAK)
         mask_B11S = None if mask is None else ops.cast(mask, "bool")[:, None, None, :]
         if not return_weights and not (training and self.dropout):
             # Backends with a fused kernel use it here; it gives no access to the probabilities.

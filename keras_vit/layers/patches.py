@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_vit.errors import UserError
 from keras_vit.layers.position import added_position
+from keras_vit.positions import PREFIX
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
@@ -58,22 +59,22 @@ class Patches(keras.layers.Layer):
 class PatchEncoder(keras.layers.Layer):
     """Projects patches, prepends the class token and adds positions (paper, equation 1).
 
-    A distillation token follows the class token, where there is one (DeiT, arXiv 2012.12877, section 3).
-
     Args:
         width: Model dimension D.
         position: Key of `keras_vit.layers.position.POSITIONS`.
-        class_token: Whether a learned token, initialised to zero, is put before the patches.
+        class_token: Whether a learned token is put before the patches.
         dropout: Rate applied to the result, positions included (paper, appendix B.1).
         grid: (h, w) of the patches; may be left out when they form a square.
-        distillation_token: Whether a second learned token, initialised to zero, follows the class token.
+        prefix: Names of the learned tokens, initialised to zero, that are put before the patches, in order, such as
+            `("class_token", "distillation_token")` (DeiT, arXiv 2012.12877, section 3); left out, it follows from
+            `class_token`.
 
     Call arguments:
         patches: (B, N, P*P*C), flattened patches.
         mask: Optional (B, N) boolean, True where a patch is real.
 
     Returns:
-        (B, T, D) with T = N, or N + 1 with a class token in front, or N + 2 with both.
+        (B, T, D) with T = N + one for each token in front.
     """
 
     def __init__(
@@ -83,25 +84,24 @@ class PatchEncoder(keras.layers.Layer):
         class_token=True,
         dropout=0.0,
         grid=None,
-        distillation_token=False,
+        prefix=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.supports_masking = True
         self.width = width
         self.position = position
-        self.class_token = class_token
+        self.prefix = (("class_token",) if class_token else ()) if prefix is None else tuple(prefix)
+        self.class_token = "class_token" in self.prefix
         self.dropout = dropout
-        self.distillation_token = distillation_token
         self.grid = None if grid is None else tuple(grid)
         self.projection = keras.layers.Dense(
             width, kernel_initializer="lecun_normal", dtype=self.dtype_policy, name="projection"
         )
         self.added = added_position(
             position,
-            class_token=class_token,
+            prefix_tokens=self.prefix_tokens,
             grid=self.grid,
-            distillation_token=distillation_token,
             dtype=self.dtype_policy,
             name="position",
         )
@@ -110,12 +110,21 @@ class PatchEncoder(keras.layers.Layer):
     @property
     def prefix_tokens(self):
         """How many tokens come before the patches."""
-        return int(self.class_token) + int(self.distillation_token)
+        return len(self.prefix)
+
+    @classmethod
+    def from_config(cls, config):
+        """Files up to version 0.1 have `distillation_token` in place of `prefix`."""
+        config = dict(config)
+        if config.pop("distillation_token", False):
+            names = zip(PREFIX, (config.get("class_token", True), True), strict=True)
+            config["prefix"] = [name for name, present in names if present]
+        return cls(**config)
 
     def build(self, patches_shape):
         self.projection.build(patches_shape)
-        names = ["class_token"] * bool(self.class_token) + ["distillation_token"] * bool(self.distillation_token)
-        self.embeddings = [self.add_weight(shape=(1, 1, self.width), initializer="zeros", name=name) for name in names]
+        shape = (1, 1, self.width)
+        self.embeddings = [self.add_weight(shape=shape, initializer="zeros", name=name) for name in self.prefix]
         if self.added is not None:
             self.added.build(self.compute_output_shape(patches_shape))
 

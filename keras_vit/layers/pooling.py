@@ -1,8 +1,7 @@
 """From the encoder's tokens to one vector per image (paper, equation 4 and appendix D.3; attention pooling:
 arXiv 2106.04560).
 
-A pooling is a layer `Kind(class_token=..., heads=..., mlp_width=..., gelu=..., epsilon=...)` that takes tokens
-(B, T, D) and returns (B, D).
+A pooling is a layer that takes tokens (B, T, D) and returns (B, D).
 """
 
 import keras
@@ -10,6 +9,7 @@ from keras import ops
 
 from keras_vit.layers.attention import Attention
 from keras_vit.layers.mlp import MLP
+from keras_vit.layers.position import counted
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
@@ -30,20 +30,27 @@ class ClassTokenPooling(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class GlobalAveragePooling(keras.layers.Layer):
-    """The mean of the patch tokens; a class token, where there is one, is left out.
+    """The mean of the patch tokens.
+
+    Args:
+        prefix_tokens: How many tokens before the patches are left out.
 
     Call arguments:
         tokens: (B, T, D).
         mask: Optional (B, T) boolean; masked tokens do not count.
     """
 
-    def __init__(self, class_token=False, **kwargs):
+    def __init__(self, prefix_tokens=0, **kwargs):
         super().__init__(**kwargs)
         self.supports_masking = True
-        self.class_token = class_token
+        self.prefix_tokens = prefix_tokens
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**counted(config))
 
     def call(self, tokens, mask=None):
-        first = int(self.class_token)
+        first = self.prefix_tokens
         patches = tokens[:, first:]
         if mask is None:
             return ops.mean(patches, axis=1)
@@ -110,6 +117,6 @@ def pooling(architecture, **kwargs):
 
 POOLINGS = {
     "token": lambda a, **kwargs: ClassTokenPooling(**kwargs),
-    "gap": lambda a, **kwargs: GlobalAveragePooling(a.class_token, **kwargs),
+    "gap": lambda a, **kwargs: GlobalAveragePooling(a.prefix_tokens, **kwargs),
     "map": lambda a, **kwargs: AttentionPooling(a.heads, a.mlp_width, a.gelu, a.epsilon, **kwargs),
 }

@@ -1,48 +1,52 @@
 """Position embeddings: every kind of the paper's ablation (appendix D.4), and the fixed ones of later work.
 
-An additive kind is a layer `Kind(class_token=..., grid=..., distillation_token=...)` that takes tokens (B, T, D) and
-returns them with its vectors added. A kind that acts inside attention is a layer `Kind(class_token=...)` that takes
-scaled queries (B, T, A, K) and returns a bias (B, A, T, T) for the attention logits. `POSITIONS` at the bottom names
-them all.
+A kind is a layer `Kind(prefix_tokens=..., grid=...)`. One that acts on tokens takes them (B, T, D) and returns them
+with its vectors added. One that acts inside attention takes scaled queries and keys (B, T, A, K) and returns queries,
+keys, and a bias (B, A, T, T) for the attention logits or None. `POSITIONS` at the bottom names them all; what is known
+of them without Keras is in `keras_vit.positions`.
 """
 
 import math
-from typing import NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_vit import positions
 from keras_vit.errors import UserError
 
 # The paper's code follows BERT here; big_vision uses 1/sqrt(D). Weights trained with either load the same.
 INITIALIZER_STDDEV = 0.02
 
 
-class AddedPosition(keras.layers.Layer):
-    """What additive kinds have in common.
+class Position(keras.layers.Layer):
+    """What all kinds have in common.
 
     Args:
-        class_token: Whether a class token comes before the patches.
+        prefix_tokens: How many tokens come before the patches.
         grid: (h, w) of the patches; may be left out when they form a square.
-        distillation_token: Whether a distillation token follows the class token.
     """
 
-    def __init__(self, class_token=True, grid=None, distillation_token=False, **kwargs):
+    def __init__(self, prefix_tokens=1, grid=None, **kwargs):
         super().__init__(**kwargs)
         self.supports_masking = True
-        self.class_token = class_token
+        self.prefix_tokens = prefix_tokens
         self.grid = grid
-        self.distillation_token = distillation_token
 
-    @property
-    def prefix_tokens(self):
-        """How many tokens come before the patches."""
-        return int(self.class_token) + int(self.distillation_token)
+    @classmethod
+    def from_config(cls, config):
+        return cls(**counted(config))
+
+
+def counted(config):
+    """A layer's config with the number of tokens before the patches; files up to version 0.1 name those tokens."""
+    named = [config[name] for name in positions.PREFIX if name in config]
+    others = {name: value for name, value in config.items() if name not in positions.PREFIX}
+    return others | ({"prefix_tokens": sum(named)} if named else {})
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class Learned1D(AddedPosition):
+class Learned1D(Position):
     """One learned vector per token, class token included: the paper's default."""
 
     def build(self, tokens_shape):
@@ -54,7 +58,7 @@ class Learned1D(AddedPosition):
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class Learned2D(AddedPosition):
+class Learned2D(Position):
     """Two learned tables of half the width: position (i, j) gets column j's vector, then row i's.
 
     The paper leaves the class token open; tokens before the patches get learned vectors of their own.
@@ -83,7 +87,7 @@ class Learned2D(AddedPosition):
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class Sincos1D(AddedPosition):
+class Sincos1D(Position):
     """Fixed sines and cosines of the raster index; tokens before the patches get none."""
 
     def build(self, tokens_shape):
@@ -95,7 +99,7 @@ class Sincos1D(AddedPosition):
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class Sincos2D(AddedPosition):
+class Sincos2D(Position):
     """Fixed sines and cosines of column and row (arXiv 2205.01580); tokens before the patches get none."""
 
     def build(self, tokens_shape):
@@ -107,57 +111,49 @@ class Sincos2D(AddedPosition):
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class RelativePosition(keras.layers.Layer):
+class RelativePosition(Position):
     """Content-dependent relative attention: each logit gains q . r[offset] (paper, appendix D.4).
 
     The offset of two patches is the difference of their raster indices, -(N-1) ... N-1. What the paper leaves open:
-    two more entries serve every pair to and from the class token (its pair with itself counts as offset 0), one table
-    serves all heads of a block, and q is scaled as in the logits.
+    two more entries for each token before the patches serve every pair to and from it (its pair with itself counts as
+    offset 0), one table serves all heads of a block, and q is scaled as in the logits.
 
     Call arguments:
         queries: (B, T, A, K), already divided by sqrt(K).
+        keys: (B, T, A, K).
 
     Returns:
-        (B, A, T, T) bias for the attention logits.
+        queries and keys as they are, and the bias (B, A, T, T) for the attention logits.
     """
 
-    def __init__(self, class_token=True, **kwargs):
-        super().__init__(**kwargs)
-        self.supports_masking = True
-        self.class_token = class_token
-
-    def build(self, queries_shape):
+    def build(self, queries_shape, keys_shape=None):
         _, tokens, _, head_size = queries_shape
-        patches = tokens - self.class_token
-        self.index_TS = relative_index(patches, self.class_token)
-        entries = 2 * patches - 1 + 2 * self.class_token
+        patches = tokens - self.prefix_tokens
+        self.index_TS = relative_index(patches, self.prefix_tokens)
+        entries = 2 * patches - 1 + 2 * self.prefix_tokens
         self.table = self.add_weight(shape=(entries, head_size), initializer=_normal(), name="table")
 
-    def call(self, queries):
+    def call(self, queries, keys):
         offsets_TSK = ops.take(ops.cast(self.table, queries.dtype), self.index_TS, axis=0)
-        return ops.einsum("btak,tsk->bats", queries, offsets_TSK)
+        return queries, keys, ops.einsum("btak,tsk->bats", queries, offsets_TSK)
 
 
-def added_position(kind, *, class_token, grid, distillation_token=False, **kwargs):
+def added_position(kind, **arguments):
     """The layer that adds `kind` to tokens, or None if that kind adds nothing.
 
     Raises:
         UserError: if `kind` is not in `POSITIONS`.
     """
-    layer = _row(kind).added
-    if layer is None:
-        return None
-    return layer(class_token=class_token, grid=grid, distillation_token=distillation_token, **kwargs)
+    return _layer(kind, "tokens", arguments)
 
 
-def attention_position(kind, *, class_token, **kwargs):
-    """The layer that turns queries into an attention bias for `kind`, or None if that kind has none.
+def attention_position(kind, **arguments):
+    """The layer that acts on queries and keys for `kind`, or None if that kind does not.
 
     Raises:
         UserError: if `kind` is not in `POSITIONS`.
     """
-    layer = _row(kind).attention
-    return None if layer is None else layer(class_token=class_token, **kwargs)
+    return _layer(kind, "attention", arguments)
 
 
 def sincos_1d(length, width):
@@ -188,15 +184,20 @@ def sincos_2d(grid, width):
     return np.concatenate(waves, axis=1).astype("float32")
 
 
-def relative_index(patches, class_token):
-    """(T, T) int array: the table entry for each query (row) and key (column)."""
+def relative_index(patches, prefix_tokens):
+    """(T, T) int array: the table entry for each query (row) and key (column).
+
+    After the offsets come, for each token before the patches, the entry to it and the one from it; from one such token
+    to another counts as to the other.
+    """
     raster = np.arange(patches)
-    index = raster[:, None] - raster[None, :] + patches - 1
-    if not class_token:
-        return index
-    to_class, from_class, same = 2 * patches - 1, 2 * patches, patches - 1
-    index = np.concatenate([np.full((patches, 1), to_class), index], axis=1)
-    return np.concatenate([[[same] + [from_class] * patches], index], axis=0)
+    to_prefix = 2 * patches - 1 + 2 * np.arange(prefix_tokens)
+    index_TS = np.empty((prefix_tokens + patches,) * 2, "int64")
+    index_TS[:, :prefix_tokens] = to_prefix
+    index_TS[:prefix_tokens, prefix_tokens:] = to_prefix[:, None] + 1
+    index_TS[prefix_tokens:, prefix_tokens:] = raster[:, None] - raster[None, :] + patches - 1
+    np.fill_diagonal(index_TS, patches - 1)
+    return index_TS
 
 
 def checked_grid(grid, tokens_shape, prefix_tokens):
@@ -214,10 +215,11 @@ def checked_grid(grid, tokens_shape, prefix_tokens):
     return tuple(grid)
 
 
-def _row(kind):
+def _layer(kind, acts, arguments):
     if kind not in POSITIONS:
         raise UserError(f"Unknown position {kind!r}; choose one of {', '.join(POSITIONS)}.")
-    return POSITIONS[kind]
+    layer = POSITIONS[kind]
+    return layer(**arguments) if layer is not None and positions.POSITIONS[kind].acts == acts else None
 
 
 def _normal():
@@ -232,18 +234,11 @@ def _after_zeros(table_ND, count):
     return np.concatenate([np.zeros((count, table_ND.shape[1]), table_ND.dtype), table_ND])
 
 
-class Position(NamedTuple):
-    """One row of `POSITIONS`: what a kind adds to tokens, what it adds inside attention."""
-
-    added: type[keras.layers.Layer] | None = None
-    attention: type[keras.layers.Layer] | None = None
-
-
 POSITIONS = {
-    "none": Position(),
-    "learned_1d": Position(added=Learned1D),
-    "learned_2d": Position(added=Learned2D),
-    "relative": Position(attention=RelativePosition),
-    "sincos1d": Position(added=Sincos1D),
-    "sincos2d": Position(added=Sincos2D),
+    "none": None,
+    "learned_1d": Learned1D,
+    "learned_2d": Learned2D,
+    "relative": RelativePosition,
+    "sincos1d": Sincos1D,
+    "sincos2d": Sincos2D,
 }

@@ -4,6 +4,7 @@ import keras
 
 from keras_vit.layers.attention import Attention
 from keras_vit.layers.mlp import MLP
+from keras_vit.layers.position import counted
 from keras_vit.layers.recomputation import recomputed
 
 
@@ -22,7 +23,8 @@ class TransformerBlock(keras.layers.Layer):
         epsilon: Added to the variance in layer normalisation.
         attention_bias: Whether the attention's projections have biases.
         position: Key of `keras_vit.layers.position.POSITIONS`; only kinds that act inside attention matter here.
-        class_token: Whether token 0 is a class token; only such a position kind asks.
+        prefix_tokens: How many tokens come before the patches; only such a position kind asks.
+        grid: (h, w) of the patches; may be left out when they form a square.
 
     Call arguments:
         tokens: (B, T, D).
@@ -48,7 +50,8 @@ class TransformerBlock(keras.layers.Layer):
         epsilon=1e-6,
         attention_bias=True,
         position="none",
-        class_token=True,
+        prefix_tokens=1,
+        grid=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -62,12 +65,13 @@ class TransformerBlock(keras.layers.Layer):
         self.epsilon = epsilon
         self.attention_bias = attention_bias
         self.position = position
-        self.class_token = class_token
+        self.prefix_tokens = prefix_tokens
+        self.grid = grid
 
         policy = self.dtype_policy
         self.norm_0 = keras.layers.LayerNormalization(epsilon=epsilon, dtype=policy, name="norm_0")
         self.attention = Attention(
-            heads, attention_dropout, attention_bias, position, class_token, dtype=policy, name="attention"
+            heads, attention_dropout, attention_bias, position, prefix_tokens, grid, dtype=policy, name="attention"
         )
         self.drop = keras.layers.Dropout(dropout, dtype=policy, name="dropout")
         self.norm_1 = keras.layers.LayerNormalization(epsilon=epsilon, dtype=policy, name="norm_1")
@@ -77,6 +81,10 @@ class TransformerBlock(keras.layers.Layer):
         self.drop_attention = keras.layers.Dropout(stochastic_depth, name="stochastic_depth_0", **whole)
         self.drop_mlp = keras.layers.Dropout(stochastic_depth, name="stochastic_depth_1", **whole)
         self.recompute = False
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**counted(config))
 
     def build(self, tokens_shape):
         for layer in (self.norm_0, self.attention, self.norm_1, self.mlp):

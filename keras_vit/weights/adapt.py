@@ -4,11 +4,15 @@ Pure functions on arrays.
 """
 
 import functools
+import itertools
+import math
 from collections.abc import Callable
 
 import numpy as np
 
+from keras_vit import positions
 from keras_vit.errors import UserError
+from keras_vit.positions import Sequence
 from keras_vit.variants import AnyArchitecture, Architecture, BitArchitecture
 
 Change = Callable[[np.ndarray], np.ndarray] | None
@@ -120,50 +124,73 @@ def changes(source: AnyArchitecture, target: AnyArchitecture) -> dict[str, Chang
 
 
 def _positions(source: Architecture, target: Architecture) -> dict[str, Change]:
-    if source.grid == target.grid and _prefix(source) == _prefix(target):
-        return {}
-    site = {"stem": ["patch_encoder/position"], "shared": ["position"], "blocks": []}[source.position_site]
-    layers = site or [f"position_{i}" for i in range(source.depth)]
-    if source.position == "learned_1d":
-        return {f"{layer}/table": functools.partial(_table, source, target) for layer in layers}
-    if source.position == "learned_2d":
-        axes = {"rows": 0, "columns": 1}
-        found: dict[str, Change] = {
-            f"{layer}/{name}": functools.partial(_resample_axis, new=target.grid[axis])
-            for layer in layers
-            for name, axis in axes.items()
-        }
-        both = _prefix(source) and _prefix(target) and _prefix(source) != _prefix(target)
-        of_prefix = functools.partial(_prefix_rows, source, target)
-        return found | ({f"{layer}/class_position": of_prefix for layer in layers} if both else {})
-    if source.position == "relative":
-        return {f"block_{i}/attention/position/table": None for i in range(source.depth)}
-    return {}
+    """Those of the variables for positions that both have, where something else becomes of them."""
+    old, new = source.sequence, target.sequence
+    both = positions.variables(source).keys() & positions.variables(target).keys()
+    return {
+        path: functools.partial(RESAMPLED[variable.of], old, new)
+        for path, variable in positions.variables(source).items()
+        if path in both and (variable.shape != positions.variables(target)[path].shape or (old.prefix != new.prefix))
+    }
 
 
-def _table(source: Architecture, target: Architecture, table_1TD: np.ndarray) -> np.ndarray:
-    """The paper's table for another grid, and for the tokens before the patches that the target has."""
-    width, first = table_1TD.shape[-1], source.prefix_tokens
-    grid_hwD = table_1TD[0, first:].reshape(*source.grid, width)
-    if source.grid != target.grid:
-        grid_hwD = resample_grid(grid_hwD, target.grid)
-    return np.concatenate([_prefix_rows(source, target, table_1TD[0, :first]), grid_hwD.reshape(-1, width)])[None]
+def _tokens(old: Sequence, new: Sequence, table_1TD: np.ndarray) -> np.ndarray:
+    """The paper's table for another grid, and for the tokens before the patches that the new sequence has."""
+    width, first = table_1TD.shape[-1], len(old.prefix)
+    grid_hwD = table_1TD[0, first:].reshape(*old.grid, width)
+    if old.grid != new.grid:
+        grid_hwD = resample_grid(grid_hwD, new.grid)
+    return np.concatenate([_prefix(old, new, table_1TD[0, :first]), grid_hwD.reshape(-1, width)])[None]
 
 
-def _prefix_rows(source: Architecture, target: Architecture, rows_ND: np.ndarray) -> np.ndarray:
-    """Entries of the tokens before the patches: those that the source has as well, zeros for others."""
-    held = dict(zip(_prefix(source), rows_ND, strict=True))
-    zeros = np.zeros(rows_ND.shape[-1], "float32")
-    return np.reshape([held.get(name, zeros) for name in _prefix(target)], (-1, rows_ND.shape[-1])).astype("float32")
+def _prefix(old: Sequence, new: Sequence, rows_ND: np.ndarray) -> np.ndarray:
+    """Entries of the tokens before the patches: those that the old sequence has as well, zeros for others."""
+    held = dict(zip(old.prefix, rows_ND, strict=True))
+    zeros = np.zeros(rows_ND.shape[1:], "float32")
+    return np.reshape([held.get(name, zeros) for name in new.prefix], (-1, *rows_ND.shape[1:])).astype("float32")
 
 
-def _prefix(a: Architecture) -> list[str]:
-    """The tokens before the patches, in their order."""
-    return [name for name in ("class_token", "distillation_token") if getattr(a, name)]
+def _rows(old: Sequence, new: Sequence, table_ND: np.ndarray) -> np.ndarray:
+    return (aligned_linear(old.grid[0], new.grid[0]) @ table_ND).astype("float32")
 
 
-def _resample_axis(table_ND: np.ndarray, new: int) -> np.ndarray:
-    return (aligned_linear(len(table_ND), new) @ table_ND).astype("float32")
+def _columns(old: Sequence, new: Sequence, table_ND: np.ndarray) -> np.ndarray:
+    return (aligned_linear(old.grid[1], new.grid[1]) @ table_ND).astype("float32")
+
+
+def _offsets(old: Sequence, new: Sequence, table_EK: np.ndarray) -> np.ndarray:
+    """Of each offset the entry that spans as much of the image, linear between offsets; then those of the prefix.
+
+    The paper leaves this open: it fine-tunes with tables alone. An offset of raster indices stands for the pair of
+    rows and columns that is nearest.
+    """
+    spans = 2 * old.patches - 1
+    pairs_NK = table_EK[spans:].reshape(len(old.prefix), 2, table_EK.shape[1])
+    of_prefix = _prefix(old, new, pairs_NK).reshape(-1, table_EK.shape[1])
+    if old.grid == new.grid:
+        return np.concatenate([table_EK[:spans], of_prefix])
+    weights = np.zeros((2 * new.patches - 1, spans))
+    for place, offset in enumerate(range(1 - new.patches, new.patches)):
+        (row, column), share = _on_grid(offset, old.grid, new.grid)
+        for y, x in itertools.product((0, 1), repeat=2):
+            index = (row + y) * old.grid[1] + column + x + old.patches - 1
+            part = (share[0] if y else 1 - share[0]) * (share[1] if x else 1 - share[1])
+            weights[place, np.clip(index, 0, spans - 1)] += part
+    return np.concatenate([weights @ table_EK[:spans], of_prefix]).astype("float32")
+
+
+def _on_grid(offset: int, old: tuple[int, int], new: tuple[int, int]) -> tuple[tuple[int, int], tuple[float, float]]:
+    """Rows and columns of the old grid that a raster offset in the new one spans, whole ones and the share beyond."""
+    rows, columns = divmod(abs(offset), new[1])
+    if 2 * columns > new[1] and rows + 1 < new[0]:  # nearer from the other side
+        rows, columns = rows + 1, columns - new[1]
+    sign = 1 if offset >= 0 else -1
+    spans = [
+        sign * count * (o - 1) / (n - 1) if n > 1 else 0.0
+        for count, o, n in zip((rows, columns), old, new, strict=True)
+    ]
+    whole = [math.floor(span) for span in spans]
+    return (whole[0], whole[1]), (spans[0] - whole[0], spans[1] - whole[1])
 
 
 def _flat_patch_kernel(source: Architecture, target: Architecture, kernel: np.ndarray) -> np.ndarray:
@@ -181,5 +208,8 @@ FIXED = {
     "bit": ("family", "channels", "units", "root_width"),
 }
 FREE = {"vit": "resolution, patch size, pooling and head", "bit": "resolution, padding of the root's pooling and head"}
+
+# What becomes of a variable for positions, by what its entries are for: (old, new, array) to an array.
+RESAMPLED = {"tokens": _tokens, "prefix": _prefix, "rows": _rows, "columns": _columns, "offsets": _offsets}
 
 METHODS = {"official": aligned_linear, "bicubic": half_pixel_cubic}

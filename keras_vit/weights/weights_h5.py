@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from keras_vit.errors import InvalidWeights, UserError
+from keras_vit.positions import INSIDE, PREFIX, variables
 from keras_vit.variants import AnyArchitecture, BitArchitecture
 from keras_vit.weights import bit, google
 from keras_vit.weights.hdf5 import LAYERS
@@ -68,8 +69,7 @@ def architecture(stored: Stored) -> dict[str, Any]:
         "heads": shapes[f"{QUERY}/0"][1],
         "mlp_width": shapes["block_0/mlp/dense_0/0"][1],
         "attention_bias": f"{QUERY}/1" in shapes,
-        "class_token": "patch_encoder/0" in shapes,
-        "distillation_token": "patch_encoder/1" in shapes,
+        **{name: f"patch_encoder/{number}" in shapes for number, name in enumerate(PREFIX)},
         "pool": POOLS.get(_group(stored, "pool") or "", "token"),
         "representation": shapes["pre_logits/1"][0] if "pre_logits/1" in shapes else None,
         "num_classes": shapes["head/1"][0] if "head/1" in shapes else 0,
@@ -79,7 +79,7 @@ def architecture(stored: Stored) -> dict[str, Any]:
 
 def positions(stored: Stored) -> int | None:
     """Patches behind the table of positions; None without one."""
-    first = sum(f"patch_encoder/{number}" in stored.shapes for number in range(2))
+    first = sum(f"patch_encoder/{number}" in stored.shapes for number in range(len(PREFIX)))
     for layer in SITES:
         if f"{layer}/0" in stored.shapes:
             return stored.shapes[f"{layer}/0"][1] - first
@@ -118,19 +118,9 @@ def _variables(a: AnyArchitecture) -> list[str]:
     paths = [path for row in [*google.stem(a), *google.encoder(a)] for path in row.own]
     if not a.attention_bias:
         paths = [path for path in paths if not re.fullmatch(r"block_\d+/attention/\w+/bias", path)]
-    if a.class_token:
-        paths.append("patch_encoder/class_token")
-    if a.distillation_token:
-        heads = ["head_distillation/kernel", "head_distillation/bias"] if a.num_classes else []
-        paths += ["patch_encoder/distillation_token", *heads]
-    if a.position == "relative":
-        return paths + [f"block_{i}/attention/relative_position/table" for i in range(a.depth)]
-    kinds = {"learned_1d": ["table"], "learned_2d": ["columns", "rows", *["class_position"] * bool(a.class_token)]}
-    layers = {"stem": ["patch_encoder/position"], "shared": ["position"]}
-    blocks = [f"position_{i}" for i in range(a.depth)]
-    return paths + [
-        f"{layer}/{leaf}" for layer in layers.get(a.position_site, blocks) for leaf in kinds.get(a.position, [])
-    ]
+    if a.distillation_token and a.num_classes:
+        paths += ["head_distillation/kernel", "head_distillation/bias"]
+    return [*paths, *(f"patch_encoder/{name}" for name in a.prefix), *variables(a)]
 
 
 def _position(stored: Stored, side: int) -> dict[str, Any]:
@@ -175,7 +165,7 @@ def _is_square(number: int) -> bool:
 
 
 ROOT = "root/conv/0"
-RELATIVE = "block_0/attention/relative_position/0"
+RELATIVE = f"block_0/{INSIDE}/0"
 
 POOLS = {"class_token_pooling": "token", "global_average_pooling": "gap", "attention_pooling": "map"}
 

@@ -171,7 +171,6 @@ def test_masked_patches_leave_both_tokens_out():
         ({"pool": "gap"}, ["distillation_token=True", "pool='gap'"]),
         ({"norm_site": "pooled"}, ["distillation_token=True", "norm_site='pooled'"]),
         ({"representation": 5}, ["distillation_token=True", "representation=5"]),
-        ({"position": "relative"}, ["distillation_token=True", "position='relative'"]),
         ({"distillation_token": 1}, ["distillation_token is True or False", "1"]),
     ],
 )

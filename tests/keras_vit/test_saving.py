@@ -97,18 +97,19 @@ def compiled_model():
 
 def model_of_every_layer():
     """A plain functional model, as a user may compose one, with every public layer in it."""
-    grid = {"class_token": True, "grid": (2, 3)}
+    grid = {"prefix_tokens": 1, "grid": (2, 3)}
     images = keras.Input((8, 12, 3))
-    tokens = layers.PatchEncoder(8, position="learned_2d", **grid)(layers.Patches(4)(images))
+    tokens = layers.PatchEncoder(8, position="learned_2d", grid=(2, 3))(layers.Patches(4)(images))
     for position in (layers.Learned1D, layers.Learned2D, layers.Sincos1D, layers.Sincos2D):
         tokens = position(**grid)(tokens)
     tokens = layers.TransformerBlock(2, 12, position="relative")(tokens)
     tokens = layers.MLP(12)(layers.Attention(2, position="relative")(tokens))
-    bias = layers.RelativePosition()(keras.layers.Reshape((7, 2, 4))(tokens))
+    in_heads = keras.layers.Reshape((7, 2, 4))(tokens)
+    *_, bias = layers.RelativePosition()(in_heads, in_heads)
     feature_map = layers.GroupNorm(2)(layers.StandardisedConv2D(4, 3)(images))
     units = [layers.PostActivationUnit(32)(layers.PostActivationRoot(32)(feature_map))]
     units += [layers.PreActivationUnit(32)(layers.PreActivationRoot(32)(feature_map))]
-    pools = [layers.ClassTokenPooling(), layers.GlobalAveragePooling(True), layers.AttentionPooling(2, 12)]
+    pools = [layers.ClassTokenPooling(), layers.GlobalAveragePooling(1), layers.AttentionPooling(2, 12)]
     outputs = [*(pool(tokens) for pool in pools), *(keras.layers.Flatten()(part) for part in (bias, *units))]
     model = keras.Model(images, keras.layers.Concatenate()(outputs))
     oracle.randomise(model)

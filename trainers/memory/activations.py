@@ -5,6 +5,7 @@ for XLA the buffers that it assigns at the peak. Shape letters are those of the 
 A heads.
 """
 
+from keras_vit.positions import POSITIONS
 from keras_vit.variants import Architecture
 
 FLOAT32 = 4
@@ -70,8 +71,8 @@ def forward_set(a: Architecture, width: int, xla: bool) -> int:
 def shared_by_batch(a: Architecture, width: int, blocks: int, block_params: int) -> int:
     """Bytes that blocks keep whatever the batch size: kernels in the compute dtype, offsets of relative positions."""
     kernels = width * block_params if width < FLOAT32 else 0
-    offsets = width * a.tokens**2 * a.head_size if a.position == "relative" else 0
-    return blocks * (kernels + offsets)
+    vectors = width * a.tokens**2 * a.head_size if POSITIONS[a.position].pair_vectors else 0
+    return blocks * (kernels + vectors)
 
 
 def _sizes(a: Architecture) -> tuple[int, int, int]:

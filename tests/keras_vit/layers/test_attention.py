@@ -27,7 +27,7 @@ def expected(inputs, arrays, mask=None, class_token=False):
     "position, class_token", [("none", True), ("learned_1d", True), ("relative", True), ("relative", False)]
 )
 def test_both_paths_are_the_reference(bias, position, class_token):
-    layer, inputs, arrays = made(use_bias=bias, position=position, class_token=class_token)
+    layer, inputs, arrays = made(use_bias=bias, position=position, prefix_tokens=int(class_token))
     for mask in (None, MASK):
         outputs, weights = expected(inputs, arrays, mask, class_token)
         explicit_outputs, explicit_weights = layer(inputs, mask=mask, return_weights=True)
@@ -172,7 +172,7 @@ def test_a_thousand_equal_logits_average_in_bfloat16(path):
 @PATHS
 def test_relative_bias_is_added_to_large_logits_in_float32(path):
     # Every content logit is 256 and the bias to the other token 1: bfloat16, whose step is 2 there, would lose it.
-    layer = identity(2, 4, position="relative", class_token=False, dtype="mixed_bfloat16")
+    layer = identity(2, 4, position="relative", prefix_tokens=0, dtype="mixed_bfloat16")
     oracle.assign(
         layer,
         query_kernel=np.tile([32.0, 8.0, 0.0, 0.0], (4, 1))[:, None],

@@ -46,7 +46,7 @@ def test_class_token_pooling_is_token_0():
 
 @pytest.mark.parametrize("class_token", [True, False])
 def test_average_is_over_patches(class_token):
-    actual = GlobalAveragePooling(class_token)(TOKENS)
+    actual = GlobalAveragePooling(int(class_token))(TOKENS)
     np.testing.assert_allclose(actual, reference.gap(TOKENS, class_token), **oracle.TOLERANCE)
 
 
@@ -54,7 +54,7 @@ def test_average_is_over_patches(class_token):
 def test_average_leaves_masked_patches_out(class_token):
     first = int(class_token)
     expected = [tokens[first:][mask[first:]].mean(axis=0) for tokens, mask in zip(TOKENS, MASK, strict=True)]
-    np.testing.assert_allclose(GlobalAveragePooling(class_token)(TOKENS, mask=MASK), expected, **oracle.TOLERANCE)
+    np.testing.assert_allclose(GlobalAveragePooling(int(class_token))(TOKENS, mask=MASK), expected, **oracle.TOLERANCE)
 
 
 def test_average_of_no_patches_is_zero_not_nan():

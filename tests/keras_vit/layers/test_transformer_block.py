@@ -19,13 +19,13 @@ def made(batch=2, **arguments):
 @pytest.mark.parametrize("gelu, epsilon", [("tanh", 1e-6), ("erf", 0.1)])
 @pytest.mark.parametrize(
     "arguments",
-    [{}, {"attention_bias": False}, {"position": "relative"}, {"position": "relative", "class_token": False}],
+    [{}, {"attention_bias": False}, {"position": "relative"}, {"position": "relative", "prefix_tokens": 0}],
     ids=str,
 )
 def test_block_is_equations_2_and_3(gelu, epsilon, arguments):
     block, tokens, arrays = made(gelu=gelu, epsilon=epsilon, **arguments)
     relative = arrays.get("attention/relative_position/table")
-    class_token = arguments.get("class_token", True)
+    class_token = bool(arguments.get("prefix_tokens", 1))
     for mask in (None, MASK):
         outputs, weights = reference.block(tokens, oracle.official(arrays), gelu, epsilon, mask, relative, class_token)
         explicit_outputs, explicit_weights = block(tokens, mask=mask, return_weights=True)

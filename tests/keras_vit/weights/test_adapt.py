@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import keras_vit
-from keras_vit import weights
+from keras_vit import positions, weights
+from keras_vit.variants import CHOICES
 from keras_vit.weights import adapt
 
 RANDOM = np.random.default_rng(0)
@@ -163,10 +164,32 @@ def test_another_patch_size_on_the_same_grid_answers_alike():
     np.testing.assert_allclose(after(large), before(small), atol=1e-4)
 
 
-@pytest.mark.parametrize("position", ["learned_2d", "sincos2d", "none"])
-def test_other_positions_are_resampled_too(position, tmp_path):
-    model = keras_vit.build("mu/16", image_size=64, position=position, num_classes=3)
-    weights.save(model, tmp_path / "m.keras", format="keras")
-    larger, report = weights.load(tmp_path / "m.keras", return_report=True, image_size=(96, 64))
-    assert larger.architecture.grid == (6, 4) and not report.missing
-    assert len(report.resized) == {"learned_2d": 2}.get(position, 0)
+@pytest.mark.parametrize("pool", CHOICES["pool"])
+@pytest.mark.parametrize("position", CHOICES["position"])
+def test_every_kind_may_change_resolution(position, pool):
+    model = keras_vit.build("mu/16", image_size=64, position=position, pool=pool, num_classes=3)
+    oracle.randomise(model)
+    larger, report = weights.load(model, return_report=True, image_size=(96, 64))
+    assert larger.architecture.grid == (6, 4) and (report.missing, report.unused, report.reinitialised) == ([], [], [])
+    tables = positions.variables(model.architecture).values()
+    assert len(report.resized) == sum(variable.of not in ("columns", "prefix") for variable in tables)
+    assert np.all(np.isfinite(larger(oracle.images(larger.architecture))))
+
+
+def on_grid(sequence):
+    """Rows and columns that each raster offset spans, as shares of the image."""
+    spans = []
+    for offset in range(1 - sequence.patches, sequence.patches):
+        rows, columns = divmod(abs(offset), sequence.grid[1])
+        if 2 * columns > sequence.grid[1] and rows + 1 < sequence.grid[0]:
+            rows, columns = rows + 1, columns - sequence.grid[1]
+        spans.append([np.sign(offset) * n / (side - 1) for n, side in zip((rows, columns), sequence.grid, strict=True)])
+    return np.array(spans, "float32")
+
+
+@pytest.mark.parametrize(("old", "new"), [((3, 5), (5, 9)), ((3, 3), (7, 5)), ((5, 5), (5, 5))])
+def test_offsets_keep_how_much_of_the_image_they_span(old, new):
+    source, target = (positions.Sequence(grid, ("class_token",), 8, 2) for grid in (old, new))
+    of_class = np.array([[7.0, 8.0], [9.0, 10.0]], "float32")
+    resampled = adapt.RESAMPLED["offsets"](source, target, np.concatenate([on_grid(source), of_class]))
+    np.testing.assert_allclose(resampled, np.concatenate([on_grid(target), of_class]), atol=1e-6)
