@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from keras_vit.variants import VARIANTS, Architecture, BitArchitecture, count_params, flops, parse
     from keras_vit.vit import VisionTransformer, build
 
+__version__ = "0.2.0.dev0"
+
 __all__ = [
     "VARIANTS",
     "Architecture",

@@ -1,6 +1,6 @@
-"""Flag files of published recipes: each is described, plans without building a model, and has the published numbers.
+"""Published recipes: each is described, plans without building a model, and has the published numbers.
 
-The numbers are typed here from the papers, not read from the files.
+The numbers are typed here from the papers, not read from the tables.
 """
 
 import pathlib
@@ -13,10 +13,12 @@ import pytest
 import keras_vit
 from keras_vit.bit_architecture import BitArchitecture
 from trainers import finetune, pretrain
+from trainers.__main__ import overview
 from trainers.settings import flags
+from trainers.settings.recipes import RECIPES
+from trainers.settings.recipes.augreg import PRESETS, augmentation
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
-FOLDERS = ("paper", "augreg", "bigvision", "bit")
 JFT = 303_000_000  # images of an epoch (Dosovitskiy et al. 2021, section 4.1)
 
 NONE, LIGHT1, LIGHT2 = (0, 0, 0.0), (2, 0, 0.0), (2, 10, 0.2)
@@ -53,23 +55,25 @@ PRETRAINING = {
     "paper/jft_r50_l32": Pretraining("R50+L/32", 7, 2e-4, 0.1),
     "paper/jft_r50_l16": Pretraining("R50+L/16", 7, 4e-4, 0.1),
     "paper/jft_r50_l16_14ep": Pretraining("R50+L/16", 14, 4e-4, 0.1),
+    "paper/in21k_b16": Pretraining("B/16", 90, 1e-3, 0.03, dropout=0.1),
     "paper/in21k_b32": Pretraining("B/32", 90, 1e-3, 0.03, dropout=0.1),
     "paper/in21k_l16": Pretraining("L/16", 90, 1e-3, 0.03, dropout=0.1),
     "paper/in21k_l32": Pretraining("L/32", 90, 1e-3, 0.03, dropout=0.1),
+    "paper/in1k_b16": Pretraining("B/16", 300, 3e-3, 0.3, dropout=0.1),
     "paper/in1k_b32": Pretraining("B/32", 300, 3e-3, 0.3, dropout=0.1),
     "paper/in1k_l16": Pretraining("L/16", 300, 3e-3, 0.3, dropout=0.1),
     "paper/in1k_l32": Pretraining("L/32", 300, 3e-3, 0.3, dropout=0.1),
     # Steiner et al. 2021: names of the models that their README recommends, and of the later B/8
-    "augreg/in21k_ti16": Pretraining("Ti/16", 300, 1e-3, 0.03, augmentation=NONE),
-    "augreg/in21k_s32": Pretraining("S/32", 300, 1e-3, 0.1, augmentation=NONE),
-    "augreg/in21k_s16": Pretraining("S/16", 300, 1e-3, 0.03, augmentation=LIGHT1),
-    "augreg/in21k_b32": Pretraining("B/32", 300, 1e-3, 0.1, augmentation=LIGHT1),
-    "augreg/in21k_b16": Pretraining("B/16", 300, 1e-3, 0.1, augmentation=MEDIUM1),
-    "augreg/in21k_b8": Pretraining("B/8", 300, 1e-3, 0.1, augmentation=MEDIUM2),
-    "augreg/in21k_l16": Pretraining("L/16", 300, 1e-3, 0.1, augmentation=STRONG1),
-    "augreg/in21k_r_ti16": Pretraining("R+Ti/16", 300, 1e-3, 0.03, augmentation=NONE),
-    "augreg/in21k_r26_s32": Pretraining("R26+S/32", 300, 1e-3, 0.1, augmentation=LIGHT1),
-    "augreg/in21k_r50_l32": Pretraining("R50+L/32", 300, 1e-3, 0.1, 0.1, 0.1, MEDIUM1),
+    "augreg/ti16_none": Pretraining("Ti/16", 300, 1e-3, 0.03, augmentation=NONE),
+    "augreg/s32_none": Pretraining("S/32", 300, 1e-3, 0.1, augmentation=NONE),
+    "augreg/s16_light1": Pretraining("S/16", 300, 1e-3, 0.03, augmentation=LIGHT1),
+    "augreg/b32_light1": Pretraining("B/32", 300, 1e-3, 0.1, augmentation=LIGHT1),
+    "augreg/b16_medium1": Pretraining("B/16", 300, 1e-3, 0.1, augmentation=MEDIUM1),
+    "augreg/b8_medium2": Pretraining("B/8", 300, 1e-3, 0.1, augmentation=MEDIUM2),
+    "augreg/l16_strong1": Pretraining("L/16", 300, 1e-3, 0.1, augmentation=STRONG1),
+    "augreg/r_ti16_none": Pretraining("R+Ti/16", 300, 1e-3, 0.03, augmentation=NONE),
+    "augreg/r26_s32_light1": Pretraining("R26+S/32", 300, 1e-3, 0.1, augmentation=LIGHT1),
+    "augreg/r50_l32_medium1": Pretraining("R50+L/32", 300, 1e-3, 0.1, 0.1, 0.1, MEDIUM1),
     # big_vision's vit_i1k and vit_i21k; its decay of 1e-4 is 0.1 times the learning rate of 1e-3
     "bigvision/in1k_ti16": Pretraining("Ti/16", 300, 1e-3, 0.1, augmentation=LIGHT1),
     "bigvision/in1k_s32": Pretraining("S/32", 300, 1e-3, 0.1, augmentation=MEDIUM1),
@@ -84,6 +88,7 @@ PRETRAINING = {
     "bigvision/in21k_b16": Pretraining("B/16", 300, 1e-3, 0.1, augmentation=LIGHT2),
     "bigvision/in21k_l16": Pretraining("L/16", 300, 1e-3, 0.1, augmentation=MEDIUM2),
     # Beyer et al. 2022, and big_vision's bit_i1k, whose decay of 1.6e-3 is 1e-3 times the learning rate of 1.6
+    "bigvision/s16_90ep": Pretraining("S/16", 90, 1e-3, 0.1, augmentation=LIGHT2),
     "bigvision/s16_150ep": Pretraining("S/16", 150, 1e-3, 0.1, augmentation=LIGHT2),
     "bigvision/s16_300ep": Pretraining("S/16", 300, 1e-3, 0.1, augmentation=LIGHT2),
     "bigvision/bit_r50x1": Pretraining("BiT-R50x1", 90, 1.6, 1e-3),
@@ -119,7 +124,7 @@ FAMILIES = {
     "paper/jft": LINEAR,
     "paper/in21k": LINEAR,
     "paper/in1k": ADAM | {"schedule": "cosine", "clip_norm": 1.0, "objective": "softmax", "pool": None},
-    "augreg/in21k": AUGREG | BIG_VISIONS_21K | {"pool": None, "representation": None},
+    "augreg/": AUGREG | BIG_VISIONS_21K | {"pool": None, "representation": None},
     "bigvision/in1k": AUGREG | {"objective": "sigmoid", "head_bias": -6.9, "pool": None},
     "bigvision/in21k": AUGREG | BIG_VISIONS_21K | {"pool": "gap", "representation": None},
     "bigvision/s16": AUGREG
@@ -193,6 +198,7 @@ HYPER_RULE = PAPER_FINETUNING | {
 
 FINETUNING = {
     # Dosovitskiy et al. 2021, Tables 2 and 4
+    "paper/finetune_imagenet": IMAGENET | {"learning_rates": FEW_RATES},
     "paper/finetune_imagenet_l16_512": IMAGENET | {"image_size": 512, "ema": 0.9999, "learning_rates": FEW_RATES},
     "paper/finetune_imagenet_h14_518": IMAGENET | {"image_size": 518, "ema": 0.9999, "learning_rates": FEW_RATES},
     "paper/finetune_imagenet_resnet": IMAGENET | {"learning_rates": FEW_RATES + ",0.06"},
@@ -220,13 +226,9 @@ STAND_INS = {"paper/finetune_vtab": "vtab:caltech101"}
 
 
 def read(name, command, *arguments):
-    """Settings of a flag file, with a source if it names none."""
-    path = CONFIGS / f"{name}.cfg"
-    settings = flags.read([f"--flagfile={path}", *arguments], command.Settings)
-    if settings.source:
-        return settings
-    source = STAND_INS.get(name, "synthetic")
-    return flags.read([f"--flagfile={path}", f"--source={source}", *arguments], command.Settings)
+    """Settings of a recipe, with a source if it names none."""
+    given = [] if RECIPES[name].flags.get("source") else [f"--source={STAND_INS.get(name, 'synthetic')}"]
+    return flags.read([f"--recipe={name}", *given, *arguments], command.Settings)
 
 
 @pytest.fixture
@@ -238,20 +240,21 @@ def no_weights_are_made(monkeypatch):
 
 
 def test_every_recipe_is_tested():
-    found = {f"{folder}/{path.stem}" for folder in FOLDERS for path in (CONFIGS / folder).iterdir()}
-    assert found == {*PRETRAINING, *FINETUNING}
+    """But for those that only a flag file adds to, and AugReg's grid, of which one model each is released."""
+    published = {name for name, row in RECIPES.items() if row.expected}
+    assert published - {"paper/finetune"} == {*PRETRAINING, *FINETUNING}
+    presets = {name.rpartition("_")[2]: augmentation(name.rpartition("_")[2]) for name in RECIPES.keys() - published}
+    assert presets.keys() <= PRESETS.keys()
+    for name in RECIPES.keys() - published:
+        flags_of, preset = RECIPES[name].flags, presets[name.rpartition("_")[2]]
+        released = next(row.flags for other, row in RECIPES.items() if row.expected and other.startswith(name[:9]))
+        assert {**flags_of, **preset} == flags_of and flags_of.keys() == released.keys()
 
 
-def test_recipes_say_what_they_are():
+def test_recipes_are_listed_with_their_published_figures():
+    text = " ".join(overview().split())
     for name in (*PRETRAINING, *FINETUNING):
-        lines = (CONFIGS / f"{name}.cfg").read_text().splitlines()
-        comments = [line for line in lines if line.startswith("# ")]
-        assert lines[: len(comments)] == comments, f"{name}: the description comes first"
-        command = "pretrain" if name in PRETRAINING else "finetune"
-        assert f"# Command:  python -m trainers.{command} --flagfile=configs/{name}.cfg " in "\n".join(comments), name
-        for start in ("# Hardware: ", "# Expected: "):
-            assert len([line for line in comments if line.startswith(start)]) == 1, name
-        assert "ot run here" in "\n".join(comments), name
+        assert f" {name} {RECIPES[name].about}. Published: {RECIPES[name].expected}." in text
 
 
 @pytest.mark.parametrize("name", PRETRAINING)
@@ -311,7 +314,6 @@ def test_a_finetuning_plans_and_has_the_published_numbers(name, weights, tmp_pat
 
 
 def test_no_two_pretrainings_share_a_folder():
-    """A file that includes another one has a folder of its own."""
     folders = [read(name, pretrain).run_dir for name in PRETRAINING]
     folders += [flags.read([f"--flagfile={path}"], pretrain.Settings).run_dir for path in CONFIGS.glob("vit_*.cfg")]
     assert len(set(folders)) == len(folders)
@@ -320,11 +322,11 @@ def test_no_two_pretrainings_share_a_folder():
 
 def test_every_recipe_is_documented():
     page = (CONFIGS.parent / "docs" / "results.md").read_text()
-    missing = [name for name in (*PRETRAINING, *FINETUNING) if f"`configs/{name}.cfg`" not in page]
+    missing = [name for name in (*PRETRAINING, *FINETUNING) if f"`{name}`" not in page]
     assert not missing
 
 
 def test_recipes_of_data_that_nobody_can_name_ask_for_it():
-    settings = flags.read([f"--flagfile={CONFIGS}/paper/jft_b16.cfg", "--dry_run"], pretrain.Settings)
+    settings = flags.read(["--recipe=paper/jft_b16", "--dry_run"], pretrain.Settings)
     with pytest.raises(ValueError, match="--source is needed"):
         pretrain.run(settings)

@@ -13,7 +13,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from trainers.data.source import Source
@@ -30,6 +30,8 @@ from trainers.settings.finetuning import FinetuningSettings
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(FinetuningSettings):
     """Settings of fine-tuning; every field is a flag of the same name."""
+
+    recipes_of: ClassVar[str] = "finetune"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -195,7 +197,7 @@ def plan(
         try:
             multipliers.parse(rules, start.trainable_variables)
         except UserError as error:
-            raise UserError(f"--train={settings.train}: {error}") from error
+            raise UserError(f"--trainable={settings.trainable}: {error}") from error
     preprocessing = dataclasses.replace(
         start.preprocessing, resize=settings.resize, antialias=settings.antialias, crop=settings.test_crop
     )
@@ -219,7 +221,7 @@ def trained_words(settings: FinetuningSettings) -> str:
         return f"adapters of rank {settings.lora_rank} on all blocks, and the head"
     if settings.multipliers:
         return f"as --multipliers={settings.multipliers}"
-    part = {"all": "everything", "head": "the head"}.get(settings.train, f"{settings.train} and what follows")
+    part = {"all": "everything", "head": "the head"}.get(settings.trainable, f"{settings.trainable} and what follows")
     decay = f", each block at {settings.layer_decay:g} of the next one's rate" if settings.layer_decay != 1 else ""
     return part + decay
 

@@ -10,7 +10,7 @@ From Python: `pretrain.run(pretrain.Settings(...), callbacks=[...])`.
 import dataclasses
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from keras_vit.variants import AnyArchitecture
@@ -30,6 +30,7 @@ from trainers.settings.training import TrainingSettings
 class Settings(TrainingSettings, PretrainingSettings, ModelSettings):
     """Settings of pre-training; every field is a flag of the same name."""
 
+    recipes_of: ClassVar[str] = "pretrain"
     objective: str = with_default(PretrainingSettings, "objective", "softmax")
 
     def __post_init__(self) -> None:

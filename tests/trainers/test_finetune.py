@@ -119,7 +119,7 @@ def layers(paths):
     ],
 )
 def test_train_says_what_is_trained(start, tmp_path, train, expected):
-    run = finetune.run(settings_for(start, tmp_path, train=train, baseline=False, warm_head=True))
+    run = finetune.run(settings_for(start, tmp_path, trainable=train, baseline=False, warm_head=True))
     assert layers(changed(run.model, start)) == expected
 
 
@@ -164,7 +164,7 @@ def test_momentum_in_bfloat16_is_nearly_the_same_and_resumed_exactly(start, tmp_
     assert all(np.allclose(one, other, atol=2e-3) for one, other in zip(exact, whole, strict=True))
 
 
-PROTOCOL = {"learning_rates": "0.1,0.00001", "seeds": "0,1", "held_out": 0.2, "baseline": False, "train": "last:1"}
+PROTOCOL = {"learning_rates": "0.1,0.00001", "seeds": "0,1", "held_out": 0.2, "baseline": False, "trainable": "last:1"}
 PROTOCOL |= {"steps": 2}
 
 
@@ -269,17 +269,17 @@ def test_a_budget_does_not_take_over_a_run_of_another_length(start, tmp_path):
         ({"weights": ""}, ["--weights is needed", "pretrain"]),
         ({"weights": "{tmp}/nothing.npz"}, ["--weights=", "nothing.npz"]),
         ({"weights": "{digits}"}, ["1 channels", "has 3"]),
-        ({"train": "last:9"}, ["--train=last:9", "2"]),
-        ({"train": "("}, ["--train", "regular expression"]),
-        ({"train": "lastt"}, ["--train", "last:N"]),
-        ({"train": "head", "lora_rank": 4}, ["--train=head", "--lora_rank=4"]),
+        ({"trainable": "last:9"}, ["--trainable=last:9", "2"]),
+        ({"trainable": "("}, ["--trainable", "regular expression"]),
+        ({"trainable": "lastt"}, ["--train", "last:N"]),
+        ({"trainable": "head", "lora_rank": 4}, ["--trainable=head", "--lora_rank=4"]),
         ({"layer_decay": 0.0}, ["--layer_decay", "(0, 1]"]),
-        ({"layer_decay": 0.7, "train": "head"}, ["--layer_decay=0.7", "--train=head"]),
+        ({"layer_decay": 0.7, "trainable": "head"}, ["--layer_decay=0.7", "--trainable=head"]),
         ({"learning_rates": "0.1,x"}, ["--learning_rates", "0.1,x"]),
         ({"learning_rates": "0.1,0.1"}, ["--learning_rates", "twice"]),
         ({"seeds": "-1"}, ["--seeds"]),
         ({"learning_rates": "0.1,0.2", "subset": 5}, ["--subset=5", "--train_split"]),
-        ({"train": "blok_1/.*"}, ["--train=blok_1/.*", "counts for no weight"]),
+        ({"trainable": "blok_1/.*"}, ["--trainable=blok_1/.*", "counts for no weight"]),
         ({"learning_rates": "0.1,0.2", "held_out": 0.0001}, ["--held_out=0.0001", "empty"]),
         ({"budget": "20 minutes", "steps": None}, ["--budget", "20m"]),
         ({"budget": "20m"}, ["--budget=20m", "--steps"]),

@@ -100,7 +100,7 @@ def multipliers(architecture, part: TrainedPart = EVERYTHING, layer_decay: float
     depth = getattr(architecture, "depth", 0)
     trained = depth if part.blocks is None else part.blocks
     if not depth or trained > depth:
-        flag = f"--train={part}" if part.blocks is not None else f"--layer_decay={layer_decay}"
+        flag = f"--trainable={part}" if part.blocks is not None else f"--layer_decay={layer_decay}"
         raise UserError(f"{flag} is about Transformer blocks, of which this model has {depth}.")
     rules = [f"{TAIL}=1"]
     for i in range(depth):

@@ -25,7 +25,7 @@ MOST_EPOCHS = 30
 # Fewer updates than for so many epochs, within these bounds, and training less of the model does better.
 WANTED_EPOCHS, FEWEST, ENOUGH = 3, 60, 600
 # What a budget settles, beside the flags that were given.
-SETTLED = ("steps", "train", "warmup_steps", "evaluate_every")
+SETTLED = ("steps", "trainable", "warmup_steps", "evaluate_every")
 
 
 class Choice(NamedTuple):
@@ -98,7 +98,7 @@ def settled(
         settings,
         budget="",
         steps=choice.steps,
-        train=str(choice.part) if depth else settings.train,
+        trainable=str(choice.part) if depth else settings.trainable,
         warmup_steps=min(settings.warmup_steps, choice.steps // 10),
         evaluate_every=settings.evaluate_every or math.ceil(choice.steps / evaluations),
     )

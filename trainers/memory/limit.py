@@ -62,7 +62,7 @@ def _changes(demand: Demand) -> Iterator[tuple[str, Demand]]:
     if demand.finetunes and isinstance(a, variants.Architecture):
         for blocks in range(trained_blocks(a, demand.part) - 1, -1, -1):
             part = TrainedPart(blocks=blocks) if blocks else HEAD
-            yield f"--train={part}", dataclasses.replace(demand, part=part)
+            yield f"--trainable={part}", dataclasses.replace(demand, part=part)
 
 
 # Images of a micro-batch below which anything else is advised first: fewer leave a device idle.

@@ -99,8 +99,11 @@ def help_text(settings_class: type[Group], name: str, about: str) -> str:
     """Usage, the command's description, then every flag under the heading of the group it belongs to."""
     width = min(shutil.get_terminal_size((110, 20)).columns, 120)
     beside = flags.positional_field(settings_class)
-    usage = f"usage: python -m trainers.{name} [--flagfile=FILE] [--flag=value ...]"
+    recipes = " [--recipe=NAME]" if settings_class.recipes_of else ""
+    usage = f"usage: python -m trainers.{name}{recipes} [--flagfile=FILE] [--flag=value ...]"
     lines = [f"{usage} {beside.metadata['positional']} ..." if beside else usage, "", about.strip()]
+    if recipes:
+        lines += ["", *textwrap.wrap(RECIPES_HELP, width)]
     if beside:
         lines += ["", *_listed(f"  {beside.metadata['positional']}", beside.metadata["help"], width)]
     own = {field.name: field for field in dataclasses.fields(settings_class)}  # which may have other defaults
@@ -114,6 +117,13 @@ def help_text(settings_class: type[Group], name: str, about: str) -> str:
         for field in fields:
             lines += _flag_help(own[field.name], width)
     return "\n".join(lines)
+
+
+RECIPES_HELP = (
+    "A recipe is what a paper published of a training; `python -m trainers` lists them. What a flag file or the "
+    "command line says goes before the recipe, and what is said later before what was said earlier. A flag file has "
+    "one flag on each line; other flag files that it names are looked for beside it."
+)
 
 
 def _flag_help(field: dataclasses.Field, width: int) -> list[str]:

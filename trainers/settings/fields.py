@@ -5,7 +5,7 @@ import functools
 import math
 import types
 import typing
-from typing import Any
+from typing import Any, ClassVar
 
 from keras_vit.errors import UserError
 
@@ -55,7 +55,12 @@ class Group:
     A field that is text with a form of its own, such as 0.3,0.6,0.9, has a `functools.cached_property` beside it, which
     is what the text means. It is read when the settings are made, so that nobody reads the text later, and raises
     UserError for what has no meaning. `check` of each group, and of the command, sees the values of that.
+
+    Attributes:
+        recipes_of: The command whose published recipes `--recipe` takes; none if empty.
     """
+
+    recipes_of: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         check_values(self)

@@ -16,7 +16,7 @@ SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 @dataclasses.dataclass(frozen=True)
 class TrainedPart:
-    """What of a model `--train` names; written out, it is the flag's value again.
+    """What of a model `--trainable` names; written out, it is the flag's value again.
 
     Args:
         blocks: For `last:N`, how many of the last blocks, with all that follows them; None for other parts.
@@ -38,7 +38,7 @@ EVERYTHING, HEAD = TrainedPart(), TrainedPart(head=True)
 
 
 def part_of(text: str) -> TrainedPart:
-    """The part that a value of `--train` names.
+    """The part that a value of `--trainable` names.
 
     Raises:
         UserError: if it is none of the flag's forms.
@@ -51,10 +51,12 @@ def part_of(text: str) -> TrainedPart:
         re.compile(text)
     except re.error as error:
         raise UserError(
-            f"--train must be all, head, last:N or a regular expression; {text!r} is none: {error}."
+            f"--trainable must be all, head, last:N or a regular expression; {text!r} is none: {error}."
         ) from error
     if not text or ";" in text or text.startswith("last"):
-        raise UserError(f"--train must be all, head, last:N or a regular expression without semicolon; got {text!r}.")
+        raise UserError(
+            f"--trainable must be all, head, last:N or a regular expression without semicolon; got {text!r}."
+        )
     return TrainedPart(pattern=text)
 
 
@@ -75,7 +77,7 @@ class TransferSettings(Group):
     dropout: float = setting(0.0, "Dropout rate after positions, attention outputs and MLP layers.")
     stochastic_depth: float = setting(0.0, "Rate at which the last block's branches drop; grows linearly to it.")
     head_bias: float = setting(0.0, "Initial bias of the new head.")
-    train: str = setting(
+    trainable: str = setting(
         "all",
         "What is trained: all; head; last:N, the last N blocks and what follows them; or the head and the weights "
         "whose path matches a regular expression (block_1[01]/attention/.*).",
@@ -123,7 +125,7 @@ class TransferSettings(Group):
     @functools.cached_property
     def trained_part(self) -> TrainedPart:
         """What `train` names."""
-        return part_of(self.train)
+        return part_of(self.trainable)
 
     @functools.cached_property
     def rates(self) -> tuple[float, ...]:
@@ -188,7 +190,7 @@ class FinetuningSettings(TrainingSettings, TransferSettings):
     def _check_one_way_of_choosing(self) -> None:
         """Raises UserError where several flags say what is trained, or how fast."""
         ways = {
-            f"--train={self.train}": self.trained_part != EVERYTHING,
+            f"--trainable={self.trainable}": self.trained_part != EVERYTHING,
             f"--lora_rank={self.lora_rank}": self.lora_rank is not None,
             f"--multipliers={self.multipliers}": bool(self.multipliers),
             f"--layer_decay={self.layer_decay}": self.layer_decay != 1,

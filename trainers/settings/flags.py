@@ -1,17 +1,25 @@
 """The only reader and writer of flags: dataclass <-> absl flags <-> flag file."""
 
 import dataclasses
-import pathlib
+import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from absl import flags
 
 from keras_vit.errors import UserError
 from trainers.settings.fields import Group, flag_fields, kind_of
+from trainers.settings.flag_file import expanded
+from trainers.settings.recipes import recipe
 
 S = TypeVar("S", bound=Group)
+
+RECIPE = "recipe"
+# Old name -> new name.
+RENAMED = {"train": "trainable", "licence": "license"}
+# Ways to say how long a run is: who gives one means none of the others.
+LENGTHS = {"steps", "epochs", "examples"}
 
 
 def define(settings_class: type[Group]) -> flags.FlagValues:
@@ -25,6 +33,8 @@ def define(settings_class: type[Group]) -> flags.FlagValues:
             flags.DEFINE_enum(field.name, default, choices, text, flag_values=values)
         else:
             _DEFINE[kind_of(hints[field.name])](field.name, default, text, flag_values=values)
+    if settings_class.recipes_of:
+        flags.DEFINE_multi_string(RECIPE, [], "A published recipe.", flag_values=values)
     return values
 
 
@@ -36,29 +46,47 @@ def positional_field(settings: type[Group]) -> dataclasses.Field | None:
 def read(arguments: Sequence[str], settings_class: type[S]) -> S:
     """Settings from command-line arguments (without the program's name).
 
+    What is given later goes before what was given earlier, flag files included, and all that before a recipe.
+
     Raises:
-        UserError: for an unknown flag, a bad value, a missing flag file, or an argument that is no flag and that the
-            command does not take; and from the groups' own checks.
+        UserError: for an unknown flag, a bad value, a missing flag file, an unknown recipe, or an argument that is no
+            flag and that the command does not take; and from the groups' own checks.
     """
     values = define(settings_class)
     beside = positional_field(settings_class)
     values.set_gnu_getopt(beside is not None)  # flags may also come behind what is not one
     try:
-        leftover = values(["", *arguments])[1:]
+        leftover = values(["", *_renamed(expanded(arguments))])[1:]
     except flags.Error as error:
         raise UserError(_worded(str(error))) from error
-    except UnicodeDecodeError as error:
-        raise UserError("--flagfile names a file that is not text.") from error
     if leftover and beside is None:
         raise UserError(
             f"Unexpected argument {leftover[0]!r}. Flags are written --name=value; in a flag file, comments start with "
             "# in the first column."
         )
     fields = {field.name: values[field.name].value for field in flag_fields(settings_class)}
+    recipes = values[RECIPE].value if settings_class.recipes_of else []
+    if recipes:
+        given = {name for name in fields if values[name].present}
+        given |= LENGTHS if given & LENGTHS else set()
+        of_recipe = recipe(recipes, settings_class.recipes_of).flags
+        fields |= {name: value for name, value in of_recipe.items() if name not in given}
     for name, value in fields.items():
         if isinstance(value, str) and " #" in value:
             raise UserError(f"--{name}={value!r} swallowed a comment: in flag files a comment needs its own line.")
     return settings_class(**fields, **({} if beside is None else {beside.name: tuple(leftover)}))
+
+
+def _renamed(arguments: Iterable[str]) -> Iterator[str]:
+    """Arguments under the names that flags have now; each old one is told of once, on stderr."""
+    told = set()
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        new = RENAMED.get(name.lstrip("-")) if name.startswith("-") else None
+        if new and new not in told:
+            told.add(new)
+            print(f"note: {name} is called --{new} now.", file=sys.stderr)
+        yield f"--{new}{equals}{value}" if new else argument
 
 
 def to_flagfile(settings: Group) -> str:
@@ -111,14 +139,8 @@ def _define_bool(name: str, default: Any, help: str, flag_values: flags.FlagValu
 
 
 def _worded(message: str) -> str:
-    """absl's message on one line, with advice where people go wrong."""
-    message = " ".join(message.split()).removeprefix("ERROR:: ")
-    if "flagfile" in message.lower():
-        message += (
-            f" (looked from {pathlib.Path.cwd()}; flag files name their parts relative to the project's root, "
-            "so start commands there)"
-        )
-    return message
+    """absl's message on one line."""
+    return " ".join(message.split()).removeprefix("ERROR:: ")
 
 
 _DEFINE: dict[type, Callable[..., Any]] = {

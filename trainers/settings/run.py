@@ -60,7 +60,7 @@ class RunSettings(Group):
         affects_result=False,
         recorded=False,
     )
-    licence: str = setting(
+    license: str = setting(
         "", "Licence of the model, for its card: an identifier such as apache-2.0, or words.", affects_result=False
     )
     dry_run: bool = setting(False, "Print the plan and stop.", recorded=False, affects_result=False)

@@ -117,7 +117,7 @@ def facts(planned: Planned, metrics: Mapping[str, Any], revision: str | None) ->
         },
         metrics=measures(metrics),
         worst_classes=worst_classes(settings.run_dir),
-        licence=settings.licence,
+        licence=settings.license,
     )
 
 

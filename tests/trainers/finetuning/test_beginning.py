@@ -1,4 +1,4 @@
-"""From --train and --layer_decay to multipliers."""
+"""From --trainable and --layer_decay to multipliers."""
 
 import pytest
 
@@ -54,5 +54,5 @@ def test_a_regular_expression_trains_the_head_too(model):
 
 
 def test_more_blocks_than_there_are(model):
-    with pytest.raises(ValueError, match="--train=last:4 is about Transformer blocks, of which this model has 3"):
+    with pytest.raises(ValueError, match="--trainable=last:4 is about Transformer blocks, of which this model has 3"):
         beginning.multipliers(model.architecture, part_of("last:4"))

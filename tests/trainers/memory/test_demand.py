@@ -174,7 +174,7 @@ def where(devices, precision="float32"):
 
 def test_settings_become_a_demand():
     given = {"steps": 1, "batch_size": 64, "accumulate": 2, "optimizer": "sgd", "remat": True, "ema": 0.99}
-    settings = FinetuningSettings(weights="B/16", train="last:2", **given)
+    settings = FinetuningSettings(weights="B/16", trainable="last:2", **given)
     found = memory.demand_of(settings, B16, where(["/device:CPU:0", "/device:CPU:1"], "mixed_bfloat16"))
     assert found == demand(
         rows=32,
@@ -183,7 +183,7 @@ def test_settings_become_a_demand():
         precision="mixed_bfloat16",
         remat=True,
         ema=True,
-        train="last:2",
+        trainable="last:2",
         replicas=2,
         finetunes=True,
     )

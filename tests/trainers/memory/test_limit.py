@@ -36,7 +36,7 @@ def test_no_advice_where_it_fits_or_nobody_knows():
         (2_200_000_000, {"rows": 1009}, "--remat --accumulate=1009 would need"),
         (1_600_000_000, {"remat": True, "replicas": 2}, "; --batch_size=16 would need"),
         (1_600_000_000, {"remat": True, "accumulate": 2}, "; --batch_size=8 --accumulate=1 would need"),
-        (1_300_000_000, {"rows": 4, "finetunes": True}, "--train=last:6 would need"),
+        (1_300_000_000, {"rows": 4, "finetunes": True}, "--trainable=last:6 would need"),
         (10**8, {}, "take a smaller --variant or --image_size"),
     ],
 )

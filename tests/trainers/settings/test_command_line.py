@@ -1,5 +1,6 @@
 """What surrounds every command: exit codes, one-line errors, help without heavy imports."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -29,8 +30,26 @@ def test_help_lists_every_flag_without_loading_keras():
     )
     assert done.returncode == 0, done.stderr
     for name in commands():
-        assert f"python -m trainers.{name} [--flagfile" in done.stdout
+        recipes = " [--recipe=NAME]" if name in ("pretrain", "finetune") else ""
+        assert f"python -m trainers.{name}{recipes} [--flagfile" in done.stdout
     assert "--source" in done.stdout and "--[no]per_class" in done.stdout
+
+
+def test_the_commands_behind_one_name(tmp_path):
+    """As the entry point calls it, from a folder that has nothing to do with the project."""
+    code = "import sys; sys.argv[0] = 'keras-vit'; from trainers.__main__ import main; sys.exit(main())"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def run(*arguments):
+        command = [sys.executable, "-c", code, *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+
+    assert "paper/in1k_b32" in run().stdout
+    assert "usage: python -m trainers.evaluate" in run("evaluate", "--help").stdout
+    wrong = run("pretrian")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1) and "pretrain" in wrong.stderr
+    refused = run("pretrain", "--steps=0")
+    assert (refused.returncode, refused.stderr.splitlines()[0][:6]) == (2, "error:")
 
 
 def test_the_list_of_commands():

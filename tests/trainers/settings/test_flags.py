@@ -46,6 +46,56 @@ def test_nested_flag_files(tmp_path):
     assert (settings.steps, settings.seed) == (3, 4)
 
 
+def test_a_flag_file_is_looked_for_beside_the_one_that_names_it(tmp_path, monkeypatch):
+    (tmp_path / "parts").mkdir()
+    write(tmp_path / "parts" / "inner.cfg", "--steps=3\n--flagfile=other.cfg\n")
+    write(tmp_path / "parts" / "other.cfg", "// a comment\n\n--seed=5\n")
+    outer = write(tmp_path / "outer.cfg", "--flagfile=parts/inner.cfg\n")
+    monkeypatch.chdir(tmp_path / "parts")
+    settings = flags.read([outer], pretrain.Settings)
+    assert (settings.steps, settings.seed) == (3, 5)
+    # As from the command line, where there is none beside it.
+    (tmp_path / "parts" / "outer.cfg").write_text("--flagfile=inner.cfg\n")
+    assert flags.read(["--flagfile", "outer.cfg"], pretrain.Settings) == settings
+
+
+def test_a_flag_file_that_includes_itself_is_refused(tmp_path):
+    write(tmp_path / "b.cfg", "--flagfile=a.cfg\n")
+    with pytest.raises(UserError, match=r"a\.cfg includes itself, by .*b\.cfg"):
+        flags.read([write(tmp_path / "a.cfg", "--flagfile=b.cfg\n")], pretrain.Settings)
+
+
+def test_command_line_goes_before_flag_file_and_that_before_the_recipe(tmp_path):
+    file = write(tmp_path / "a.cfg", "--recipe=paper/in1k_b32\n--learning_rate=0.5\n--dropout=0.25\n")
+    settings = flags.read([file, "--dropout=0.75", "--steps=9"], pretrain.Settings)
+    assert (settings.dropout, settings.learning_rate, settings.weight_decay) == (0.75, 0.5, 0.3)
+    assert (settings.steps, settings.epochs, settings.run_dir) == (9, None, "saved_models/paper_in1k_b32")
+    again = flags.read([write(tmp_path / "flags.cfg", flags.to_flagfile(settings))], pretrain.Settings)
+    assert again == settings and "recipe" not in flags.to_flagfile(settings)
+
+
+def test_recipes_are_of_one_command_and_one_only():
+    given = ["--recipe=paper/in1k_b32"]
+    assert flags.read(given * 2, pretrain.Settings) == flags.read(given, pretrain.Settings)
+    with pytest.raises(UserError, match="Two recipes, --recipe=paper/in1k_b32 and --recipe=bit/in1k"):
+        flags.read([*given, "--recipe=bit/in1k"], pretrain.Settings)
+    with pytest.raises(UserError, match=r"paper/in1k_b32 is one of trainers\.pretrain, not of trainers\.finetune"):
+        flags.read(given, finetune.Settings)
+    with pytest.raises(UserError, match="nearest are paper/in1k_b32"):
+        flags.read(["--recipe=paper/in1k_b3"], pretrain.Settings)
+    with pytest.raises(UserError, match="recipe"):
+        flags.read(given, evaluate.Settings)
+
+
+def test_old_names_of_flags_are_taken_and_the_new_ones_said(capsys):
+    old = flags.read(["--weights=x", "--train=head", "--licence=mit", "--steps=1"], finetune.Settings)
+    assert (old.trainable, old.license) == ("head", "mit")
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["note: --train is called --trainable now.", "note: --licence is called --license now."]
+    assert flags.read(flags.to_flagfile(old).split(), finetune.Settings) == old
+    assert not capsys.readouterr().err
+
+
 @given(
     steps=st.integers(1, 10**9),
     learning_rate=st.floats(1e-9, 10, allow_nan=False),
@@ -69,7 +119,7 @@ def test_settings_survive_the_flag_file(tmp_path_factory, **values):
         (["--steps=many"], ["steps", "many"]),
         (["--position=polar", "--steps=1"], ["polar", "learned_1d", "sincos2d"]),
         (["--steps=1", "B/16"], ["Unexpected argument 'B/16'", "--name=value"]),
-        (["--flagfile=nowhere.cfg"], ["nowhere.cfg", "project's root"]),
+        (["--flagfile=nowhere.cfg"], ["nowhere.cfg", "no such file", "looked for from"]),
         (["--steps=1", "--run_dir=a # the folder"], ["comment", "run_dir"]),
         (["--steps=1", "--image_size=224x"], ["image_size", "224x160"]),
         (["--steps=1", "--image_size=1x2x3"], ["image_size", "1x2x3"]),
