@@ -233,7 +233,7 @@ def files(tmp_path, good):
 def test_the_client_of_the_docs(server, files, capsys):
     files[2].write_bytes(b"no image")
     spec = importlib.util.spec_from_file_location(
-        "serving_client", pathlib.Path(__file__).parents[2] / "docs" / "serving_client.py"
+        "serving_client", pathlib.Path(__file__).parents[2] / "examples" / "serving_client.py"
     )
     client = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(client)

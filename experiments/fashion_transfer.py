@@ -1,7 +1,7 @@
 """Transfer within Fashion-MNIST: pre-trained on five classes, fine-tuned on the five others with few labels.
 
     python -m trainers.prepare --source=tfds:fashion_mnist
-    python docs/fashion_transfer.py [DATA_DIR]
+    python experiments/fashion_transfer.py [DATA_DIR]
 
 Against the same training from new weights: the same images, updates and choice of the learning rate. Prints the table
 of docs/results.md; everything else goes to saved_models/fashion_transfer.

@@ -1,4 +1,4 @@
-"""Draws what RandAugment's operations do to a photograph: `python docs/randaugment.py`.
+"""Draws what RandAugment's operations do to a photograph: `python examples/randaugment.py`.
 
 Writes docs/images/randaugment.jpg: each operation under the published rules (--randaugment_quirks) at three magnitudes.
 """
@@ -11,7 +11,7 @@ from sklearn.datasets import load_sample_image
 
 from trainers.data.augmentation.operations import OPERATIONS
 
-PICTURE = pathlib.Path(__file__).parent / "images" / "randaugment.jpg"
+PICTURE = pathlib.Path(__file__).parents[1] / "docs" / "images" / "randaugment.jpg"
 SIDE = 224
 MAGNITUDES = (10, 15, 20)
 # Operations beside each other, each with the photograph itself before its results.

@@ -1,6 +1,6 @@
 """Distillation on the digits of scikit-learn: a BiT that has seen all of them teaches a ViT that is given 100.
 
-    python docs/distillation_digits.py
+    python experiments/distillation_digits.py
 
 The student is configs/distill_digits.cfg: without a teacher, with each kind of distillation, and with a distillation
 token, three seeds each, the same images and updates. Prints the table of docs/distillation.md; everything else goes to
@@ -14,7 +14,7 @@ import statistics
 from trainers import pretrain
 from trainers.settings import flags
 
-CONFIG = "configs/distill_digits.cfg"
+CONFIG = pathlib.Path(__file__).parents[1] / "configs/distill_digits.cfg"
 FOLDER = pathlib.Path("saved_models/distillation_digits")
 SEEDS = (0, 1, 2)
 # Takes images of twice the student's size.

@@ -1,4 +1,4 @@
-"""Compares Keras's own `model.fit` on several replicas with itself on one device: `python docs/model_fit.py`.
+"""Compares Keras's own `model.fit` on several replicas with itself on one device: `python benchmarks/model_fit.py`.
 
 Every cell of the matrix is a run of its own in fresh processes, as many as the distribution has workers, so that no
 failure spoils another. Prints versions, two Markdown tables and the errors; docs/model_fit.md explains them.

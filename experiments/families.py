@@ -1,7 +1,7 @@
 """A Vision Transformer, a hybrid and a BiT of about equal size, by one recipe, on Fashion-MNIST.
 
     python -m trainers.prepare --source=tfds:fashion_mnist
-    python docs/families.py [DATA_DIR]
+    python experiments/families.py [DATA_DIR]
 
 All have about 450,000 parameters, see the same images in the same order and are trained by the same command. Prints
 the table of docs/results.md; everything else goes to saved_models/families. Started again, it goes on.

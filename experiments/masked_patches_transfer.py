@@ -1,7 +1,7 @@
 """Masked patch prediction on Fashion-MNIST without labels, then fine-tuning with 20 labels per class.
 
     python -m trainers.prepare --source=tfds:fashion_mnist
-    python docs/masked_patches_transfer.py [DATA_DIR]
+    python experiments/masked_patches_transfer.py [DATA_DIR]
 
 Against the same training from new weights: the same images, updates and choice of the learning rate. Pre-training is
 configs/masked_patches_fashion_mnist.cfg, once for each seed. Prints the table of docs/results.md; everything else, the
@@ -22,7 +22,7 @@ import keras_vit
 from trainers import finetune, pretrain
 from trainers.settings import flags
 
-CONFIG = "configs/masked_patches_fashion_mnist.cfg"
+CONFIG = pathlib.Path(__file__).parents[1] / "configs/masked_patches_fashion_mnist.cfg"
 FOLDER = pathlib.Path("saved_models/masked_patches_transfer")
 SEEDS = (0, 1, 2)
 CLASSES, LABELS_PER_CLASS = 10, 20
