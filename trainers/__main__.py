@@ -31,7 +31,7 @@ def overview() -> str:
         for name, row in RECIPES.items():
             if row.command == command and row.expected:
                 text = f"{row.about}. Published: {row.expected}."
-                lines += textwrap.wrap(f"  {name:<32}{text}", 120, subsequent_indent=" " * 34)
+                lines += textwrap.wrap(f"  {name:<32}{text}", 120, subsequent_indent=" " * 34, break_on_hyphens=False)
     lines += ["", f"augreg/MODEL_AUGMENTATION takes each of its models with any of {', '.join(PRESETS)}."]
     return "\n".join(lines)
 
