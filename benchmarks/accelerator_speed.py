@@ -1,4 +1,6 @@
-"""Speed of keras_vit on JAX beside torch.compile and the card's matrix products: `python benchmarks/accelerator_speed.py`.
+"""Speed of keras_vit on JAX beside torch.compile and the card's matrix products.
+
+    python benchmarks/accelerator_speed.py
 
 Needs one NVIDIA GPU, JAX and PyTorch; no TensorFlow. Each framework has a process of its own, so that a failure of one
 leaves the other's rows. A row is printed when it is measured, a table at the end; docs/performance.md explains them.

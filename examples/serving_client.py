@@ -1,4 +1,6 @@
-"""Asks a model behind TF Serving's gRPC port about image files: python examples/serving_client.py HOST:PORT NAME FILE...
+"""Asks a model behind TF Serving's gRPC port about image files.
+
+    python examples/serving_client.py HOST:PORT NAME FILE...
 
 Needs the extra `export`: pip install -e '.[export]'.
 """
