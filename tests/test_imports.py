@@ -41,7 +41,7 @@ ALLOWED = {
     "keras_vit/analysis": {"keras", "numpy", "keras_vit.errors", "keras_vit.objectives"},
     "keras_vit/evaluation": {"keras", "numpy", "keras_vit.errors"},
     "keras_vit/weights": {
-        *("h5py", "keras", "numpy", "safetensors"),
+        *("h5py", "huggingface_hub", "keras", "numpy", "safetensors"),
         *("keras_vit.classifier", "keras_vit.errors", "keras_vit.preprocessing", "keras_vit.variants", "keras_vit.vit"),
         *("keras_vit.positions", "keras_vit.weights", "keras_vit.writing"),
     },

@@ -1,7 +1,8 @@
-"""Published weights by name: where they are, how large, and how good. Keras's downloader and its cache serve them.
+"""Published weights by name: where they are, how large, and how good.
 
-`google:`, `augreg:`, `sam:`, `bigvision:` and `bit:` names stand in the table; `hf:OWNER/NAME` and `timm:NAME` are
-repositories of the Hugging Face hub. Sizes and accuracies (ImageNet top-1 in %, the authors' own; BiT's by timm at the
+`google:`, `augreg:`, `sam:`, `bigvision:` and `bit:` names stand in the table; Keras's downloader and its cache serve
+them. `hf:OWNER/NAME` and `timm:NAME` are repositories of the Hugging Face hub, which huggingface_hub serves, with its
+cache, tokens and HF_ENDPOINT. Sizes and accuracies (ImageNet top-1 in %, the authors' own; BiT's by timm at the
 resolution that is listed) are those of their publications.
 """
 
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_vit.errors import InvalidWeights, UserError
+from keras_vit.errors import InvalidWeights, MissingPackage, UserError, reason
 
 
 class Published(NamedTuple):
@@ -38,6 +39,7 @@ def located(name: str | os.PathLike) -> str:
 
     Raises:
         InvalidWeights: if there is no such name, or it cannot be downloaded; says where to put the file by hand.
+        MissingPackage: for a repository of the hub without huggingface_hub.
         UserError: if it is neither a name nor a path.
     """
     if not isinstance(name, (str, os.PathLike)):
@@ -80,13 +82,24 @@ def _from_hub(name: str, repository: str) -> str:
     """A folder with the repository's weights and configuration."""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise InvalidWeights(f"{name}: expected hf:OWNER/NAME or timm:NAME.")
-    base = f"https://huggingface.co/{repository}/resolve/main"
-    folder = f"hub/{repository.replace('/', '--')}"
-    path = _fetched(name, f"{base}/model.safetensors", folder)
-    _fetched(name, f"{base}/config.json", folder)
-    if name.startswith("hf:"):
-        _fetched(name, f"{base}/preprocessor_config.json", folder)
-    return os.path.dirname(path)
+    try:
+        import huggingface_hub
+    except ModuleNotFoundError as error:
+        raise MissingPackage(
+            f"{name} needs huggingface_hub; install it with pip install 'keras_vit[hub]'.", name=error.name
+        ) from None
+    try:
+        folder = huggingface_hub.snapshot_download(
+            repository, allow_patterns=HUB_FILES, endpoint=os.environ.get("HF_ENDPOINT")
+        )
+    except Exception as error:  # of HTTP, sockets, the cache and the hub's own
+        raise InvalidWeights(
+            f"{name} could not be downloaded: {type(error).__name__}, {reason(error)}. Download {', '.join(HUB_FILES)} of "
+            f"https://huggingface.co/{repository} by other means, and name the folder that they are in."
+        ) from error
+    if not os.path.isfile(os.path.join(folder, HUB_FILES[0])):
+        raise InvalidWeights(f"{name}: the repository has no {HUB_FILES[0]}, the only kind of file that is read.")
+    return folder
 
 
 def _fetched(name: str, url: str, folder: str) -> str:
@@ -108,6 +121,8 @@ def _fetched(name: str, url: str, folder: str) -> str:
 
 
 CACHE = "keras_vit"
+# What is read of a repository of the hub; the first it must have.
+HUB_FILES = ["model.safetensors", "config.json", "preprocessor_config.json"]
 SCHEMES = ("google", "augreg", "sam", "bigvision", "bit", "hf", "timm")
 
 _VIT = "https://storage.googleapis.com/vit_models"

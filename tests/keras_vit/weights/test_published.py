@@ -1,12 +1,17 @@
 """Published weights by name, without a network."""
 
+import http.server
+import json
 import os
 import pathlib
+import sys
+import threading
 
 import oracle
 import pytest
 
 from keras_vit import weights
+from keras_vit.errors import MissingPackage
 from keras_vit.variants import count_params, parse
 from keras_vit.weights import InvalidWeights, published
 
@@ -48,14 +53,80 @@ def test_a_file_that_is_too_small_is_refused(asked):
         weights.load("google:ViT-B_16")
 
 
-def test_repositories_of_the_hub_are_folders(asked):
+FILES = {path.name: path.read_bytes() for path in (oracle.FIXTURES / "hf_vit").iterdir()}
+COMMIT = "0" * 40
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """Two repositories of the hub, as its client asks for them: google/vit-tiny, and one that not everybody may see."""
+
+    def do_GET(self):
+        path = self.path.partition("?")[0]
+        name = path.rsplit("/", 1)[1]
+        if path.startswith("/api/models/google/vit-gated"):
+            self._answer(b"", 403, {"X-Error-Code": "GatedRepo"})
+        elif path.startswith("/api/models/google/vit-tiny/tree/"):
+            tree = [{"type": "file", "path": file, "oid": "1" * 40, "size": len(FILES[file])} for file in FILES]
+            self._answer(json.dumps(tree).encode())
+        elif path.startswith("/api/models/google/vit-tiny"):
+            siblings = [{"rfilename": file} for file in FILES]
+            self._answer(json.dumps({"id": "google/vit-tiny", "sha": COMMIT, "siblings": siblings}).encode())
+        elif path.startswith("/google/vit-tiny/resolve/") and name in FILES:
+            self._answer(FILES[name], headers={"ETag": f'"{name}"', "X-Repo-Commit": COMMIT})
+        else:
+            self._answer(b"", 404, {"X-Error-Code": "RepoNotFound"})
+
+    do_HEAD = do_GET
+
+    def _answer(self, data, code=200, headers=None):
+        self.send_response(code)
+        for name, value in {**(headers or {}), "Content-Length": str(len(data))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(data)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    constants = pytest.importorskip("huggingface_hub.constants", reason="pip install -e '.[hub]'")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        yield server
+        server.shutdown()
+
+
+def test_repositories_of_the_hub_are_folders_that_its_own_client_keeps(hub, tmp_path):
     assert weights.load("hf:google/vit-tiny").architecture.heads == 4
-    assert [url.rsplit("/", 1)[1] for url in asked] == [
-        "model.safetensors",
-        "config.json",
-        "preprocessor_config.json",
-    ]
-    assert all(url.startswith("https://huggingface.co/google/vit-tiny/resolve/main/") for url in asked)
+    kept = {path.name for path in (tmp_path / "hub").rglob("*") if path.is_file()}
+    assert kept >= {"model.safetensors", "config.json"}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("hf:google/vit-none", "RepositoryNotFoundError"),
+        ("hf:google/vit-gated", "GatedRepoError"),
+        ("timm:vit", "timm/vit"),
+    ],
+)
+def test_what_the_hub_refuses_is_one_line_that_says_what_to_do(hub, name, said):
+    with pytest.raises(InvalidWeights, match="by other means, and name the folder") as caught:
+        weights.load(name)
+    assert said in str(caught.value) and f"https://huggingface.co/{'timm/' * name.startswith('timm')}" in str(
+        caught.value
+    )
+
+
+def test_without_its_client_the_hub_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(MissingPackage, match=r"hf:google/vit-tiny needs huggingface_hub.*keras_vit\[hub\]"):
+        weights.load("hf:google/vit-tiny")
 
 
 def test_without_a_network_the_error_says_what_to_put_where(monkeypatch, home):
@@ -63,13 +134,10 @@ def test_without_a_network_the_error_says_what_to_put_where(monkeypatch, home):
         raise OSError("unreachable")
 
     monkeypatch.setattr(published.keras.utils, "get_file", fails)
-    for name, file in (
-        ("google:ViT-B_16", home / "keras_vit" / "imagenet21k" / "ViT-B_16.npz"),
-        ("timm:vit_base_patch16_224.augreg_in21k", "timm--vit_base_patch16_224.augreg_in21k"),
-    ):
-        with pytest.raises(InvalidWeights) as caught:
-            weights.load(name)
-        assert "https://" in str(caught.value) and str(file) in str(caught.value)
+    with pytest.raises(InvalidWeights) as caught:
+        weights.load("google:ViT-B_16")
+    place = home / "keras_vit" / "imagenet21k" / "ViT-B_16.npz"
+    assert "https://" in str(caught.value) and str(place) in str(caught.value)
 
 
 def test_what_was_put_there_by_hand_is_taken(home, monkeypatch):
