@@ -39,7 +39,7 @@ ALLOWED = {
     "keras_vit/distilling.py": {"keras", "numpy", "keras_vit.errors", "keras_vit.preprocessing"},
     "keras_vit/masking.py": {"keras", "keras_vit.errors", "keras_vit.layers", "keras_vit.objectives"},
     "keras_vit/analysis": {"keras", "numpy", "keras_vit.errors", "keras_vit.objectives"},
-    "keras_vit/evaluation": {"keras", "numpy", "keras_vit.errors"},
+    "keras_vit/evaluation": {"keras", "numpy", "scipy", "sklearn", "keras_vit.errors"},
     "keras_vit/weights": {
         *("h5py", "huggingface_hub", "keras", "numpy", "safetensors"),
         *("keras_vit.classifier", "keras_vit.errors", "keras_vit.preprocessing", "keras_vit.variants", "keras_vit.vit"),
@@ -92,7 +92,7 @@ ALLOWED = {
         *("trainers.files", "trainers.reports", "trainers.run_dir"),
     },
     "trainers/inspection": {
-        *("keras", "matplotlib", "numpy", "tensorflow", "tqdm"),
+        *("keras", "matplotlib", "numpy", "scipy", "tensorflow", "tqdm"),
         *("keras_vit.errors", "keras_vit.images", "keras_vit.preprocessing"),
         *("trainers.data", "trainers.engine", "trainers.files", "trainers.inspection", "trainers.machine"),
         *("trainers.run_dir", "trainers.settings"),

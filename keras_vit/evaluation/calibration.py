@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from scipy import optimize
 
 from keras_vit.errors import UserError
 
@@ -27,7 +28,7 @@ def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray, temperature:
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature under which labels are likeliest (section 4.2); accuracy does not change with it.
 
-    The likelihood has one peak in 1 / temperature, so thirds of the interval that cannot hold it are dropped.
+    The likelihood has one peak in 1 / temperature.
 
     Args:
         logits: (N, Y) of examples that the model was not trained on.
@@ -38,16 +39,11 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """
     if not len(labels):
         raise UserError("A temperature is fitted to labelled examples; there are none.")
-    low, high = math.log(COLDEST), math.log(HOTTEST)
-    while high - low > 1e-6:
-        first, second = low + (high - low) / 3, high - (high - low) / 3
-        if negative_log_likelihood(logits, labels, math.exp(first)) < negative_log_likelihood(
-            logits, labels, math.exp(second)
-        ):
-            high = second
-        else:
-            low = first
-    return math.exp((low + high) / 2)
+    ends = math.log(COLDEST), math.log(HOTTEST)
+    best = optimize.minimize_scalar(
+        lambda log: negative_log_likelihood(logits, labels, math.exp(log)), bounds=ends, options={"xatol": 1e-7}
+    )
+    return math.exp(best.x)
 
 
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:

@@ -1,13 +1,13 @@
 """Measures of classification, from arrays.
 
-N examples, Y classes. Weights (N,) are 0 or 1; an example of weight 0, such as one whose image could not be read, has
-no part in anything. Where nothing defines a number, as the recall of a class without examples, it is NaN, and `mean`
-leaves it out.
+N examples, Y classes. Where nothing defines a number, as the recall of a class without examples, it is NaN, and `mean`
+leaves it out. Measures are scikit-learn's but for ranks, whose rule for ties it does not have.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+from sklearn import metrics
 
 from keras_vit.errors import UserError
 
@@ -54,49 +54,32 @@ def ranks(scores, labels) -> np.ndarray:
     return np.count_nonzero((scores > own) | ((scores == own) & before), axis=1)
 
 
-def top_k_accuracy(ranks, k: int, weights=None) -> float:
+def top_k_accuracy(ranks, k: int) -> float:
     """Share of examples whose class is among the k best.
 
     Args:
         ranks: As of the function of that name.
         k: At least 1; from Y on the share is 1.
-        weights: 0 or 1 for each example; all 1 if left out.
 
     Raises:
-        UserError: if no example counts.
+        UserError: if there is no example.
     """
-    (ranks,) = _counting(weights, ranks)
     if not len(ranks):
         raise UserError("There is no example to take the accuracy of.")
-    return float(np.mean(ranks < k))
+    return float(np.mean(np.asarray(ranks) < k))
 
 
-def confusion_matrix(labels, predictions, num_classes: int, weights=None) -> np.ndarray:
-    """int64 (Y, Y): in row i and column j, how many examples of class i were taken for class j."""
-    labels, predictions = _counting(weights, labels, predictions)
-    pairs = np.asarray(labels, "int64") * num_classes + predictions
-    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
-
-
-def confusions(labels, predictions, weights=None) -> list[Confusion]:
+def confusions(labels, predictions) -> list[Confusion]:
     """The entries of the confusion matrix that are not zero, the largest first. Takes no memory for the others."""
-    pairs = np.stack(_counting(weights, labels, predictions), axis=1)
-    found, counts = np.unique(pairs, axis=0, return_counts=True)
+    pairs, counts = np.unique(np.stack([labels, predictions], axis=1), axis=0, return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    return [Confusion(int(i), int(j), int(count)) for (i, j), count in zip(found[order], counts[order], strict=True)]
+    return [Confusion(int(i), int(j), int(count)) for (i, j), count in zip(pairs[order], counts[order], strict=True)]
 
 
-def per_class(labels, predictions, num_classes: int, weights=None) -> PerClass:
+def per_class(labels, predictions, num_classes: int) -> PerClass:
     """Precision, recall, F1 and support of each class."""
-    labels, predictions = _counting(weights, labels, predictions)
-    right = np.bincount(labels[labels == predictions], minlength=num_classes)
-    support = np.bincount(labels, minlength=num_classes)
-    predicted = np.bincount(predictions, minlength=num_classes)
     return PerClass(
-        _share(right, predicted),
-        _share(right, support),
-        _share(2 * right, support + predicted),
-        support.astype("int64"),
+        *metrics.precision_recall_fscore_support(labels, predictions, labels=range(num_classes), zero_division=np.nan)
     )
 
 
@@ -110,44 +93,15 @@ def mean(values) -> float:
     return float(defined.mean()) if len(defined) else float("nan")
 
 
-def average_precision(positives, scores, weights=None) -> float:
-    """Area under the curve of precision over recall, as a sum: each recall gained, times the precision there.
-
-    No interpolation, and equal scores are one step, so that the order of examples has no say.
+def average_precisions(positives, scores) -> np.ndarray:
+    """Area under the curve of precision over recall of each class: each recall gained, times the precision there.
 
     Args:
-        positives: (N,), not 0 for examples of the class.
-        scores: (N,), finite.
-        weights: 0 or 1 for each example; all 1 if left out.
+        positives: (N, Y), not 0 where an example is of the class.
+        scores: (N, Y), finite.
 
     Returns:
-        NaN if no example belongs to the class.
+        float64 (Y,), NaN for classes without examples.
     """
-    positives, scores = _counting(weights, positives, scores)
-    order = np.argsort(-scores, kind="stable")
-    scores, hits = scores[order], np.cumsum(positives[order] != 0)
-    if not len(hits) or not hits[-1]:
-        return float("nan")
-    ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))
-    gained = np.diff(hits[ends], prepend=0)
-    return float(np.sum(gained * (hits[ends] / (ends + 1))) / hits[-1])
-
-
-def average_precisions(positives, scores, weights=None) -> np.ndarray:
-    """`average_precision` of each class, float64 (Y,), of arrays (N, Y)."""
-    positives, scores = _counting(weights, positives, scores)
-    return np.array([average_precision(positives[:, y], scores[:, y]) for y in range(scores.shape[1])])
-
-
-def _counting(weights, *arrays) -> tuple[np.ndarray, ...]:
-    """The examples of arrays that count."""
-    arrays = tuple(np.asarray(array) for array in arrays)
-    if weights is None:
-        return arrays
-    counts = np.asarray(weights) > 0
-    return tuple(array[counts] for array in arrays)
-
-
-def _share(part, whole) -> np.ndarray:
-    """Quotients; NaN where both are 0."""
-    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+    columns = zip(np.asarray(positives).T != 0, np.asarray(scores).T, strict=True)
+    return np.array([metrics.average_precision_score(*column) if column[0].any() else np.nan for column in columns])

@@ -94,8 +94,9 @@ def _from_hub(name: str, repository: str) -> str:
         )
     except Exception as error:  # of HTTP, sockets, the cache and the hub's own
         raise InvalidWeights(
-            f"{name} could not be downloaded: {type(error).__name__}, {reason(error)}. Download {', '.join(HUB_FILES)} of "
-            f"https://huggingface.co/{repository} by other means, and name the folder that they are in."
+            f"{name} could not be downloaded: {type(error).__name__}, {reason(error)}. Download "
+            f"{', '.join(HUB_FILES)} of https://huggingface.co/{repository} by other means, and name the folder that "
+            "they are in."
         ) from error
     if not os.path.isfile(os.path.join(folder, HUB_FILES[0])):
         raise InvalidWeights(f"{name}: the repository has no {HUB_FILES[0]}, the only kind of file that is read.")

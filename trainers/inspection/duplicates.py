@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy import sparse
+from scipy.sparse import csgraph
 from tqdm import tqdm
 
 from trainers.inspection import candidates
@@ -108,18 +110,12 @@ def components(first_of: np.ndarray, links: np.ndarray) -> list[np.ndarray]:
         first_of: int64 (N,): a row, not behind its own, that each belongs together with.
         links: int64 (P, 2): further pairs of rows that belong together.
     """
-    least = first_of
-    while True:
-        before, least = least, least.copy()
-        low = before[links].min(axis=1)
-        for column in links.T:
-            np.minimum.at(least, before[column], low)
-        least = least[least][first_of]
-        if np.array_equal(least, before):
-            break
-    several = np.flatnonzero(np.bincount(least)[least] > 1)
-    rows = several[np.argsort(least[several], kind="stable")]
-    return np.split(rows, np.flatnonzero(np.diff(least[rows])) + 1) if len(rows) else []
+    pairs = np.concatenate([np.stack([np.arange(len(first_of)), first_of], axis=1), links])
+    graph = sparse.coo_array((np.ones(len(pairs), bool), tuple(pairs.T)), shape=(len(first_of),) * 2)
+    _, set_of = csgraph.connected_components(graph, directed=False)
+    several = np.flatnonzero(np.bincount(set_of)[set_of] > 1)
+    rows = several[np.argsort(set_of[several], kind="stable")]
+    return np.split(rows, np.flatnonzero(np.diff(set_of[rows])) + 1) if len(rows) else []
 
 
 def _group(images: Images, rows: np.ndarray, links: Links) -> Group:
