@@ -112,15 +112,15 @@ def changes(source: AnyArchitecture, target: AnyArchitecture) -> dict[str, Chang
             )
     if isinstance(source, BitArchitecture) or isinstance(target, BitArchitecture):  # then both
         return {} if source.num_classes == target.num_classes else dict.fromkeys(("head/kernel", "head/bias"))
-    found: dict[str, Change] = _positions(source, target)
+    by_path: dict[str, Change] = _positions(source, target)
     if source.patch_size != target.patch_size:
-        found["patch_encoder/projection/kernel"] = functools.partial(_flat_patch_kernel, source, target)
+        by_path["patch_encoder/projection/kernel"] = functools.partial(_flat_patch_kernel, source, target)
     features = source.representation or source.width, target.representation or target.width
     if source.representation != target.representation:
-        found |= dict.fromkeys(("pre_logits/kernel", "pre_logits/bias"))
+        by_path |= dict.fromkeys(("pre_logits/kernel", "pre_logits/bias"))
     if source.num_classes != target.num_classes or features[0] != features[1]:
-        found |= dict.fromkeys(("head/kernel", "head/bias", "head_distillation/kernel", "head_distillation/bias"))
-    return found
+        by_path |= dict.fromkeys(("head/kernel", "head/bias", "head_distillation/kernel", "head_distillation/bias"))
+    return by_path
 
 
 def _positions(source: Architecture, target: Architecture) -> dict[str, Change]:

@@ -72,12 +72,12 @@ def table(a: BitArchitecture) -> list[Row]:
     rows = [same(ROOT_KERNEL, "root/conv/kernel"), *_group_norm("resnet", "norm")]
     for stage, count in enumerate(a.units):
         for unit in range(count):
-            theirs, own = f"resnet/block{stage + 1}/unit{unit + 1:02d}", f"stage_{stage}_unit_{unit}"
+            name, path = f"resnet/block{stage + 1}/unit{unit + 1:02d}", f"stage_{stage}_unit_{unit}"
             for i, letter in enumerate("abc"):
-                rows.append(same(f"{theirs}/{letter}/standardized_conv2d/kernel", f"{own}/conv_{i}/kernel"))
-                rows += _group_norm(f"{theirs}/{letter}", f"{own}/norm_{i}")
+                rows.append(same(f"{name}/{letter}/standardized_conv2d/kernel", f"{path}/conv_{i}/kernel"))
+                rows += _group_norm(f"{name}/{letter}", f"{path}/norm_{i}")
             if not unit:
-                rows.append(same(f"{theirs}/a/proj/standardized_conv2d/kernel", f"{own}/projection/kernel"))
+                rows.append(same(f"{name}/a/proj/standardized_conv2d/kernel", f"{path}/projection/kernel"))
     if a.num_classes:
         rows += [Row(("resnet/head/conv2d/kernel",), ("head/kernel",), _matrix, _convolution)]
         rows += [same(HEAD_BIAS, "head/bias")]
@@ -89,9 +89,9 @@ def cannot_hold(a: AnyArchitecture) -> str | None:
     return None if a.family == "bit" else "it holds BiT ResNets only"
 
 
-def _group_norm(theirs: str, own: str) -> list[Row]:
+def _group_norm(name: str, path: str) -> list[Row]:
     leaves = {"gamma": "gamma", "beta": "beta"}
-    return [google.vector(f"{theirs}/group_norm/{leaf}", f"{own}/{ours}", axes=1) for leaf, ours in leaves.items()]
+    return [google.vector(f"{name}/group_norm/{leaf}", f"{path}/{ours}", axes=1) for leaf, ours in leaves.items()]
 
 
 def _matrix(kernel: np.ndarray) -> Arrays:

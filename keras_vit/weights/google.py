@@ -69,9 +69,9 @@ def resnet_fields(shapes: dict[str, tuple[int, ...]], root: str) -> dict[str, An
     """
     if root not in shapes:
         return {}
-    found = {(int(match[1]), int(match[2])) for name in shapes if (match := _UNIT.search(name))}
-    stages = [sum(stage == number for stage, _ in found) for number in range(1, 1 + len({stage for stage, _ in found}))]
-    if found != {(number, unit) for number, count in enumerate(stages, 1) for unit in range(1, count + 1)}:
+    units = {(int(match[1]), int(match[2])) for name in shapes if (match := _UNIT.search(name))}
+    stages = [sum(stage == number for stage, _ in units) for number in range(1, 1 + len({stage for stage, _ in units}))]
+    if units != {(number, unit) for number, count in enumerate(stages, 1) for unit in range(1, count + 1)}:
         raise UserError("the arrays named blockN/unitM do not count from 1 without gaps.")
     return {"channels": shapes[root][2], "units": tuple(stages), "root_width": shapes[root][3]}
 
@@ -126,21 +126,21 @@ def _resnet(a: Architecture) -> list[Row]:
     rows = [same(ROOT_KERNEL, "root/conv/kernel"), *_group_norm("gn_root", "root/norm")]
     for stage, count in enumerate(a.stem or ()):
         for unit in range(count):
-            theirs, own = f"block{stage + 1}/unit{unit + 1}", f"stage_{stage}_unit_{unit}"
+            name, path = f"block{stage + 1}/unit{unit + 1}", f"stage_{stage}_unit_{unit}"
             for i in range(3):
-                rows.append(same(f"{theirs}/conv{i + 1}/kernel", f"{own}/conv_{i}/kernel"))
-                rows += _group_norm(f"{theirs}/gn{i + 1}", f"{own}/norm_{i}")
+                rows.append(same(f"{name}/conv{i + 1}/kernel", f"{path}/conv_{i}/kernel"))
+                rows += _group_norm(f"{name}/gn{i + 1}", f"{path}/norm_{i}")
             if not unit:
-                rows.append(same(f"{theirs}/conv_proj/kernel", f"{own}/projection/kernel"))
-                rows += _group_norm(f"{theirs}/gn_proj", f"{own}/projection_norm")
+                rows.append(same(f"{name}/conv_proj/kernel", f"{path}/projection/kernel"))
+                rows += _group_norm(f"{name}/gn_proj", f"{path}/projection_norm")
     return rows
 
 
-def _group_norm(theirs: str, own: str) -> list[Row]:
-    return [vector(f"{theirs}/scale", f"{own}/gamma", axes=4), vector(f"{theirs}/bias", f"{own}/beta", axes=4)]
+def _group_norm(name: str, path: str) -> list[Row]:
+    return [vector(f"{name}/scale", f"{path}/gamma", axes=4), vector(f"{name}/bias", f"{path}/beta", axes=4)]
 
 
-def vector(theirs: str, own: str, axes: int) -> Row:
+def vector(name: str, path: str, axes: int) -> Row:
     """A vector (C,), stored with axes of length 1 before it; read with any number of them."""
 
     def flat(array: np.ndarray) -> Arrays:
@@ -148,7 +148,7 @@ def vector(theirs: str, own: str, axes: int) -> Row:
             raise UserError(f"expected a vector, but it has shape {array.shape}")
         return (array.reshape(-1),)
 
-    return Row((theirs,), (own,), flat, lambda array: (array.reshape((1,) * (axes - 1) + (-1,)),))
+    return Row((name,), (path,), flat, lambda array: (array.reshape((1,) * (axes - 1) + (-1,)),))
 
 
 def encoder(a: Architecture) -> list[Row]:
@@ -208,12 +208,12 @@ def linen_names(names: Any) -> dict[str, str]:
     for name in names:
         if match := _MODULE.match(name):
             numbers.setdefault(match[1], set()).add(int(match[3]))
-    found = {}
+    names_in_file = {}
     for name in names:
         match = _MODULE.match(name)
-        own = f"{match[1]}_{sorted(numbers[match[1]]).index(int(match[3]))}{match[4]}" if match else name
-        found[own] = name
-    return found
+        linen_name = f"{match[1]}_{sorted(numbers[match[1]]).index(int(match[3]))}{match[4]}" if match else name
+        names_in_file[linen_name] = name
+    return names_in_file
 
 
 def square(patches: int) -> int:
@@ -228,30 +228,30 @@ def square(patches: int) -> int:
     return side
 
 
-def _block(theirs: str, own: str) -> list[Row]:
+def _block(name: str, path: str) -> list[Row]:
     return [
-        *_norm(f"{theirs}/LayerNorm_0", f"{own}/norm_0"),
-        *_attention(f"{theirs}/MultiHeadDotProductAttention_0", f"{own}/attention"),
-        *_norm(f"{theirs}/LayerNorm_1", f"{own}/norm_1"),
-        *_mlp(f"{theirs}/MlpBlock_0", f"{own}/mlp"),
+        *_norm(f"{name}/LayerNorm_0", f"{path}/norm_0"),
+        *_attention(f"{name}/MultiHeadDotProductAttention_0", f"{path}/attention"),
+        *_norm(f"{name}/LayerNorm_1", f"{path}/norm_1"),
+        *_mlp(f"{name}/MlpBlock_0", f"{path}/mlp"),
     ]
 
 
-def _pair(theirs: str, own: str) -> list[Row]:
-    return [same(f"{theirs}/{leaf}", f"{own}/{leaf}") for leaf in ("kernel", "bias")]
+def _pair(name: str, path: str) -> list[Row]:
+    return [same(f"{name}/{leaf}", f"{path}/{leaf}") for leaf in ("kernel", "bias")]
 
 
-def _norm(theirs: str, own: str) -> list[Row]:
-    return [same(f"{theirs}/scale", f"{own}/gamma"), same(f"{theirs}/bias", f"{own}/beta")]
+def _norm(name: str, path: str) -> list[Row]:
+    return [same(f"{name}/scale", f"{path}/gamma"), same(f"{name}/bias", f"{path}/beta")]
 
 
-def _attention(theirs: str, own: str) -> list[Row]:
+def _attention(name: str, path: str) -> list[Row]:
     parts = ("query", "key", "value", "out")
-    return [row for part in parts for row in _pair(f"{theirs}/{part}", f"{own}/{part}")]
+    return [row for part in parts for row in _pair(f"{name}/{part}", f"{path}/{part}")]
 
 
-def _mlp(theirs: str, own: str) -> list[Row]:
-    return [row for i in (0, 1) for row in _pair(f"{theirs}/Dense_{i}", f"{own}/dense_{i}")]
+def _mlp(name: str, path: str) -> list[Row]:
+    return [row for i in (0, 1) for row in _pair(f"{name}/Dense_{i}", f"{path}/dense_{i}")]
 
 
 # What training states put before the names of the model's own arrays.

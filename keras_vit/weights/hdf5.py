@@ -19,7 +19,7 @@ def open_file(path: str | os.PathLike, files: contextlib.ExitStack) -> Stored:
     """A `.weights.h5` file, open for reading.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         files: Closes it.
 
     Returns:

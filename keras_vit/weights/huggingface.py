@@ -81,12 +81,12 @@ def positions(stored: Stored) -> int | None:
 
 def preprocessing(stored: Stored) -> dict[str, Any]:
     """Fields of `Preprocessing`, the size left out: its processor resizes by PIL, which widens the kernel."""
-    given = stored.config.get("preprocessor", {})
+    processor = stored.config.get("preprocessor", {})
     return {
-        "resize": RESAMPLES.get(given.get("resample", 2), "bilinear"),
+        "resize": RESAMPLES.get(processor.get("resample", 2), "bilinear"),
         "antialias": True,
-        "mean": tuple(given.get("image_mean", (0.5, 0.5, 0.5))),
-        "std": tuple(given.get("image_std", (0.5, 0.5, 0.5))),
+        "mean": tuple(processor.get("image_mean", (0.5, 0.5, 0.5))),
+        "std": tuple(processor.get("image_std", (0.5, 0.5, 0.5))),
     }
 
 
@@ -171,11 +171,11 @@ def written_preprocessor(p: Preprocessing) -> dict[str, Any]:
     }
 
 
-def _block(theirs: str, own: str, a: Architecture) -> list[Row]:
-    rows = [*norm(f"{theirs}.layernorm_before", f"{own}/norm_0"), *norm(f"{theirs}.layernorm_after", f"{own}/norm_1")]
+def _block(name: str, path: str, a: Architecture) -> list[Row]:
+    rows = [*norm(f"{name}.layernorm_before", f"{path}/norm_0"), *norm(f"{name}.layernorm_after", f"{path}/norm_1")]
     for part in ("query", "key", "value"):
-        rows += heads_in(f"{theirs}.attention.attention.{part}", f"{own}/attention/{part}", a.width, a.heads)
-    rows += heads_out(f"{theirs}.attention.output.dense", f"{own}/attention/out", a.width, a.heads)
-    rows += linear(f"{theirs}.intermediate.dense", f"{own}/mlp/dense_0")
-    rows += linear(f"{theirs}.output.dense", f"{own}/mlp/dense_1")
+        rows += heads_in(f"{name}.attention.attention.{part}", f"{path}/attention/{part}", a.width, a.heads)
+    rows += heads_out(f"{name}.attention.output.dense", f"{path}/attention/out", a.width, a.heads)
+    rows += linear(f"{name}.intermediate.dense", f"{path}/mlp/dense_0")
+    rows += linear(f"{name}.output.dense", f"{path}/mlp/dense_1")
     return rows

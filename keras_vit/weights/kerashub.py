@@ -90,22 +90,22 @@ def positions(stored: Stored) -> int | None:
 
 def preprocessing(stored: Stored) -> dict[str, Any]:
     """Fields of `Preprocessing`, the size left out; the family's where there is no image converter."""
-    given = stored.config.get("converter") or {}
-    if not given:
+    converter = stored.config.get("converter") or {}
+    if not converter:
         return {}
-    unknown = [f"interpolation={given['interpolation']}"] * (given.get("interpolation") not in RESIZES)
-    unknown += ["pad_to_aspect_ratio=True"] * bool(given.get("pad_to_aspect_ratio"))
+    unknown = [f"interpolation={converter['interpolation']}"] * (converter.get("interpolation") not in RESIZES)
+    unknown += ["pad_to_aspect_ratio=True"] * bool(converter.get("pad_to_aspect_ratio"))
     if unknown:
         warnings.warn(
             f"{stored.path}: the image converter has {' and '.join(unknown)}, which a model's preprocessing cannot "
             "say here; it will resize the whole image, bilinearly.",
             stacklevel=2,
         )
-    std, mean = _scaling(given.get("scale"), given.get("offset"))
+    std, mean = _scaling(converter.get("scale"), converter.get("offset"))
     return {
-        "resize": "bilinear" if unknown else given["interpolation"],
-        "antialias": bool(given.get("antialias", False)),
-        "crop": 1.0 if given.get("crop_to_aspect_ratio", True) and not unknown else None,
+        "resize": "bilinear" if unknown else converter["interpolation"],
+        "antialias": bool(converter.get("antialias", False)),
+        "crop": 1.0 if converter.get("crop_to_aspect_ratio", True) and not unknown else None,
         "mean": mean,
         "std": std,
     }
@@ -127,24 +127,24 @@ def table(a: Architecture) -> list[Row]:
         rows.append(same(f"{STEM}/class_token", "patch_encoder/class_token"))
     leaves = ("kernel", "bias") if a.attention_bias else ("kernel",)
     for i in range(a.depth):
-        theirs, own = f"{ENCODER}/transformer_block_{i + 1}", f"block_{i}"
-        rows += [*_norm(f"{theirs}/ln_1", f"{own}/norm_0"), *_norm(f"{theirs}/ln_2", f"{own}/norm_1")]
+        name, path = f"{ENCODER}/transformer_block_{i + 1}", f"block_{i}"
+        rows += [*_norm(f"{name}/ln_1", f"{path}/norm_0"), *_norm(f"{name}/ln_2", f"{path}/norm_1")]
         for part, ours in ATTENTION.items():
-            rows += [same(f"{theirs}/mha/{part}/{leaf}", f"{own}/attention/{ours}/{leaf}") for leaf in leaves]
-        rows += [*_dense(f"{theirs}/mlp/dense_1", f"{own}/mlp/dense_0")]
-        rows += [*_dense(f"{theirs}/mlp/dense_2", f"{own}/mlp/dense_1")]
+            rows += [same(f"{name}/mha/{part}/{leaf}", f"{path}/attention/{ours}/{leaf}") for leaf in leaves]
+        rows += [*_dense(f"{name}/mlp/dense_1", f"{path}/mlp/dense_0")]
+        rows += [*_dense(f"{name}/mlp/dense_2", f"{path}/mlp/dense_1")]
     rows += _norm(f"{ENCODER}/ln", "norm")
     rows += _dense("pre_logits", "pre_logits") if a.representation else ()
     rows += _dense("predictions", "head") if a.num_classes else ()
     return rows
 
 
-def _norm(theirs: str, own: str) -> list[Row]:
-    return [same(f"{theirs}/{leaf}", f"{own}/{leaf}") for leaf in ("gamma", "beta")]
+def _norm(name: str, path: str) -> list[Row]:
+    return [same(f"{name}/{leaf}", f"{path}/{leaf}") for leaf in ("gamma", "beta")]
 
 
-def _dense(theirs: str, own: str) -> list[Row]:
-    return [same(f"{theirs}/{leaf}", f"{own}/{leaf}") for leaf in ("kernel", "bias")]
+def _dense(name: str, path: str) -> list[Row]:
+    return [same(f"{name}/{leaf}", f"{path}/{leaf}") for leaf in ("kernel", "bias")]
 
 
 def _backbone(stored: Stored) -> dict[str, Any]:

@@ -25,8 +25,8 @@ def load(path: Any, *, return_report: bool = False, ignore: str = "", **override
     another number of classes is a new one, all zeros.
 
     Args:
-        path: Of an `.npz`, `.safetensors`, `.keras` or `.weights.h5` file, or a folder as Hugging Face or KerasHub has
-            it; or the name of published weights, such as `augreg:B/16` (see `published.PUBLISHED`); or a model
+        path: Path of an `.npz`, `.safetensors`, `.keras` or `.weights.h5` file, or a folder as Hugging Face or KerasHub
+            has it; or the name of published weights, such as `augreg:B/16` (see `published.PUBLISHED`); or a model
             itself, of this library or a Vision Transformer of KerasHub's.
         return_report: Whether to return `(model, LoadReport)` instead of the model alone.
         ignore: Regular expression over names in the file and paths in the model that may be left over, or be missing.
@@ -123,17 +123,17 @@ def architecture_of(form: Any, stored: Stored, overrides: dict[str, Any]) -> Any
     return FAMILIES[family].from_dict(fields)
 
 
-def _image_size(patches: int | None, side: int, given: Any) -> Any:
+def _image_size(patches: int | None, side: int, image_size: Any) -> Any:
     """The image size behind a table of positions. A square number of patches is taken for a square."""
     if patches is None:
-        return given or 224
+        return image_size or 224
     try:
         return google.square(patches) * side
     except UserError:
-        height, width = given if isinstance(given, (tuple, list)) else (given or 0, given or 0)
+        height, width = image_size if isinstance(image_size, (tuple, list)) else (image_size or 0, image_size or 0)
         if (height // side) * (width // side) != patches:
             raise
-        return tuple(given)
+        return tuple(image_size)
 
 
 def _class_names(form: Any, stored: Stored, target: AnyArchitecture) -> list[str] | None:

@@ -20,10 +20,10 @@ class Published(NamedTuple):
     """One row of `PUBLISHED`.
 
     Args:
-        url: Of the file.
-        size: In MiB, as listed there.
+        url: URL of the file.
+        size: Size in MiB, as listed there.
         resolution: Side of the images, in pixels.
-        classes: Of its head.
+        classes: Number of classes of its head.
         accuracy: ImageNet top-1 in %; None where nobody measured, or there is no such head.
     """
 
@@ -44,22 +44,22 @@ def located(name: str | os.PathLike) -> str:
     """
     if not isinstance(name, (str, os.PathLike)):
         raise UserError(f"Expected a path, a name or a Vision Transformer of KerasHub's; got {type(name).__name__}.")
-    given = os.fspath(name)
-    scheme, _, rest = given.partition(":")
-    if pathlib.Path(given).exists() or scheme not in SCHEMES:
-        return given
+    text = os.fspath(name)
+    scheme, _, rest = text.partition(":")
+    if pathlib.Path(text).exists() or scheme not in SCHEMES:
+        return text
     if scheme == "hf":
-        return _from_hub(given, rest)
+        return _from_hub(text, rest)
     if scheme == "timm":
-        return _from_hub(given, f"timm/{rest}")
-    if given not in PUBLISHED:
+        return _from_hub(text, f"timm/{rest}")
+    if text not in PUBLISHED:
         known = [row for row in PUBLISHED if row.startswith(f"{scheme}:")]
-        raise InvalidWeights(f"{given}: no such weights. Published ones are {', '.join(known)}.")
-    row = PUBLISHED[given]
-    path = _fetched(given, row.url, row.url.rsplit("/", 2)[-2])
+        raise InvalidWeights(f"{text}: no such weights. Published ones are {', '.join(known)}.")
+    row = PUBLISHED[text]
+    path = _fetched(text, row.url, row.url.rsplit("/", 2)[-2])
     size = os.path.getsize(path) / 2**20
     if size < 0.99 * row.size:
-        raise InvalidWeights(f"{path}: {size:,.1f} MiB, but {given} has {row.size:,.1f}; remove it to load it again.")
+        raise InvalidWeights(f"{path}: {size:,.1f} MiB, but {text} has {row.size:,.1f}; remove it to load it again.")
     return path
 
 

@@ -28,8 +28,8 @@ def save(model: Any, path: str | os.PathLike, format: str = "google") -> None:
 
     Args:
         model: A `VisionTransformer` or `BitResNet`.
-        path: Of the file (google, bigvision, bit: `.npz`; timm: `.safetensors`; keras: `.keras`, or `.weights.h5` for
-            the weights alone) or folder (huggingface).
+        path: Path of the file (google, bigvision, bit: `.npz`; timm: `.safetensors`; keras: `.keras`, or `.weights.h5`
+            for the weights alone) or folder (huggingface).
         format: Key of `WRITERS`.
 
     Raises:
@@ -53,10 +53,10 @@ def check_holds(format: str, a: AnyArchitecture) -> None:
     assumed = ASSUMED.get(format, {})
     differ = [f"{name}={getattr(a, name)}" for name, value in assumed.items() if getattr(a, name) != value]
     if differ:
-        told = ", ".join(f"{name}={value}" for name, value in assumed.items())
+        defaults = ", ".join(f"{name}={value}" for name, value in assumed.items())
         warnings.warn(
             f"This model has {', '.join(differ)}, for which the {format} format has no place; other readers of it take "
-            f"{told}, and will differ a little.",
+            f"{defaults}, and will differ a little.",
             stacklevel=3,
         )
 
@@ -74,7 +74,7 @@ def arrays_of(model: Any, format: str):
     """Pairs of name and array, as a format has them."""
     values = {variable.path: variable for variable in model.weights}
     for row in FORMATS[format].table(model.architecture):
-        yield from zip(row.theirs, row.to_theirs(*(_array(values[path]) for path in row.own)), strict=True)
+        yield from zip(row.names, row.to_arrays(*(_array(values[path]) for path in row.paths)), strict=True)
 
 
 def _write_google(model, path):

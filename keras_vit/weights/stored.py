@@ -24,10 +24,10 @@ class Stored:
     """What a weight file holds.
 
     Args:
-        path: Of the file or folder, for messages.
+        path: Path of the file or folder, for messages.
         shapes: Shape of each array by name.
-        read: From a name to the array, float32.
-        config: What stands beside the arrays: a `config.json`, or what `write_npz` noted.
+        read: Function from a name to the array, float32.
+        config: Configuration beside the arrays: a `config.json`, or what `write_npz` noted.
         origins: Name in the file of each array that goes by another name here.
     """
 
@@ -55,7 +55,7 @@ def write_npz(path: str | os.PathLike, arrays: Iterable[tuple[str, np.ndarray]],
     """Writes arrays one after the other, whole or not at all.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         arrays: Pairs of name and array.
         noted: Plain values that go into the archive's comment, where other readers do not look.
     """

@@ -62,14 +62,14 @@ def positions(stored: Stored) -> int | None:
 
 def preprocessing(stored: Stored) -> dict[str, Any]:
     """Fields of `Preprocessing`, the size left out; timm resizes by PIL, which widens the kernel."""
-    given = stored.config.get("pretrained_cfg", {})
-    crop = given.get("crop_pct", 0.9)
+    config = stored.config.get("pretrained_cfg", {})
+    crop = config.get("crop_pct", 0.9)
     return {
-        "resize": given.get("interpolation", "bicubic"),
+        "resize": config.get("interpolation", "bicubic"),
         "antialias": True,
-        "crop": None if given.get("crop_mode") == "squash" else crop,
-        "mean": tuple(given.get("mean", (0.5, 0.5, 0.5))),
-        "std": tuple(given.get("std", (0.5, 0.5, 0.5))),
+        "crop": None if config.get("crop_mode") == "squash" else crop,
+        "mean": tuple(config.get("mean", (0.5, 0.5, 0.5))),
+        "std": tuple(config.get("std", (0.5, 0.5, 0.5))),
     }
 
 
@@ -92,13 +92,13 @@ def table(a: Architecture) -> list[Row]:
     if a.distillation_token:
         rows.append(same(DISTILLATION, "patch_encoder/distillation_token"))
     for i in range(a.depth):
-        theirs, own = f"blocks.{i}", f"block_{i}"
-        rows += norm(f"{theirs}.norm1", f"{own}/norm_0")
-        rows += heads_fused(f"{theirs}.attn.qkv", f"{own}/attention", a.width, a.heads)
-        rows += heads_out(f"{theirs}.attn.proj", f"{own}/attention/out", a.width, a.heads)
-        rows += norm(f"{theirs}.norm2", f"{own}/norm_1")
-        rows += linear(f"{theirs}.mlp.fc1", f"{own}/mlp/dense_0")
-        rows += linear(f"{theirs}.mlp.fc2", f"{own}/mlp/dense_1")
+        name, path = f"blocks.{i}", f"block_{i}"
+        rows += norm(f"{name}.norm1", f"{path}/norm_0")
+        rows += heads_fused(f"{name}.attn.qkv", f"{path}/attention", a.width, a.heads)
+        rows += heads_out(f"{name}.attn.proj", f"{path}/attention/out", a.width, a.heads)
+        rows += norm(f"{name}.norm2", f"{path}/norm_1")
+        rows += linear(f"{name}.mlp.fc1", f"{path}/mlp/dense_0")
+        rows += linear(f"{name}.mlp.fc2", f"{path}/mlp/dense_1")
     rows += norm("norm" if a.norm_site == "tokens" else "fc_norm", "norm")
     rows += linear("head", "head") if a.num_classes else ()
     rows += linear("head_dist", "head_distillation") if a.num_classes and a.distillation_token else ()

@@ -106,16 +106,16 @@ def table(a: AnyArchitecture) -> list[Row]:
         leaves.setdefault(layer, []).append(leaf)
     return [
         same(f"{layer}/{number}", f"{layer}/{leaf}")
-        for layer, found in leaves.items()
-        for number, leaf in enumerate(found)
+        for layer, of_layer in leaves.items()
+        for number, leaf in enumerate(of_layer)
     ]
 
 
 def _variables(a: AnyArchitecture) -> list[str]:
     """Paths of a model's variables; in each layer as it makes them."""
     if isinstance(a, BitArchitecture):
-        return [path for row in bit.table(a) for path in row.own]
-    paths = [path for row in [*google.stem(a), *google.encoder(a)] for path in row.own]
+        return [path for row in bit.table(a) for path in row.paths]
+    paths = [path for row in [*google.stem(a), *google.encoder(a)] for path in row.paths]
     if not a.attention_bias:
         paths = [path for path in paths if not re.fullmatch(r"block_\d+/attention/\w+/bias", path)]
     if a.distillation_token and a.num_classes:
@@ -140,11 +140,11 @@ def _position(stored: Stored, side: int) -> dict[str, Any]:
 def _names(stored: Stored) -> dict[str, str]:
     """Name in the table -> name in the file."""
     layers = stored.config.get(LAYERS, {})
-    found = {}
+    names = {}
     for name in stored.shapes:
         group, _, number = name.rpartition("/")
-        found[f"{_path(group, layers)}/{number}"] = name
-    return found
+        names[f"{_path(group, layers)}/{number}"] = name
+    return names
 
 
 def _path(group: str, layers: dict[str, str]) -> str:

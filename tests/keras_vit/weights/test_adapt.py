@@ -26,8 +26,8 @@ def token():
 @pytest.mark.parametrize("sizes", ["4_6", "7_12", "6_4", "14_24"])
 def test_grids_are_resampled_as_by_the_official_rule(sizes):
     with np.load(oracle.FIXTURES / "posemb_resample.npz") as arrays:
-        given, expected = arrays[f"in_{sizes}"], arrays[f"out_{sizes}"]
-    np.testing.assert_allclose(adapt.resample_grid(given, expected.shape[:2]), expected, rtol=0, atol=1e-6)
+        grid, expected = arrays[f"in_{sizes}"], arrays[f"out_{sizes}"]
+    np.testing.assert_allclose(adapt.resample_grid(grid, expected.shape[:2]), expected, rtol=0, atol=1e-6)
 
 
 def test_corners_stay_and_lines_stay_lines():
@@ -70,8 +70,8 @@ def test_bicubic_is_cubic_convolution_between_pixel_centres():
         place = (i + 0.5) * 5 / 8 - 0.5
         taps = range(int(np.floor(place)) - 1, int(np.floor(place)) + 3)
         expected.append(sum(kernel(place - tap) * values[min(max(tap, 0), 4)] for tap in taps))
-    found = adapt.resample_grid(values.reshape(5, 1, 1), (8, 1), "bicubic")[:, 0, 0]
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    resampled = adapt.resample_grid(values.reshape(5, 1, 1), (8, 1), "bicubic")[:, 0, 0]
+    np.testing.assert_allclose(resampled, expected, atol=1e-6)
 
 
 def test_wrong_arguments_are_named():

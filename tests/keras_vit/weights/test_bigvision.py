@@ -19,9 +19,9 @@ def load(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_architecture_is_told_by_the_arrays(name):
-    theirs = json.loads((oracle.FIXTURES / f"{name}.json").read_text())
+    config = json.loads((oracle.FIXTURES / f"{name}.json").read_text())
     a = load(name).architecture
-    told = {
+    fields = {
         "image_size": [*a.image_shape[:2]],
         "num_classes": a.num_classes,
         "patch_size": [a.patch_size, a.patch_size],
@@ -31,7 +31,7 @@ def test_architecture_is_told_by_the_arrays(name):
         "posemb": {"learned_1d": "learn", "sincos2d": "sincos2d"}[a.position],
         "pool_type": {"token": "tok"}.get(a.pool, a.pool),
     }
-    assert told | ({"rep_size": a.representation} if a.representation else {}) == theirs
+    assert fields | ({"rep_size": a.representation} if a.representation else {}) == config
     assert (a.gelu, a.epsilon, a.mlp_width) == ("tanh", 1e-6, 4 * a.width)
 
 

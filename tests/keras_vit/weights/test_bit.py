@@ -46,10 +46,10 @@ def published(tmp_path_factory):
 
 
 def test_architecture_is_told_by_the_arrays():
-    theirs = json.loads((oracle.FIXTURES / "bit_resnet.json").read_text())
+    config = json.loads((oracle.FIXTURES / "bit_resnet.json").read_text())
     a = load().architecture
-    told = {"image_size": [*a.image_shape[:2]], "num_classes": a.num_classes, "width": a.root_width / 64}
-    assert told | {"depth": [*a.units]} == theirs
+    fields = {"image_size": [*a.image_shape[:2]], "num_classes": a.num_classes, "width": a.root_width / 64}
+    assert fields | {"depth": [*a.units]} == config
 
 
 def test_names_decide_what_lies_beyond_the_border(published):
@@ -81,13 +81,13 @@ def test_the_two_paddings_differ():
 @pytest.mark.parametrize("image_size", [64, (33, 50)])
 def test_file_to_keras_and_back_is_byte_equal(published, tmp_path, image_size):
     weights.save(load(published, image_size=image_size), tmp_path / "model.keras", format="keras")
-    kept = weights.load(tmp_path / "model.keras")
-    weights.save(kept, tmp_path / "again.npz", format="bit")
-    theirs, ours = read(published), read(tmp_path / "again.npz")
-    theirs = {name.replace("conv2d_7/", "conv2d/"): array for name, array in theirs.items()}
-    assert sorted(theirs) == sorted(ours)
-    for name, array in theirs.items():
-        assert array.tobytes() == ours[name].tobytes() and array.shape == ours[name].shape, name
+    model = weights.load(tmp_path / "model.keras")
+    weights.save(model, tmp_path / "again.npz", format="bit")
+    before, after = read(published), read(tmp_path / "again.npz")
+    before = {name.replace("conv2d_7/", "conv2d/"): array for name, array in before.items()}
+    assert sorted(before) == sorted(after)
+    for name, array in before.items():
+        assert array.tobytes() == after[name].tobytes() and array.shape == after[name].shape, name
     weights.save(weights.load(tmp_path / "again.npz"), tmp_path / "third.npz", format="bit")
     assert (tmp_path / "third.npz").read_bytes() == (tmp_path / "again.npz").read_bytes()
 

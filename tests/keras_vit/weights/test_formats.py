@@ -73,14 +73,14 @@ def test_logits_are_those_of_the_other_implementation(name):
 @pytest.mark.parametrize("name", [name for name in FILES if name != "kerashub_vit"])
 def test_file_to_keras_and_back_is_byte_equal(name, tmp_path):
     own = OWN[name.split("_")[0]]
-    kept = loaded(name)
+    model = loaded(name)
     for kind in KERAS if name in ("hf_vit", "bigvision_map_sincos.npz") else KERAS[:1]:
-        kept, report = weights.load(save(kept, tmp_path, kind), return_report=True)
-        assert_same_model(kept, loaded(name), report)
-    theirs, ours = arrays_of(oracle.FIXTURES / name), arrays_of(save(kept, tmp_path, own))
-    assert sorted(theirs) == sorted(ours)
-    for array_name, array in theirs.items():
-        assert array.tobytes() == ours[array_name].tobytes() and array.shape == ours[array_name].shape, array_name
+        model, report = weights.load(save(model, tmp_path, kind), return_report=True)
+        assert_same_model(model, loaded(name), report)
+    before, after = arrays_of(oracle.FIXTURES / name), arrays_of(save(model, tmp_path, own))
+    assert sorted(before) == sorted(after)
+    for array_name, array in before.items():
+        assert array.tobytes() == after[array_name].tobytes() and array.shape == after[array_name].shape, array_name
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -199,13 +199,13 @@ def test_bfloat16_is_read_from_both_kinds_of_file(tmp_path):
     def rounded(arrays):
         return {name: array.astype(ml_dtypes.bfloat16) for name, array in arrays.items()}
 
-    theirs = rounded(arrays_of(oracle.FIXTURES / "timm_token.safetensors"))
-    save_file(theirs, tmp_path / "w.safetensors")
-    np.savez(tmp_path / "w.npz", **theirs)
+    arrays = rounded(arrays_of(oracle.FIXTURES / "timm_token.safetensors"))
+    save_file(arrays, tmp_path / "w.safetensors")
+    np.savez(tmp_path / "w.npz", **arrays)
     for path in (tmp_path / "w.safetensors", tmp_path / "w.npz"):
         for name, array in arrays_of(path).items():
             assert array.dtype == "float32"
-            np.testing.assert_array_equal(array, theirs[name].astype("float32"))
+            np.testing.assert_array_equal(array, arrays[name].astype("float32"))
 
 
 def test_hugging_faces_bare_model_has_a_pooler_and_no_head(tmp_path):

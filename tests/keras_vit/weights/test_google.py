@@ -29,9 +29,9 @@ def read(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_architecture_is_told_by_the_arrays(name):
-    theirs = json.loads((oracle.FIXTURES / f"{name}.json").read_text())
+    config = json.loads((oracle.FIXTURES / f"{name}.json").read_text())
     a = load(name).architecture
-    told = {
+    fields = {
         "image_size": [*a.image_shape[:2]],
         "num_classes": a.num_classes,
         "patches": [a.patch_size, a.patch_size],
@@ -45,7 +45,7 @@ def test_architecture_is_told_by_the_arrays(name):
         "hidden_size": a.width,
         "classifier": a.pool,
     }
-    assert told | ({"representation_size": a.representation} if a.representation else {}) == theirs
+    assert fields | ({"representation_size": a.representation} if a.representation else {}) == config
     assert (a.gelu, a.epsilon, a.position) == ("tanh", 1e-6, "learned_1d")
 
 
@@ -89,12 +89,12 @@ def test_file_without_a_head_gives_a_model_of_features(tmp_path):
 
 
 def test_stem_is_told_by_the_arrays():
-    theirs = json.loads((oracle.FIXTURES / "vit_hybrid.json").read_text())
+    config = json.loads((oracle.FIXTURES / "vit_hybrid.json").read_text())
     a = hybrid().architecture
-    told = {"num_layers": [*a.stem], "width_factor": a.root_width / 64}
-    assert told == theirs["resnet"]
-    assert [a.map_patch_size, a.map_patch_size] == theirs["patches"]
-    assert ([*a.image_shape[:2]], a.patch_size, a.channels) == (theirs["image_size"], 8, 3)
+    fields = {"num_layers": [*a.stem], "width_factor": a.root_width / 64}
+    assert fields == config["resnet"]
+    assert [a.map_patch_size, a.map_patch_size] == config["patches"]
+    assert ([*a.image_shape[:2]], a.patch_size, a.channels) == (config["image_size"], 8, 3)
 
 
 def test_arrays_of_the_stem_stand_where_their_names_say():
@@ -107,19 +107,19 @@ def test_arrays_of_the_stem_stand_where_their_names_say():
         "block2/unit1/conv_proj/kernel": "stage_1_unit_0/projection/kernel",
         "block2/unit1/gn_proj/scale": "stage_1_unit_0/projection_norm/gamma",
     }
-    for theirs, own in places.items():
-        np.testing.assert_array_equal(arrays[theirs].reshape(values[own].shape), values[own], err_msg=own)
+    for name, path in places.items():
+        np.testing.assert_array_equal(arrays[name].reshape(values[path].shape), values[path], err_msg=path)
 
 
 def test_hybrid_to_keras_and_back_is_byte_equal(tmp_path):
     weights.save(hybrid(), tmp_path / "model.keras", format="keras")
     weights.save(weights.load(tmp_path / "model.keras"), tmp_path / "again.npz", format="google")
-    theirs = read("vit_hybrid")
+    before = read("vit_hybrid")
     with np.load(tmp_path / "again.npz") as archive:
-        ours = dict(archive)
-    assert sorted(theirs) == sorted(ours)
-    for name, array in theirs.items():
-        assert array.tobytes() == ours[name].tobytes() and array.shape == ours[name].shape, name
+        after = dict(archive)
+    assert sorted(before) == sorted(after)
+    for name, array in before.items():
+        assert array.tobytes() == after[name].tobytes() and array.shape == after[name].shape, name
     assert weights.load(tmp_path / "again.npz").architecture == hybrid().architecture
 
 

@@ -42,31 +42,31 @@ MODELS = {
 @pytest.mark.parametrize("kind", ["model", "preset"])
 @pytest.mark.parametrize("fields", MODELS.values(), ids=MODELS.keys())
 def test_logits_are_kerashubs(fields, kind, tmp_path):
-    theirs = classifier(**fields)
-    theirs.save_to_preset(str(tmp_path))
-    model, report = weights.load(theirs if kind == "model" else tmp_path, return_report=True)
-    np.testing.assert_allclose(model(IMAGES), theirs(IMAGES), rtol=1e-5, atol=1e-5)
+    reference = classifier(**fields)
+    reference.save_to_preset(str(tmp_path))
+    model, report = weights.load(reference if kind == "model" else tmp_path, return_report=True)
+    np.testing.assert_allclose(model(IMAGES), reference(IMAGES), rtol=1e-5, atol=1e-5)
     assert report[1:] == ([], [], [], [])
     p = model.preprocessing
     assert (p.mean, p.std, p.crop, p.resize) == ((0.4,) * 3, (0.3,) * 3, None, "bilinear")
     pixels = np.random.default_rng(2).integers(0, 256, (1, 24, 32, 3)).astype("float32")
     ours = (pixels / 255 - np.array(p.mean)) / np.array(p.std)
-    np.testing.assert_allclose(ours, theirs.preprocessor.image_converter(pixels), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(ours, reference.preprocessor.image_converter(pixels), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["model", "preset"])
 def test_backbones_give_features(kind, tmp_path):
-    theirs = classifier().backbone
-    theirs.save_to_preset(str(tmp_path))
-    model = weights.load(theirs if kind == "model" else tmp_path)
-    np.testing.assert_allclose(model(IMAGES), theirs(IMAGES)[:, 0], rtol=1e-5, atol=1e-5)
+    reference = classifier().backbone
+    reference.save_to_preset(str(tmp_path))
+    model = weights.load(reference if kind == "model" else tmp_path)
+    np.testing.assert_allclose(model(IMAGES), reference(IMAGES)[:, 0], rtol=1e-5, atol=1e-5)
 
 
 def test_logits_come_before_a_softmax():
-    theirs = classifier(activation="softmax")
-    logits = np.asarray(weights.load(theirs)(IMAGES))
+    reference = classifier(activation="softmax")
+    logits = np.asarray(weights.load(reference)(IMAGES))
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    np.testing.assert_allclose(exponentials / exponentials.sum(axis=1, keepdims=True), theirs(IMAGES), atol=1e-5)
+    np.testing.assert_allclose(exponentials / exponentials.sum(axis=1, keepdims=True), reference(IMAGES), atol=1e-5)
 
 
 def test_a_mean_that_counts_the_class_token_is_refused():

@@ -23,7 +23,7 @@ def home(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def asked(monkeypatch, home):
+def downloads(monkeypatch, home):
     """URLs that were downloaded; each gives a tiny model."""
     urls = []
 
@@ -40,15 +40,15 @@ def asked(monkeypatch, home):
     return urls
 
 
-def test_names_lead_to_files_that_are_downloaded_once(asked, monkeypatch):
+def test_names_lead_to_files_that_are_downloaded_once(downloads, monkeypatch):
     name = "augreg:B/16"
     monkeypatch.setitem(published.PUBLISHED, name, published.PUBLISHED[name]._replace(size=0.1))
     assert weights.load(name).architecture.width == 48
     assert weights.load(name).architecture.depth == 3
-    assert asked == [published.PUBLISHED[name].url]
+    assert downloads == [published.PUBLISHED[name].url]
 
 
-def test_a_file_that_is_too_small_is_refused(asked):
+def test_a_file_that_is_too_small_is_refused(downloads):
     with pytest.raises(InvalidWeights, match=r"0\.\d MiB, but google:ViT-B_16 has 393\.7; remove it"):
         weights.load("google:ViT-B_16")
 
@@ -103,8 +103,8 @@ def hub(tmp_path, monkeypatch):
 
 def test_repositories_of_the_hub_are_folders_that_its_own_client_keeps(hub, tmp_path):
     assert weights.load("hf:google/vit-tiny").architecture.heads == 4
-    kept = {path.name for path in (tmp_path / "hub").rglob("*") if path.is_file()}
-    assert kept >= {"model.safetensors", "config.json"}
+    files = {path.name for path in (tmp_path / "hub").rglob("*") if path.is_file()}
+    assert files >= {"model.safetensors", "config.json"}
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def published_variant(url):
     return "+".join([*stem_of_hybrid, f"{size}/{patch}"])
 
 
-def test_bit_models_have_the_size_of_images_that_their_accuracy_was_measured_with(asked, monkeypatch):
+def test_bit_models_have_the_size_of_images_that_their_accuracy_was_measured_with(downloads, monkeypatch):
     name = "bit:M-R50x1+imagenet2012"
     monkeypatch.setitem(published.PUBLISHED, name, published.PUBLISHED[name]._replace(size=0.1))
     assert weights.load(name).architecture.image_size == 448
