@@ -17,9 +17,9 @@ def add(model: Any, rank: int, alpha: float | None = None, seed: int = 0) -> lis
 
     Args:
         model: A model with layers `block_0`, ...
-        rank: Of the differences, seen as Keras does: a kernel (D, A, K) as K columns for each pair of D and A.
-        alpha: They are scaled by alpha / rank; the rank itself if left out.
-        seed: Of their first factors, whose values do not depend on anything else.
+        rank: Rank of the differences, seen as Keras does: a kernel (D, A, K) as K columns for each pair of D and A.
+        alpha: Numerator of their scale alpha / rank; the rank itself if left out.
+        seed: Seed of their first factors, whose values do not depend on anything else.
 
     Returns:
         Paths of the kernels.

@@ -24,7 +24,7 @@ class BitArchitecture:
         units: Units of each stage; stages after the first halve the resolution and double the channels.
         root_width: Channels of the root convolution, a multiple of 32: 64 in x1 networks. Units of stage s = 1, 2, ...
             have root_width * 2^(s-1) channels inside, and four times as many outside.
-        root_pool_padding: What stands beyond the border for the root's max-pooling: `zeros` (the published networks) or
+        root_pool_padding: Values beyond the border for the root's max-pooling: `zeros` (the published networks) or
             `lowest` (minus infinity: big_vision). They differ where everything near a border is negative.
         num_classes: Classes Y; 0 leaves the head off, so that the model returns features.
         head_bias: Initial value of the head's bias (-10 for sigmoid pre-training on ImageNet-21k).

@@ -74,7 +74,7 @@ def convolutions(image_shape: tuple[int, ...], units: tuple[int, ...], root_widt
 
     Args:
         image_shape: (H, W, C).
-        units: Of each stage.
+        units: Number of units of each stage.
         root_width: Channels of the root.
     """
 

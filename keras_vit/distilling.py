@@ -14,7 +14,7 @@ def student(model: keras.Model) -> keras.Model:
     layers that returns the logits of both heads, {"labels": (B, Y), "teacher": (B, Y)}.
 
     Args:
-        model: As `keras_vit.build` returns it; training the student trains it, and it is what is worth saving.
+        model: Model as `keras_vit.build` returns it; training the student trains it, and it is what is worth saving.
     """
     if not getattr(model.architecture, "distillation_token", False):
         return model
@@ -33,7 +33,7 @@ class Teacher:
     bilinear, over all pixels where images shrink, whatever kernel and crop the teacher's own preprocessing has.
 
     Args:
-        model: As `keras_vit.build` or `keras_vit.weights.load` returns it; dropout is off, and nothing of it is
+        model: Model as `keras_vit.build` or `keras_vit.weights.load` returns it; dropout is off, and nothing of it is
             trained.
         seen: How the images were made: the student's preprocessing.
 

@@ -35,8 +35,8 @@ class _AfterKeras(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name, path=None, target=None):
         if name.startswith("keras_vit.") and name.split(".")[1] in NEED_KERAS:
             importlib.import_module("keras")
-            found = sys.modules.get(name)
-            return found and importlib.util.spec_from_loader(name, _Imported(found))
+            module = sys.modules.get(name)
+            return module and importlib.util.spec_from_loader(name, _Imported(module))
         if name != "keras":
             return None
         sys.meta_path.remove(self)

@@ -17,7 +17,7 @@ def masked_model(supervised: keras.Model, target: str = "mean_color") -> keras.M
     because the stem looks beyond borders.
 
     Args:
-        supervised: As `keras_vit.build` returns it; its pooling and head have no part in the new model.
+        supervised: Model as `keras_vit.build` returns it; its pooling and head have no part in the new model.
         target: Key of `TARGETS`.
 
     Returns:

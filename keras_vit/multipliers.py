@@ -75,7 +75,7 @@ def freeze(model, rules):
 
     Args:
         model: Keras model.
-        rules: As of `parse`; every trainable variable must be covered.
+        rules: Rules as of `parse`; every trainable variable must be covered.
 
     Returns:
         The multipliers of the variables that are still trainable, in the order of `model.trainable_variables`.
@@ -84,9 +84,9 @@ def freeze(model, rules):
         UserError: as `parse`, and if nothing would be left to train.
     """
     variables = model.trainable_variables
-    found = parse(rules, variables)
-    if not any(found):
+    multipliers = parse(rules, variables)
+    if not any(multipliers):
         raise UserError(f"The multiplier rules {rules!r} freeze every weight; leave some above 0 to train.")
-    for variable, multiplier in zip(variables, found, strict=True):
+    for variable, multiplier in zip(variables, multipliers, strict=True):
         variable.trainable = multiplier > 0
-    return [multiplier for multiplier in found if multiplier > 0]
+    return [multiplier for multiplier in multipliers if multiplier > 0]

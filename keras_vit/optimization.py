@@ -68,7 +68,7 @@ class Rule(keras.optimizers.Optimizer):
         learning_rate: Float or schedule.
         weight_decay: Coefficient of the decay.
         multipliers: Path of a weight -> its multiplier; 1 for those left out.
-        kwargs: Of the rule, and of `keras.optimizers.Optimizer`.
+        kwargs: Arguments of the rule, and of `keras.optimizers.Optimizer`.
     """
 
     def __init__(self, learning_rate=1e-3, *, weight_decay=0.0, multipliers=None, **kwargs):
@@ -140,7 +140,8 @@ class Momentum(Rule):
     Args:
         learning_rate: Float or schedule.
         momentum: The m above.
-        trace_dtype: What t is kept in; the paper's code has bfloat16. Each step is computed from the unrounded t.
+        trace_dtype: Data type that t is stored in; the paper's code has bfloat16. Each step is computed from the
+            unrounded t.
     """
 
     def __init__(self, learning_rate=1e-2, momentum=0.9, trace_dtype="float32", name="momentum", **kwargs):
@@ -158,9 +159,9 @@ class Momentum(Rule):
         ]
 
     def step(self, gradient, variable, learning_rate):
-        kept = self.traces[self._get_variable_index(variable)]
-        trace = ops.cast(kept, variable.dtype) * self.momentum + ops.cast(gradient, variable.dtype)
-        self.assign(kept, ops.cast(trace, kept.dtype))
+        stored = self.traces[self._get_variable_index(variable)]
+        trace = ops.cast(stored, variable.dtype) * self.momentum + ops.cast(gradient, variable.dtype)
+        self.assign(stored, ops.cast(trace, stored.dtype))
         self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * trace)
 
     def get_config(self):
@@ -203,7 +204,7 @@ def optimizer(name, variables, *, learning_rate, weight_decay=0.0, multipliers=N
         variables: Trainable variables of the model.
         learning_rate: Float or schedule.
         weight_decay: Coefficient; decay per update is weight_decay * learning rate * multiplier * kernel.
-        multipliers: For each variable what its learning rate is multiplied by; 1 for all if left out.
+        multipliers: Multiplier of the learning rate for each variable; 1 for all if left out.
         **rule: Further arguments of that optimizer.
 
     Raises:

@@ -43,10 +43,10 @@ class Variable(NamedTuple):
     """One variable of a layer.
 
     Args:
-        name: In its layer.
-        of: What its entries are for, a key of `keras_vit.weights.adapt.RESAMPLED`: `tokens` (those before the patches,
+        name: Name in its layer.
+        of: Kind of its entries, a key of `keras_vit.weights.adapt.RESAMPLED`: `tokens` (those before the patches,
             then the grid in raster order), `prefix`, `rows`, `columns`, or `offsets` from one token to another.
-        shape: Of the array.
+        shape: Shape of the array.
     """
 
     name: str
@@ -58,9 +58,9 @@ class Kind(NamedTuple):
     """One row of `POSITIONS`.
 
     Args:
-        acts: On `tokens`, inside `attention`, or nowhere: None.
-        variables: Those of one layer, as it makes them.
-        width_multiple: What the model dimension must be divisible by.
+        acts: Place where it acts: on `tokens`, inside `attention`, or nowhere: None.
+        variables: Variables of one layer, as it makes them.
+        width_multiple: Number that the model dimension must be divisible by.
         pair_vectors: Whether every pair of tokens has a vector (K,) that queries are multiplied with.
     """
 
@@ -96,8 +96,8 @@ def layers(a: Positioned) -> list[str]:
 
 def variables(a: Positioned) -> dict[str, Variable]:
     """An architecture's variables for positions, by path; in each layer as it makes them."""
-    found = POSITIONS[a.position].variables(a.sequence)
-    return {f"{layer}/{variable.name}": variable for layer in layers(a) for variable in found}
+    per_layer = POSITIONS[a.position].variables(a.sequence)
+    return {f"{layer}/{variable.name}": variable for layer in layers(a) for variable in per_layer}
 
 
 def _learned_1d(s: Sequence) -> list[Variable]:

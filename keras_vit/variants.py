@@ -40,12 +40,12 @@ class Architecture:
         heads: Attention heads A; must divide `width`. The head size is width / heads, not always 64.
         mlp_width: Hidden width M of each block's MLP.
         position: Kind of position embedding, a key of `keras_vit.positions.POSITIONS` (paper, appendix D.4).
-        position_site: Where it is added: `stem` (once, the default), `blocks` (before every block, each with its own
-            table) or `shared` (before every block, one table): the columns of the paper's Table 8.
+        position_site: Place where it is added: `stem` (once, the default), `blocks` (before every block, each with its
+            own table) or `shared` (before every block, one table): the columns of the paper's Table 8.
         pool: How tokens become one vector: `token` (class token), `gap` (mean over patch tokens), `map` (attention).
         class_token: Whether a learned class token is prepended; by default only for `pool="token"`.
-        norm_site: What the last layer normalisation is applied to: `tokens`, before pooling (the paper), or `pooled`,
-            after it (timm's `fc_norm`).
+        norm_site: Values that the last layer normalisation is applied to: `tokens`, before pooling (the paper), or
+            `pooled`, after it (timm's `fc_norm`).
         representation: Width of the tanh layer before the head (the paper's pre-training head), or None for none.
         dropout: Rate after positions, attention output and both MLP layers (paper, appendix B.1).
         attention_dropout: Rate on the attention probabilities (0 in every published recipe).
@@ -55,7 +55,7 @@ class Architecture:
         attention_bias: Whether the query, key, value and output projections have biases.
         num_classes: Classes Y; 0 leaves the head off, so that the model returns features.
         head_bias: Initial value of the head's bias (-10 for sigmoid pre-training on ImageNet-21k).
-        stem: In a hybrid, the units of each stage of the ResNet whose feature map is cut into patches (paper, section
+        stem: Units of each stage of a hybrid's ResNet, whose feature map is cut into patches (paper, section
             3.1, "Hybrid architecture"); () is a ResNet's root alone. None cuts the image itself.
         root_width: Channels of the stem's root convolution, a multiple of 32. Units of stage s = 1, 2, ... have
             root_width * 2^(s-1) channels inside, and four times as many outside.
@@ -202,7 +202,7 @@ def parse(name: str, **overrides: Any) -> AnyArchitecture:
     """The architecture of a variant: `B/16`, where any patch size may follow the slash, `R50+B/16` or `BiT-R50x1`.
 
     Args:
-        name: Of the variant.
+        name: Name of the variant.
         **overrides: Fields that differ from the variant's, e.g. `image_size=384`.
 
     Raises:
@@ -221,15 +221,15 @@ def _parse_vit(name: str, **overrides: Any) -> Architecture | None:
     match = re.fullmatch(r"([A-Za-z]+)/([1-9][0-9]*)", name)
     if name in HYBRIDS:
         stem, size, patch_size = HYBRIDS[name]
-        given = {"stem": stem, "patch_size": patch_size}
+        from_name = {"stem": stem, "patch_size": patch_size}
     elif match and match[1] in SIZES:
-        size, given = match[1], {"patch_size": int(match[2])}
+        size, from_name = match[1], {"patch_size": int(match[2])}
     else:
         return None
     fields.check_names(Architecture, overrides)
     row = SIZES[size]
     sizes = {"width": row.width, "depth": row.depth, "heads": row.heads, "mlp_width": row.mlp_width}
-    return Architecture(**{**given, **sizes, **overrides})
+    return Architecture(**{**from_name, **sizes, **overrides})
 
 
 def _check_ranges(a: Architecture) -> None:

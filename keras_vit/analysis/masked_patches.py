@@ -12,7 +12,7 @@ def pictures(images, outputs, objective=None):
 
     Args:
         images: (B, H, W, C), C 1 or 3, as the model takes them.
-        outputs: Of a model of `keras_vit.masking.masked_model`: `predictions` (B, N, U) and `corrupted` (B, N).
+        outputs: Outputs of a model of `keras_vit.masking.masked_model`: `predictions` (B, N, U) and `corrupted` (B, N).
         objective: The `MaskedPatches` that the model was trained by; the paper's choice if left out.
 
     Returns:

@@ -34,9 +34,9 @@ class Facts:
     """What is known of a model beside itself, as plain values.
 
     Args:
-        name: Of the model, for people.
-        origin: Where it comes from, where no run of ours is known to have made it.
-        data: What it was trained on: `source` (name), `fingerprint` (of the examples and their order, or None) and
+        name: Name of the model, for people.
+        origin: Place it comes from, where no run of ours is known to have made it.
+        data: Data that it was trained on: `source` (name), `fingerprint` (of the examples and their order, or None) and
             `splits`: of each of `train`, `validation`, `test` that the run had, its `split` (expression) and
             `examples` (number).
         training: The run: `command`, `objective`, `weights` (None, or `name`, `source` and `licence` of those it began
@@ -44,9 +44,9 @@ class Facts:
             `steps`, `examples`, `seconds`, `precision`, `hardware`, `seed`, `git_revision` (or None), `versions` and
             `flags` (text of the flag file).
         metrics: Measures by their names in results.json.
-        worst_classes: Of a few classes, worst first: `class`, `measure`, `value`, `support`.
+        worst_classes: A few classes, worst first, each with `class`, `measure`, `value`, `support`.
         seeds: Number of runs that the measures are means of.
-        licence: As stated by who trained it.
+        licence: Licence as stated by who trained it.
     """
 
     name: str
@@ -64,7 +64,7 @@ def card(model, facts: Facts) -> dict[str, Any]:
 
     Args:
         model: A `keras_vit.ImageClassifier`.
-        facts: What else is known.
+        facts: Facts known beside the model itself.
 
     Returns:
         Plain JSON values: the fields of `facts`, and `description`, `model`, `classes`, `preprocessing`,
@@ -76,7 +76,7 @@ def card(model, facts: Facts) -> dict[str, Any]:
     if family == "vit":
         del geometry["stem"], geometry["root_width"]  # of hybrids
     names = model.class_names if architecture.num_classes else None
-    found = {
+    fields = {
         **dataclasses.asdict(facts),
         "model": {
             "family": family,
@@ -94,9 +94,9 @@ def card(model, facts: Facts) -> dict[str, Any]:
         "citations": CITATIONS[family],
         "export": None,
     }
-    found["description"] = words.description(found)
-    found["preprocessing"]["words"] = words.preprocessing(found["preprocessing"])
-    return plain(_with_judgement(found))
+    fields["description"] = words.description(fields)
+    fields["preprocessing"]["words"] = words.preprocessing(fields["preprocessing"])
+    return plain(_with_judgement(fields))
 
 
 def card_of_model(model, origin: str) -> dict[str, Any]:
@@ -104,44 +104,44 @@ def card_of_model(model, origin: str) -> dict[str, Any]:
 
     Args:
         model: A `keras_vit.ImageClassifier`.
-        origin: What it was loaded from: a path, or the name of published weights.
+        origin: Path that it was loaded from, or the name of published weights.
     """
     return card(model, Facts(name=origin.rstrip("/").rpartition("/")[2] or origin, origin=origin))
 
 
-def revised(given: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
+def revised(model_card: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
     """A copy of a card in which some fields are others, and its judgements follow."""
-    return plain(_with_judgement({**given, **changes}))
+    return plain(_with_judgement({**model_card, **changes}))
 
 
-def with_export(given: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:
+def with_export(model_card: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of a card that tells of exported files as well.
 
     Args:
-        given: Of the model that was exported.
-        report: `formats`: of each artefact, by a name for people, `file`, `size` (bytes), `milliseconds` (per image, or
-            None) and `finding` (None, or `difference`, `agreement` and `accuracy`, which may be None), and what else
-            there is. Further entries of the report are told in a list.
+        model_card: Card of the model that was exported.
+        report: Report of the export. `formats`: of each exported file, by a name for people, `file`, `size` (bytes),
+            `milliseconds` (per image, or None) and `finding` (None, or `difference`, `agreement` and `accuracy`, which
+            may be None), and what else there is. Further entries of the report are told in a list.
     """
-    return plain({**given, "export": report})
+    return plain({**model_card, "export": report})
 
 
-def provenance(given: Mapping[str, Any]) -> dict[str, Any]:
+def provenance(model_card: Mapping[str, Any]) -> dict[str, Any]:
     """What an exported file says of where its model comes from; unknown values are None.
 
     Returns:
         `source`, `source_fingerprint`, `git_revision`, `versions`, `weights_from` (what training began from; for a
         model without a run where it was loaded from) and `metrics`.
     """
-    data, training = given["data"] or {}, given["training"] or {}
+    data, training = model_card["data"] or {}, model_card["training"] or {}
     weights = training.get("weights") or {}
     return {
         "source": data.get("source"),
         "source_fingerprint": data.get("fingerprint"),
         "git_revision": training.get("git_revision"),
         "versions": training.get("versions"),
-        "weights_from": weights.get("name") or given["origin"] or None,
-        "metrics": given["metrics"],
+        "weights_from": weights.get("name") or model_card["origin"] or None,
+        "metrics": model_card["metrics"],
     }
 
 
@@ -158,5 +158,5 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (str, int, bool)) else str(value)
 
 
-def _with_judgement(given: dict[str, Any]) -> dict[str, Any]:
-    return {**given, "intended_use": words.intended_use(given), "limits": words.limits(given)}
+def _with_judgement(model_card: dict[str, Any]) -> dict[str, Any]:
+    return {**model_card, "intended_use": words.intended_use(model_card), "limits": words.limits(model_card)}

@@ -17,7 +17,7 @@ def markdown(card: Mapping[str, Any]) -> str:
     """The card as a page.
 
     Args:
-        card: As `keras_vit.cards.card` makes it, or read from a card.json.
+        card: Card as `keras_vit.cards.card` makes it, or read from a card.json.
     """
     parts = [
         front_matter(metadata(card)),
@@ -125,8 +125,8 @@ def _export(card: Mapping[str, Any]) -> Iterator[str]:
     report = card["export"]
     if report is None:
         return
-    artefacts = report.get("formats", {})
-    table_rows = [[name, *_cells(row | (row["finding"] or {}))] for name, row in artefacts.items()]
+    files = report.get("formats", {})
+    table_rows = [[name, *_cells(row | (row["finding"] or {}))] for name, row in files.items()]
     if table_rows:
         columns = zip(["artefact", *COLUMNS.values()], *table_rows, strict=True)
         heads, *rows = zip(*(column for column in columns if set(column[1:]) != {"-"}), strict=True)
@@ -174,9 +174,9 @@ def shown(name: str, value: Any) -> str:
         return ", ".join(f"{_words(key)} {shown(key, part)}" for key, part in value.items())
     if isinstance(value, list):
         return ", ".join(shown(name, part) for part in value)
-    for ending, told in UNITS.items():
+    for ending, as_text in UNITS.items():
         if re.search(f"({ending})(_spread)?$", name):
-            return told(value)
+            return as_text(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 

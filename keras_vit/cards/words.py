@@ -39,23 +39,23 @@ def description(card: Mapping[str, Any]) -> str:
     )
 
 
-def preprocessing(given: Mapping[str, Any]) -> str:
+def preprocessing(fields: Mapping[str, Any]) -> str:
     """What is done to an encoded image.
 
     Args:
-        given: Fields of `keras_vit.Preprocessing`.
+        fields: Fields of `keras_vit.Preprocessing`.
     """
-    height, width = given["size"]
-    kernel = f"{given['resize']}{', antialiased' * bool(given['antialias'])}"
-    if given["crop"] is None:
+    height, width = fields["size"]
+    kernel = f"{fields['resize']}{', antialiased' * bool(fields['antialias'])}"
+    if fields["crop"] is None:
         resized = f"The whole image is resized to {height}x{width} ({kernel}); its aspect is not kept."
     else:
-        enlarged = f"{round(height / given['crop'])}x{round(width / given['crop'])}"
+        enlarged = f"{round(height / fields['crop'])}x{round(width / fields['crop'])}"
         resized = (
             f"The image is resized, its aspect kept, until it just covers {enlarged} ({kernel}); the central "
             f"{height}x{width} are cut out."
         )
-    mean, std = (", ".join(f"{value:g}" for value in given[name]) for name in ("mean", "std"))
+    mean, std = (", ".join(f"{value:g}" for value in fields[name]) for name in ("mean", "std"))
     return f"{resized} Values are scaled to 0 to 1; {mean} is subtracted, and the rest divided by {std}."
 
 

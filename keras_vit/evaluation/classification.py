@@ -58,7 +58,7 @@ def top_k_accuracy(ranks, k: int) -> float:
     """Share of examples whose class is among the k best.
 
     Args:
-        ranks: As of the function of that name.
+        ranks: Ranks as of the function of that name.
         k: At least 1; from Y on the share is 1.
 
     Raises:

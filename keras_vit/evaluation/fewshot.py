@@ -51,7 +51,7 @@ def choose(labels, shots: int, seed: int) -> np.ndarray:
     Args:
         labels: (N,) integers.
         shots: Examples of each class.
-        seed: Of the choice.
+        seed: Seed of the choice.
     """
     labels = np.asarray(labels)
     random = np.random.default_rng(seed)

@@ -24,9 +24,9 @@ class Answering:
     Args:
         probabilities: Key of `PROBABILITIES`: `softmax` where an image has exactly one class, `sigmoid` where each
             class is a question of its own.
-        temperature: What logits are divided by before; above 1 it makes a model less sure (arXiv 1706.04599, section
-            4.2).
-        top: How many of the best classes are named, at most.
+        temperature: Number that logits are divided by before; above 1 it makes a model less sure (arXiv 1706.04599,
+            section 4.2).
+        top: Number of the best classes that are named, at most.
 
     Raises:
         UserError: for values outside these.

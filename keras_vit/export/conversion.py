@@ -35,7 +35,7 @@ def write_saved_model(
     """Writes what is to be converted: a SavedModel from `images` uint8 to an answer, in whole and in steps.
 
     Args:
-        model: As `keras_vit.build` returns it; it is written in float32.
+        model: Model as `keras_vit.build` returns it; it is written in float32.
         folder: Made here.
         answering: How logits become an answer, `probabilities`; a model without a head answers `features`.
         batch: Images at a time; None leaves it open.

@@ -27,18 +27,18 @@ def files_of(model: ImageClassifier, answering: Answering, provenance: dict[str,
     """Contents of the files by name.
 
     Args:
-        model: That is exported.
+        model: Model that is exported.
         answering: How its logits become an answer.
-        provenance: Where the model comes from, as plain JSON values.
+        provenance: Origin of the model, as plain JSON values.
 
     Returns:
         `labels.txt`: a label per line. `keras_vit.json`: family, architecture, preprocessing, class names, answering,
         provenance.
     """
-    told = description(model) | {"answering": dataclasses.asdict(answering), "provenance": provenance}
+    content = description(model) | {"answering": dataclasses.asdict(answering), "provenance": provenance}
     return {
         LABELS: "".join(f"{line}\n" for line in lines_of(model)).encode(),
-        DESCRIPTION: (json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
+        DESCRIPTION: (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
     }
 
 
@@ -62,7 +62,7 @@ def read(files: Mapping[str, bytes]) -> Told:
         if name not in files:
             raise UserError(f"it lacks {name}")
     try:
-        labels, told = (files[name].decode() for name in (LABELS, DESCRIPTION))
-        return Told(tuple(labels.splitlines()), Preprocessing(**json.loads(told)["preprocessing"]))
+        labels, content = (files[name].decode() for name in (LABELS, DESCRIPTION))
+        return Told(tuple(labels.splitlines()), Preprocessing(**json.loads(content)["preprocessing"]))
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"its {LABELS} or {DESCRIPTION} is not as it was written: {reason(error)}") from error

@@ -29,10 +29,10 @@ def convert(
     """Writes an ONNX file, whole or not at all.
 
     Args:
-        model: As `keras_vit.build` returns it, in any precision.
-        path: Of the file.
+        model: Model as `keras_vit.build` returns it, in any precision.
+        path: Path of the file.
         answering: How logits become probabilities.
-        provenance: Where the model comes from, as plain JSON values.
+        provenance: Origin of the model, as plain JSON values.
 
     Raises:
         MissingPackage: naming the extra to install, if the converter is missing.

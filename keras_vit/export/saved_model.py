@@ -39,10 +39,10 @@ def write(
     """Writes the folder of a SavedModel. It computes in float32, in whatever precision the model was trained.
 
     Args:
-        model: As `keras_vit.build` returns it.
+        model: Model as `keras_vit.build` returns it.
         path: The folder, made here; local.
         answering: How logits become an answer.
-        provenance: Where the model comes from, as plain JSON values.
+        provenance: Origin of the model, as plain JSON values.
     """
     whole = with_features(in_float32(model))
     signatures = Signatures(model, whole, answering)
@@ -75,7 +75,7 @@ class Signatures:
     """The functions behind the signatures.
 
     Args:
-        model: That is exported.
+        model: Model that is exported.
         whole: `with_features` of it.
         answering: How logits become an answer.
     """

@@ -16,7 +16,7 @@ def models_config(name: str, base_path: str) -> str:
     """The file for --model_config_file: one model, of which the newest version is served.
 
     Args:
-        name: What requests call it.
+        name: Name that requests call it by.
         base_path: Folder of the numbered versions, as the server sees it, such as /models/NAME in its container.
 
     Raises:
@@ -43,7 +43,7 @@ def batching_config(most_images: int = 256) -> str:
     """The file for --batching_parameters_file: every image of every request is run by itself.
 
     Args:
-        most_images: In one request; more are refused.
+        most_images: Largest number of images in one request; more are refused.
     """
     return (
         "# Merges no requests: one string that is no image would fail all it was merged with, and images of two sizes\n"

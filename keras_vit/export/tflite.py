@@ -41,16 +41,16 @@ def convert(
     """Writes a LiteRT file, whole or not at all.
 
     Args:
-        model: As `keras_vit.build` returns it, in any precision.
-        path: Of the file.
+        model: Model as `keras_vit.build` returns it, in any precision.
+        path: Path of the file.
         answering: How logits become probabilities.
-        provenance: Where the model comes from, as plain JSON values.
+        provenance: Origin of the model, as plain JSON values.
         quantization: Key of `QUANTIZATIONS`: `float32`; `float16` weights; `dynamic`, weights of 8 bits; `full_int8`,
             activations of 8 bits too. Preprocessing and the answer are float32 in all of them.
         batch: Images at a time: 1, or `dynamic` for any number, which not every runtime takes.
         size: Height and width of the images that it takes, for runtimes that want them fixed, as in browsers; any if
             left out.
-        calibration: For full_int8 and only there: images uint8 (H, W, C) such as the model will see, about 100, by
+        calibration: Images for full_int8, and only there: uint8 (H, W, C) such as the model will see, about 100, by
             which activations are scaled.
 
     Raises:

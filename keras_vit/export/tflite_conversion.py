@@ -24,8 +24,8 @@ def converted(quantization: str, saved_model: str, calibration: str | None = Non
 
     Args:
         quantization: Key of `QUANTIZATIONS`.
-        saved_model: Its folder.
-        calibration: For full_int8, a .npy file of images (N, h, w, C) as the model wants them.
+        saved_model: Folder of the SavedModel.
+        calibration: A .npy file of images (N, h, w, C) as the model wants them, for full_int8.
     """
     before, compute, after = (_converter(saved_model, step) for step in STEPS)
     QUANTIZATIONS[quantization](compute, calibration)

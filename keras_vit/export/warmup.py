@@ -22,8 +22,8 @@ def write(folder: str | os.PathLike, name: str, image_shape: tuple[int, int, int
     """Writes the requests into a SavedModel's folder, beside the files that are there.
 
     Args:
-        folder: As `saved_model.write` made it.
-        name: What TF Serving calls the model.
+        folder: Folder as `saved_model.write` made it.
+        name: Name that TF Serving calls the model by.
         image_shape: (h, w, C) of what the model is fed.
 
     Raises:
@@ -41,7 +41,7 @@ def prediction_logs(name: str, image_shape: tuple[int, int, int]) -> list:
     """A PredictionLog for each signature and each of `BATCHES`.
 
     Args:
-        name: What TF Serving calls the model.
+        name: Name that TF Serving calls the model by.
         image_shape: (h, w, C) of what the model is fed.
 
     Raises:

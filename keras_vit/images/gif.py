@@ -18,7 +18,7 @@ class Frame(NamedTuple):
     """Where the first image lies, all int32.
 
     Args:
-        position: Of its descriptor in the file.
+        position: Position of its descriptor in the file.
         control: Position of the block that tells which colour is transparent; 0 where there is none.
         box: (4,): top, left, height and width on the canvas.
         canvas: (2,): height and width of the file's canvas, grown where the frame goes beyond.
@@ -51,10 +51,10 @@ def first_frame(encoded) -> Frame:
         (13 + _table_size(data, 10), tf.constant(0)),
         maximum_iterations=MAX_STEPS,
     )
-    found = tf.raw_ops.Assert(
+    has_image = tf.raw_ops.Assert(
         condition=(_byte(data, position) == IMAGE) & (position + 10 < tf.size(data)), data=["the GIF holds no image"]
     )
-    with tf.control_dependencies([found]):
+    with tf.control_dependencies([has_image]):
         left, top, width, height = tf.unstack(_shorts(data, position + 1, 4))
         canvas_width, canvas_height = tf.unstack(_shorts(data, 6, 2))
     canvas = tf.stack([tf.maximum(canvas_height, top + height), tf.maximum(canvas_width, left + width)])

@@ -21,7 +21,7 @@ class Attention(keras.layers.Layer):
         dropout: Rate on the attention probabilities.
         use_bias: Whether the four projections have biases.
         position: Key of `keras_vit.layers.position.POSITIONS`; only kinds that act inside attention matter here.
-        prefix_tokens: How many tokens come before the patches; only such a position kind asks.
+        prefix_tokens: Number of tokens that come before the patches; only such a position kind asks.
         grid: (h, w) of the patches; may be left out when they form a square.
 
     Call arguments:

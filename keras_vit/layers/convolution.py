@@ -22,7 +22,7 @@ class StandardisedConv2D(keras.layers.Layer):
         stride: Step in both directions.
         padding: `same`, TensorFlow's rule, in which a stride of 2 over an even side pads one pixel less before than
             after; or `symmetric`, kernel_size // 2 zeros on each side.
-        standardisation: Where epsilon goes, a key of `STANDARDISATIONS`.
+        standardisation: Place of epsilon, a key of `STANDARDISATIONS`.
 
     Call arguments:
         images: (B, H, W, C).
@@ -74,7 +74,7 @@ class GroupNorm(keras.layers.Layer):
     Args:
         groups: Number of groups; must divide the channels.
         epsilon: Added to the variance.
-        gamma_initializer: Of the scale; `zeros` lets a residual branch start as nothing.
+        gamma_initializer: Initializer of the scale; `zeros` lets a residual branch start as nothing.
 
     Call arguments:
         images: (B, H, W, C).

@@ -33,7 +33,7 @@ class GlobalAveragePooling(keras.layers.Layer):
     """The mean of the patch tokens.
 
     Args:
-        prefix_tokens: How many tokens before the patches are left out.
+        prefix_tokens: Number of tokens before the patches, which are left out.
 
     Call arguments:
         tokens: (B, T, D).

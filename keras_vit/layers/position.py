@@ -23,7 +23,7 @@ class Position(keras.layers.Layer):
     """What all kinds have in common.
 
     Args:
-        prefix_tokens: How many tokens come before the patches.
+        prefix_tokens: Number of tokens that come before the patches.
         grid: (h, w) of the patches; may be left out when they form a square.
     """
 

@@ -48,7 +48,7 @@ class PreActivationRoot(keras.layers.Layer):
 
     Args:
         width: Output channels.
-        pool_padding: What stands beyond the border for max-pooling, a key of `POOL_PADDINGS`.
+        pool_padding: Values beyond the border for max-pooling, a key of `POOL_PADDINGS`.
 
     Call arguments:
         images: (B, H, W, C).
@@ -83,7 +83,7 @@ class ResidualUnit(keras.layers.Layer):
 
     Args:
         width: Channels inside; four times as many come out.
-        stride: Of the convolution 3x3, and of the projection.
+        stride: Stride of the convolution 3x3, and of the projection.
 
     Call arguments:
         images: (B, H, W, C).

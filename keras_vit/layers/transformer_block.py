@@ -23,7 +23,7 @@ class TransformerBlock(keras.layers.Layer):
         epsilon: Added to the variance in layer normalisation.
         attention_bias: Whether the attention's projections have biases.
         position: Key of `keras_vit.layers.position.POSITIONS`; only kinds that act inside attention matter here.
-        prefix_tokens: How many tokens come before the patches; only such a position kind asks.
+        prefix_tokens: Number of tokens that come before the patches; only such a position kind asks.
         grid: (h, w) of the patches; may be left out when they form a square.
 
     Call arguments:

@@ -21,12 +21,12 @@ class Distillation:
 
     Args:
         num_classes: Y.
-        teacher: From images as the student takes them, augmented as they are, to logits (B, Y); nothing is learned
-            there.
+        teacher: Function from images as the student takes them, augmented as they are, to logits (B, Y); nothing is
+            learned there.
         kind: Key of `DISTILLATIONS`.
-        label_smoothing: Of the labels; the teacher's answers are taken as they are (section 3).
-        share: Of the teacher; None for the kind's own.
-        temperature: That softens both answers; None for the kind's own.
+        label_smoothing: Smoothing of the labels; the teacher's answers are taken as they are (section 3).
+        share: Share of the teacher; None for the kind's own.
+        temperature: Temperature that softens both answers; None for the kind's own.
 
     Raises:
         UserError: for an unknown kind, a share outside (0, 1], or a temperature that is not positive or not for this
@@ -105,9 +105,9 @@ class Kind(NamedTuple):
     """One row of `DISTILLATIONS`.
 
     Args:
-        losses: Of logits (B, Y), the teacher's (B, Y) and the temperature: (B,).
-        share: Of the teacher, usually.
-        temperature: Usually; None where there is none.
+        losses: Function of logits (B, Y), the teacher's (B, Y) and the temperature: (B,).
+        share: Share of the teacher, usually.
+        temperature: Usual temperature; None where there is none.
     """
 
     losses: Callable[[Any, Any, float | None], Any]

@@ -27,7 +27,7 @@ class MaskedPatches:
 
     Args:
         target: Key of `TARGETS`.
-        mean: Of the images, per channel or one for all: pixels in [0, 1] are `images * std + mean`.
+        mean: Mean of the images, per channel or one for all: pixels in [0, 1] are `images * std + mean`.
         std: Likewise.
 
     Raises:
@@ -157,9 +157,9 @@ class Target(NamedTuple):
 
     Args:
         units: U predictions per patch, from its side P and the channels C.
-        losses: Of predictions (B, N, U) about patches (B, N, P, P, C): losses (B, N), and the share that is right
-            (B, N), or None where nothing is right or wrong.
-        pixels: What predictions (B, N, U) look like: (B, N, p, p, C) in [0, 1] or thereabouts, p at most P.
+        losses: Function of predictions (B, N, U) about patches (B, N, P, P, C): losses (B, N), and the share that is
+            right (B, N), or None where nothing is right or wrong.
+        pixels: Pictures of predictions (B, N, U): (B, N, p, p, C) in [0, 1] or thereabouts, p at most P.
     """
 
     units: Callable[[int, int], int]

@@ -178,10 +178,10 @@ def assert_xla_agrees(model, images):
     step = gradients_of(model, images)
     plain, compiled = tf.function(step)(images), tf.function(step, jit_compile=True)(images)
     largest = max(np.abs(gradient).max() for gradient in plain)
-    for ours, theirs in zip(plain, compiled, strict=True):
-        assert np.all(np.isfinite(theirs))
+    for eager, xla in zip(plain, compiled, strict=True):
+        assert np.all(np.isfinite(xla))
         # Attention's key biases have no true gradient, only rounding.
-        np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-3 * np.abs(ours).max() + 1e-6 * largest)
+        np.testing.assert_allclose(xla, eager, rtol=0, atol=1e-3 * np.abs(eager).max() + 1e-6 * largest)
 
 
 @pytest.mark.slow

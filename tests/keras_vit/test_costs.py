@@ -64,8 +64,8 @@ def test_parameter_counts_are_the_published_ones(variant):
 
 
 def test_flops_are_the_published_ones_to_the_printed_digits():
-    found = [(name, size, f"{flops(parse(name, image_size=size)) / 2e9:.2f}") for name, size, _ in COMPUTE]
-    assert found == COMPUTE
+    rows = [(name, size, f"{flops(parse(name, image_size=size)) / 2e9:.2f}") for name, size, _ in COMPUTE]
+    assert rows == COMPUTE
 
 
 # Facts 1.3: exaFLOPs of pre-training as computed there, seven epochs unless said otherwise.

@@ -30,13 +30,13 @@ def teacher(size=(24, 40), seen=None, **scale):
 @pytest.mark.parametrize("scales", [({}, {}), (OTHER, {}), ({}, OTHER)], ids=["same scale", "its own", "the student's"])
 def test_images_come_as_the_test_time_transform_would_make_them(size, scales):
     own, seen = scales
-    found = teacher(size, seen, **own)
+    wrapped = teacher(size, seen, **own)
     pixels = np.random.default_rng(0).uniform(0, 255, (2, *size, 3)).astype("float32")
-    given = np.stack([transform.scale(image, found.seen) for image in pixels])
+    images = np.stack([transform.scale(image, wrapped.seen) for image in pixels])
     expected = [transform.resize_to(image, (24, 40), "bilinear", antialias=True) for image in pixels]
-    expected = np.stack([transform.scale(image, found.model.preprocessing) for image in expected])
-    np.testing.assert_allclose(found.images(given), expected, atol=2e-5)
-    np.testing.assert_allclose(found(given), found.model(expected), atol=1e-4)
+    expected = np.stack([transform.scale(image, wrapped.model.preprocessing) for image in expected])
+    np.testing.assert_allclose(wrapped.images(images), expected, atol=2e-5)
+    np.testing.assert_allclose(wrapped(images), wrapped.model(expected), atol=1e-4)
 
 
 def test_images_of_the_same_kind_stay_what_they_are():
@@ -45,6 +45,6 @@ def test_images_of_the_same_kind_stay_what_they_are():
 
 
 def test_dropout_is_off():
-    found = teacher()
-    images = oracle.images(found.model.architecture)
-    np.testing.assert_array_equal(found(images), found(images))
+    wrapped = teacher()
+    images = oracle.images(wrapped.model.architecture)
+    np.testing.assert_array_equal(wrapped(images), wrapped(images))

@@ -17,7 +17,7 @@ def gigaflops(architecture, image_size):
 
 def test_parameters_and_operations_of_every_variant():
     rows = [line.strip("| ").split(" | ") for line in PAGE.read_text(encoding="utf-8").splitlines()]
-    found = {row[0]: row[1:] for row in rows if row[0] in VARIANTS}
+    documented = {row[0]: row[1:] for row in rows if row[0] in VARIANTS}
     expected = {
         name: [
             *(f"{count_params(a.replace(num_classes=classes)):,}" for classes in (0, 1000, 21843)),
@@ -25,4 +25,4 @@ def test_parameters_and_operations_of_every_variant():
         ]
         for name, a in VARIANTS.items()
     }
-    assert found == expected
+    assert documented == expected

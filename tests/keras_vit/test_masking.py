@@ -87,16 +87,16 @@ def test_corruption_comes_between_projection_and_positions(name, monkeypatch):
 @every_variation
 def test_encoder_is_shared_and_nothing_else_is(name):
     model, masked = variation(name)
-    ours, theirs = oracle.weights(model), oracle.weights(masked)
-    assert {path for path in theirs if path not in ours} == {
+    supervised_weights, masked_weights = oracle.weights(model), oracle.weights(masked)
+    assert {path for path in masked_weights if path not in supervised_weights} == {
         "corruption/mask_embedding",
         "masked_head/kernel",
         "masked_head/bias",
     }
-    unused = {path for path in ours if path not in theirs}
+    unused = {path for path in supervised_weights if path not in masked_weights}
     assert {path.split("/")[0] for path in unused} <= {"pool", "pre_logits", "head"}
-    assert all(theirs[path] is ours[path] for path in ours.keys() - unused)
-    assert len(masked.weights) == len(theirs)
+    assert all(masked_weights[path] is supervised_weights[path] for path in supervised_weights.keys() - unused)
+    assert len(masked.weights) == len(masked_weights)
 
 
 def test_training_it_trains_the_supervised_model_which_is_saved_as_ever(tmp_path):

@@ -96,8 +96,8 @@ def test_frozen_weights_stay_and_the_model_survives_saving(name, tmp_path):
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), run_eagerly=True)
     images = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype("float32")
     model.fit(images, np.arange(4) % 3, epochs=3, verbose=0)  # the head is 0 at first, and stops other gradients
-    kept = {variable.path for variable in model.variables if (variable.numpy() == before[variable.path]).all()}
-    assert kept == {path for path in before if path.startswith("patch_encoder/")}
+    unchanged = {variable.path for variable in model.variables if (variable.numpy() == before[variable.path]).all()}
+    assert unchanged == {path for path in before if path.startswith("patch_encoder/")}
 
     model.save(tmp_path / "model.keras")
     with pytest.warns(UserWarning, match="Skipping variable loading for optimizer"):  # it begins anew, on every weight

@@ -220,8 +220,8 @@ def test_twenty_compiled_steps_equal_the_reference_run(name, clip, smoothing):
 
     expected = json.loads((FIXTURES / "train.json").read_text())["results"][name]
     data = np.load(FIXTURES / "train_batches.npz")
-    where = runtime.start("one_device", "float32", 0)
-    with where.placed():
+    one_device = runtime.start("one_device", "float32", 0)
+    with one_device.placed():
         model = keras_vit.weights.load(str(FIXTURES / "train_init.npz"))
         optimizer = recipe(name, model)
     arrays = {
@@ -231,7 +231,7 @@ def test_twenty_compiled_steps_equal_the_reference_run(name, clip, smoothing):
     }
     batches = tf.data.Dataset.from_tensor_slices(arrays)
     rule = UpdateRule(batch_size=data["labels"].shape[1], clip_norm=clip, xla=True)
-    steps = where.steps(model, Softmax(7, smoothing), optimizer, batches.element_spec, rule)
+    steps = one_device.steps(model, Softmax(7, smoothing), optimizer, batches.element_spec, rule)
     iterator = steps.batches(lambda *part: batches)
     logs = [steps.train(iterator, 1) for _ in range(20)]
     np.testing.assert_allclose([log["loss"] for log in logs], expected["losses"], atol=1e-4)

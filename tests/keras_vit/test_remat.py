@@ -59,7 +59,7 @@ def eager(step):
     return step
 
 
-def kept_and_recomputed(model, images, compiled=eager):
+def plain_and_recomputed(model, images, compiled=eager):
     """The step's answer without and with recomputation."""
     answers = []
     for enabled in (False, True):
@@ -68,11 +68,11 @@ def kept_and_recomputed(model, images, compiled=eager):
     return answers
 
 
-def assert_same(kept, again, tolerance):
-    assert float(kept[0]) == float(again[0])
-    assert kept[1].keys() == again[1].keys()
-    largest = max(np.abs(gradient).max() for gradient in kept[1].values())
-    for path, gradient in kept[1].items():
+def assert_same(plain, again, tolerance):
+    assert float(plain[0]) == float(again[0])
+    assert plain[1].keys() == again[1].keys()
+    largest = max(np.abs(gradient).max() for gradient in plain[1].values())
+    for path, gradient in plain[1].items():
         # Attention's key biases have no true gradient, only rounding.
         scale = largest if path.endswith("key/bias") else np.abs(gradient).max()
         np.testing.assert_allclose(again[1][path], gradient, rtol=0, atol=tolerance * scale, err_msg=path)
@@ -80,7 +80,7 @@ def assert_same(kept, again, tolerance):
 
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_losses_are_equal_and_gradients_too(compiled):
-    assert_same(*kept_and_recomputed(*made(position="relative"), tf.function if compiled else eager), 1e-6)
+    assert_same(*plain_and_recomputed(*made(position="relative"), tf.function if compiled else eager), 1e-6)
 
 
 def test_random_states_decide_everything():
@@ -93,27 +93,27 @@ def test_random_states_decide_everything():
 @pytest.mark.parametrize("rate", RANDOM)
 def test_each_kind_of_randomness_alone(rate):
     model, images = made(**{**dict.fromkeys(RANDOM, 0.0), rate: 0.5})
-    assert_same(*kept_and_recomputed(model, images), 1e-6)
+    assert_same(*plain_and_recomputed(model, images), 1e-6)
 
 
 def test_without_randomness_nothing_is_drawn():
     model, images = made(**dict.fromkeys(RANDOM, 0.0))
     assert states(model) == []
-    assert_same(*kept_and_recomputed(model, images), 1e-6)
+    assert_same(*plain_and_recomputed(model, images), 1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision(dtype):
     # Eagerly: compilers round half precision differently in a graph of another shape.
-    assert_same(*kept_and_recomputed(*made(dtype)), 1e-6)
+    assert_same(*plain_and_recomputed(*made(dtype)), 1e-6)
 
 
 def test_frozen_block_passes_gradients_on():
     model, images = made()
     model.get_layer("block_1").trainable = False
-    kept, again = kept_and_recomputed(model, images)
-    assert not [path for path in kept[1] if path.startswith("block_1/")]
-    assert_same(kept, again, 1e-6)
+    plain, again = plain_and_recomputed(model, images)
+    assert not [path for path in plain[1] if path.startswith("block_1/")]
+    assert_same(plain, again, 1e-6)
 
 
 def test_mask_and_weights_of_a_block():

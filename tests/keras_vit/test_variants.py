@@ -30,8 +30,8 @@ def test_sizes_are_exactly_the_known_ones():
 
 
 def test_sizes_have_their_published_geometry():
-    found = {size: parse(f"{size}/16") for size in GEOMETRY}
-    assert {size: (a.width, a.depth, a.mlp_width, a.heads, a.head_size) for size, a in found.items()} == GEOMETRY
+    parsed = {size: parse(f"{size}/16") for size in GEOMETRY}
+    assert {size: (a.width, a.depth, a.mlp_width, a.heads, a.head_size) for size, a in parsed.items()} == GEOMETRY
 
 
 PURE = [f"{size}/{patch}" for size, row in SIZES.items() for patch in row.patch_sizes]
@@ -154,8 +154,8 @@ def test_parameter_counts_are_the_published_ones(variant):
 
 
 def test_parameter_counts_with_overrides_are_the_published_ones():
-    found = [(variant, overrides, count_params(parse(variant, **overrides))) for variant, overrides, _ in MORE_COUNTS]
-    assert found == MORE_COUNTS
+    rows = [(variant, overrides, count_params(parse(variant, **overrides))) for variant, overrides, _ in MORE_COUNTS]
+    assert rows == MORE_COUNTS
 
 
 def test_a_block_of_b_has_the_known_count():

@@ -271,10 +271,10 @@ def dropping(layer, path=""):
     """Paths of the dropout layers that draw masks -> their rates."""
     if isinstance(layer, keras.layers.Dropout):
         return {path: layer.rate} if layer.rate else {}
-    found = {}
+    rates = {}
     for part in layer._layers:
-        found |= dropping(part, f"{path}/{part.name}".strip("/"))
-    return found
+        rates |= dropping(part, f"{path}/{part.name}".strip("/"))
+    return rates
 
 
 def test_dropout_sites_are_those_of_the_papers_code():

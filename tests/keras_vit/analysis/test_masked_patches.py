@@ -35,10 +35,10 @@ def test_thirds_are_original_masked_and_predicted(target, channels):
     original, masked, predicted = np.split(picture, 3, axis=2)
     np.testing.assert_array_equal(original, levels)
     for patch, corrupted in enumerate(CORRUPTED[0]):
-        where = (0, slice(patch // 3 * 8, patch // 3 * 8 + 8), slice(patch % 3 * 8, patch % 3 * 8 + 8))
+        window = (0, slice(patch // 3 * 8, patch // 3 * 8 + 8), slice(patch % 3 * 8, patch % 3 * 8 + 8))
         for part, color in ((masked, [128] * channels), (predicted, PREDICTED[channels])):
-            expected = np.broadcast_to(color, (8, 8, channels)) if corrupted else levels[where]
-            np.testing.assert_array_equal(part[where], expected)
+            expected = np.broadcast_to(color, (8, 8, channels)) if corrupted else levels[window]
+            np.testing.assert_array_equal(part[window], expected)
 
 
 @pytest.mark.parametrize("side, edges", [(8, [2, 4, 6]), (6, [2, 3, 5])])

@@ -59,14 +59,14 @@ def read_yaml(text):
         assert re.fullmatch(r"[a-z][a-z0-9._-]*", value) and value not in {"yes", "no", "true", "false", "null"}
         return value
 
-    found, name = {}, ""
+    fields, name = {}, ""
     for line in text.splitlines():
         if line.startswith("- "):
-            found[name].append(scalar(line[2:]))
+            fields[name].append(scalar(line[2:]))
         else:
             name, _, value = line.partition(":")
-            found[name] = scalar(value.strip()) if value else []
-    return found
+            fields[name] = scalar(value.strip()) if value else []
+    return fields
 
 
 def front_matter(page):
@@ -191,8 +191,8 @@ def test_front_matter(made, licence, expected):
 
 
 def test_front_matter_is_yaml_whatever_it_is_given():
-    given = {"a": 'quo"te: #x', "b": ["no", "-", "鹤 \n x", "1.5", "fine-word"], "c": "", "d": []}
-    matter = markup.front_matter(given)
+    fields = {"a": 'quo"te: #x', "b": ["no", "-", "鹤 \n x", "1.5", "fine-word"], "c": "", "d": []}
+    matter = markup.front_matter(fields)
     assert matter.startswith("---\n") and matter.endswith("\n---")
     assert read_yaml(matter[4:-4]) == {"a": 'quo"te: #x', "b": ["no", "-", "鹤 x", "1.5", "fine-word"]}
     assert '"no"' in matter and '"1.5"' in matter and "- fine-word" in matter

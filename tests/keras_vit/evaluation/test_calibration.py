@@ -27,9 +27,9 @@ def test_the_temperature_that_labels_were_drawn_with_is_found(temperature):
 
 def test_it_is_the_best_of_a_fine_search():
     logits, labels = drawn(1.7, count=300)
-    found = calibration.fit_temperature(logits, labels)
+    fitted = calibration.fit_temperature(logits, labels)
     least = min(calibration.negative_log_likelihood(logits, labels, t) for t in np.geomspace(0.05, 20, 5000))
-    assert calibration.negative_log_likelihood(logits, labels, found) <= least + 1e-9
+    assert calibration.negative_log_likelihood(logits, labels, fitted) <= least + 1e-9
 
 
 def test_likelihood_of_large_logits_is_finite():

@@ -38,11 +38,11 @@ def test_measures_of_each_class_by_hand():
 def test_top_k_is_that_of_scikit_learn_without_ties(seed, size, num_classes, k):
     random = np.random.default_rng(seed)
     scores, labels = random.permuted(np.tile(np.arange(num_classes), (size, 1)), axis=1), np.arange(size) % num_classes
-    found = classification.top_k_accuracy(classification.ranks(scores, labels), k)
+    accuracy = classification.top_k_accuracy(classification.ranks(scores, labels), k)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # k that takes in every class
         expected = metrics.top_k_accuracy_score(labels, scores, k=k, labels=range(num_classes))
-    assert found == pytest.approx(expected)
+    assert accuracy == pytest.approx(expected)
 
 
 @given(seed=st.integers(0, 10**6), num_classes=st.integers(1, 6))

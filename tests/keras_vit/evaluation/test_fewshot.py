@@ -11,15 +11,15 @@ from keras_vit.evaluation import fewshot
 
 def test_scores_are_those_of_the_other_implementation():
     with np.load(oracle.FIXTURES / "fewshot.npz") as held:
-        given = [held[name] for name in ("train_features", "train_labels", "test_features")]
-        np.testing.assert_allclose(fewshot.scores(*given, 5, float(held["l2"])), held["scores"], rtol=0, atol=1e-4)
-        assert fewshot.accuracy(*given, held["test_labels"], 5) == pytest.approx(float(held["accuracy"]), abs=1e-6)
+        data = [held[name] for name in ("train_features", "train_labels", "test_features")]
+        np.testing.assert_allclose(fewshot.scores(*data, 5, float(held["l2"])), held["scores"], rtol=0, atol=1e-4)
+        assert fewshot.accuracy(*data, held["test_labels"], 5) == pytest.approx(float(held["accuracy"]), abs=1e-6)
 
 
 def test_a_case_worked_out_by_hand():
     train = [[0, 0], [1, 0], [0, 1], [1, 2]]
-    found = fewshot.scores(train, np.array([0, 0, 1, 1]), [[0, 0.9], [2, 0]], 2)
-    np.testing.assert_allclose(found, [[-6.4083e-4, 6.4083e-4], [3.1959e-3, -3.1959e-3]], rtol=1e-4)
+    scores = fewshot.scores(train, np.array([0, 0, 1, 1]), [[0, 0.9], [2, 0]], 2)
+    np.testing.assert_allclose(scores, [[-6.4083e-4, 6.4083e-4], [3.1959e-3, -3.1959e-3]], rtol=1e-4)
 
 
 @given(
@@ -41,9 +41,9 @@ def test_both_systems_minimise_what_they_should(examples, width, classes, l2, se
 def test_dead_features_and_scale_do_not_matter():
     random = np.random.default_rng(0)
     train, test, labels = random.normal(size=(30, 5)), random.normal(size=(9, 5)), np.arange(30) % 3
-    found = fewshot.scores(train, labels, test, 3)
+    scores = fewshot.scores(train, labels, test, 3)
     dead = [np.concatenate([1000 * part + 7, np.ones((len(part), 1))], axis=1) for part in (train, test)]
-    np.testing.assert_allclose(fewshot.scores(dead[0], labels, dead[1], 3), found, atol=1e-4)
+    np.testing.assert_allclose(fewshot.scores(dead[0], labels, dead[1], 3), scores, atol=1e-4)
 
 
 def test_so_many_of_each_class_are_chosen():

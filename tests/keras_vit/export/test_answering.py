@@ -10,13 +10,13 @@ LOGITS = np.array([[1.0, 3.0, -2.0], [0.5, 0.25, 0.75]], "float32")
 
 def test_softmax_at_a_temperature():
     powers = np.exp(LOGITS / 2)
-    found = Answering(temperature=2.0).probabilities_of(LOGITS).numpy()
-    np.testing.assert_allclose(found, powers / powers.sum(axis=1, keepdims=True), rtol=1e-6)
+    probabilities = Answering(temperature=2.0).probabilities_of(LOGITS).numpy()
+    np.testing.assert_allclose(probabilities, powers / powers.sum(axis=1, keepdims=True), rtol=1e-6)
 
 
 def test_sigmoid_at_a_temperature():
-    found = Answering(probabilities="sigmoid", temperature=0.5).probabilities_of(LOGITS).numpy()
-    np.testing.assert_allclose(found, 1 / (1 + np.exp(-LOGITS / 0.5)), rtol=1e-6)
+    probabilities = Answering(probabilities="sigmoid", temperature=0.5).probabilities_of(LOGITS).numpy()
+    np.testing.assert_allclose(probabilities, 1 / (1 + np.exp(-LOGITS / 0.5)), rtol=1e-6)
 
 
 def test_the_best_classes_come_first_with_their_names():

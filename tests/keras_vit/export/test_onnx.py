@@ -20,13 +20,13 @@ def compared(path, **overrides):
     model = keras_vit.build("mu/16", **{"image_size": 32, "num_classes": 5, **overrides})
     random = np.random.default_rng(0)
     model.set_weights([random.normal(0, 0.2, weight.shape) for weight in model.get_weights()])
-    asked = Answering(probabilities="sigmoid", temperature=2.0)
-    onnx.convert(model, path, answering=asked, provenance={"source": "insects"})
+    answering = Answering(probabilities="sigmoid", temperature=2.0)
+    onnx.convert(model, path, answering=answering, provenance={"source": "insects"})
     session = onnxruntime.InferenceSession(path)
     for size in ((1, 32, 32), (3, 57, 40), (2, 7, 90)):
         images = random.integers(0, 256, (*size, model.architecture.channels)).astype("uint8")
         logits = model(transform.apply(tf.constant(images), model.preprocessing), training=False)
-        expected = asked.probabilities_of(logits) if model.architecture.num_classes else logits
+        expected = answering.probabilities_of(logits) if model.architecture.num_classes else logits
         assert np.abs(session.run(None, {"images": images})[0] - expected).max() < 1e-5
     return session
 
@@ -37,9 +37,9 @@ def test_probabilities_labels_and_description(tmp_path):
     (images,), (output,) = session.get_inputs(), session.get_outputs()
     assert (images.name, images.type, images.shape) == ("images", "tensor(uint8)", ["batch", "height", "width", 3])
     assert (output.name, output.shape) == ("probabilities", ["batch", 5])
-    told = session.get_modelmeta().custom_metadata_map
-    assert told["labels"].split() == list("01234")
-    assert json.loads(told["keras_vit"])["provenance"] == {"source": "insects"}
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert metadata["labels"].split() == list("01234")
+    assert json.loads(metadata["keras_vit"])["provenance"] == {"source": "insects"}
 
 
 @pytest.mark.slow

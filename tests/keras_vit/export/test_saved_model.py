@@ -68,11 +68,11 @@ def test_every_signature_answers_as_the_model(exported):
         "pixels": {"pixels": transform.apply(tf.constant(image), model.preprocessing)[None]},
     }
     for name, fed in inputs.items():
-        found = signatures[name](**{key: tf.constant(value) for key, value in fed.items()})
-        np.testing.assert_allclose(found["probabilities"][0], probabilities, atol=1e-6)
-        assert found["top_indices"].numpy().tolist() == [best.tolist()]
-        assert [label.decode() for label in found["top_labels"].numpy()[0]] == [NAMES[i] for i in best]
-        np.testing.assert_allclose(found["top_probabilities"][0], probabilities[best], atol=1e-6)
+        answer = signatures[name](**{key: tf.constant(value) for key, value in fed.items()})
+        np.testing.assert_allclose(answer["probabilities"][0], probabilities, atol=1e-6)
+        assert answer["top_indices"].numpy().tolist() == [best.tolist()]
+        assert [label.decode() for label in answer["top_labels"].numpy()[0]] == [NAMES[i] for i in best]
+        np.testing.assert_allclose(answer["top_probabilities"][0], probabilities[best], atol=1e-6)
 
 
 def test_pictures_of_several_formats_and_sizes_in_one_request(exported):
@@ -80,8 +80,8 @@ def test_pictures_of_several_formats_and_sizes_in_one_request(exported):
     pictures = [picture(45, 70), picture(20, 31), picture(32, 32)]
     encoders = [tf.io.encode_png, lambda image: tf.io.encode_jpeg(image, quality=100), tf.io.encode_png]
     encoded = [encode(image) for encode, image in zip(encoders, pictures, strict=True)]
-    found = signatures["serving_default"](bytes=tf.stack(encoded))["probabilities"].numpy()
-    for row, data in zip(found, encoded, strict=True):
+    probabilities = signatures["serving_default"](bytes=tf.stack(encoded))["probabilities"].numpy()
+    for row, data in zip(probabilities, encoded, strict=True):
         image = tf.io.decode_image(data).numpy()
         np.testing.assert_allclose(row, softmax(expected(model, image)[0] / 2.0), atol=1e-6)
 
@@ -89,12 +89,12 @@ def test_pictures_of_several_formats_and_sizes_in_one_request(exported):
 def test_features_and_their_grid(exported):
     model, _, signatures, _ = exported
     image = picture()
-    found = signatures["features"](bytes=tf.io.encode_png(image)[None])
-    np.testing.assert_allclose(found["features"][0], expected(model, image)[1], atol=1e-5)
+    answer = signatures["features"](bytes=tf.io.encode_png(image)[None])
+    np.testing.assert_allclose(answer["features"][0], expected(model, image)[1], atol=1e-5)
     fed = transform.apply(tf.constant(image), model.preprocessing)[None]
     tokens = keras.Model(model.input, model.get_layer("norm").output)(fed)
-    np.testing.assert_allclose(tf.reshape(found["patch_grid"], (4, -1)), tokens[0, 1:], atol=1e-5)
-    assert found["patch_grid"].shape == (1, 2, 2, 32)
+    np.testing.assert_allclose(tf.reshape(answer["patch_grid"], (4, -1)), tokens[0, 1:], atol=1e-5)
+    assert answer["patch_grid"].shape == (1, 2, 2, 32)
 
 
 @pytest.mark.parametrize("data", [b"", b"no image", b"\xff\xd8\xff broken", b"\x89PNG\r\n\x1a\n"])
@@ -112,12 +112,12 @@ def test_it_says_what_it_is(exported):
     model, path = exported[:2]
     extra = path / "assets.extra"
     assert (extra / "labels.txt").read_text().splitlines() == ["ant", "bée", "cat or dog", "emu"]
-    told = json.loads((extra / "keras_vit.json").read_text())
-    assert told["class_names"] == NAMES
-    assert keras_vit.Architecture.from_dict(told["architecture"]) == model.architecture
-    assert Preprocessing(**told["preprocessing"]) == model.preprocessing
-    assert told["answering"] == {"probabilities": "softmax", "temperature": 2.0, "top": 2}
-    assert told["provenance"] == {"source": "a test"}
+    description = json.loads((extra / "keras_vit.json").read_text())
+    assert description["class_names"] == NAMES
+    assert keras_vit.Architecture.from_dict(description["architecture"]) == model.architecture
+    assert Preprocessing(**description["preprocessing"]) == model.preprocessing
+    assert description["answering"] == {"probabilities": "softmax", "temperature": 2.0, "top": 2}
+    assert description["provenance"] == {"source": "a test"}
 
 
 @pytest.mark.parametrize(
@@ -157,9 +157,9 @@ def test_other_models(model, tmp_path):
     encoded = tf.io.encode_png(image)[None]
     probabilities = signatures["serving_default"](bytes=encoded)["probabilities"]
     np.testing.assert_allclose(probabilities[0], 1 / (1 + np.exp(-logits)), atol=1e-5)
-    found = signatures["features"](bytes=encoded)
-    np.testing.assert_allclose(found["features"][0], features, atol=1e-4)
-    assert tuple(found["patch_grid"].shape[1:3]) == model.architecture.grid
+    answer = signatures["features"](bytes=encoded)
+    np.testing.assert_allclose(answer["features"][0], features, atol=1e-4)
+    assert tuple(answer["patch_grid"].shape[1:3]) == model.architecture.grid
 
 
 def test_a_model_without_a_head_answers_features(tmp_path):
@@ -169,10 +169,10 @@ def test_a_model_without_a_head_answers_features(tmp_path):
     image = picture(channels=1)
     fed = transform.apply(tf.constant(image), model.preprocessing)[None]
     for name, key, value in (("serving_default", "bytes", tf.io.encode_png(image)[None]), ("pixels", "pixels", fed)):
-        found = signatures[name](**{key: value})
-        assert set(found) == {"features", "patch_grid"}
-        assert tuple(found["patch_grid"].shape[1:3]) == model.architecture.grid
-        np.testing.assert_allclose(found["features"], model(fed), atol=1e-5)
+        answer = signatures[name](**{key: value})
+        assert set(answer) == {"features", "patch_grid"}
+        assert tuple(answer["patch_grid"].shape[1:3]) == model.architecture.grid
+        np.testing.assert_allclose(answer["features"], model(fed), atol=1e-5)
 
 
 def test_the_written_model_leaves_the_given_one_as_it_was(exported):

@@ -116,8 +116,8 @@ def test_only_operations_that_every_runtime_has(written):
 def test_labels_and_description_lie_in_a_zip_at_its_end(written):
     files = tflite.read_files(written[0])
     assert files["labels.txt"].decode().splitlines() == ["ant", "bee", "mantis religiosa", "élytre", "蝶"]
-    told = json.loads(files["keras_vit.json"])
-    assert told["provenance"] == {"source": "insects"} and told["answering"]["temperature"] == 2.0
+    description = json.loads(files["keras_vit.json"])
+    assert description["provenance"] == {"source": "insects"} and description["answering"]["temperature"] == 2.0
     with zipfile.ZipFile(written[0]) as archive:
         assert all(member.compress_type == zipfile.ZIP_STORED for member in archive.infolist())
         assert archive.testzip() is None
@@ -173,12 +173,12 @@ def test_mixed_precision_any_batch_and_independent_classes(tmp_path, policy):
     model = model_of(pool="gap")
     whole = conversion.in_float32(model)
     path = tmp_path / "model.tflite"
-    asked = Answering(probabilities="sigmoid")
-    tflite.convert(model, path, answering=asked, provenance={}, quantization="float16", batch="dynamic")
+    answering = Answering(probabilities="sigmoid")
+    tflite.convert(model, path, answering=answering, provenance={}, quantization="float16", batch="dynamic")
     for count in (1, 4):
         images = images_of((40, 30), count=count)
         answer = runner(path)(images=images)["probabilities"]
-        assert np.abs(answer - expected(whole, images, asked)).max() < LOOSE["float16"]
+        assert np.abs(answer - expected(whole, images, answering)).max() < LOOSE["float16"]
 
 
 TINY_STEM = {"stem": (1,), "root_width": 32, "patch_size": 16}
@@ -227,7 +227,7 @@ def test_every_preprocessing_converts(resize, antialias, crop, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("options", "message"),
     [
         ({"quantization": "int4"}, "float32, float16, dynamic, full_int8"),
         ({"batch": 8}, "batch of 1 or 'dynamic'"),
@@ -238,9 +238,9 @@ def test_every_preprocessing_converts(resize, antialias, crop, tmp_path):
         ({"quantization": "full_int8", "calibration": photographs(1, 1)}, r"uint8 \(height, width, 3\)"),
     ],
 )
-def test_what_does_not_fit_is_refused_at_once(asked, message, tmp_path):
+def test_what_does_not_fit_is_refused_at_once(options, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        tflite.convert(model_of(), tmp_path / "model.tflite", answering=Answering(), provenance={}, **asked)
+        tflite.convert(model_of(), tmp_path / "model.tflite", answering=Answering(), provenance={}, **options)
     assert not list(tmp_path.iterdir())
 
 

@@ -125,11 +125,11 @@ def test_png_with_a_palette(depth):
 @pytest.mark.parametrize("depth", [8, 16])
 def test_png_with_alpha(depth):
     pixels = random(9, 13, 4, high=2**depth)
-    kept = pixels >> (depth - 8)
-    check(png(pixels, 6, depth), over_white(kept[..., :3], kept[..., 3]))
-    check(png(pixels[..., 2:], 4, depth), over_white(kept[..., 2:3].repeat(3, axis=-1), kept[..., 3]))
+    high_bytes = pixels >> (depth - 8)
+    check(png(pixels, 6, depth), over_white(high_bytes[..., :3], high_bytes[..., 3]))
+    check(png(pixels[..., 2:], 4, depth), over_white(high_bytes[..., 2:3].repeat(3, axis=-1), high_bytes[..., 3]))
     colour = struct.pack(">HHH", *pixels[2, 3, :3].tolist())
-    expected = kept[..., :3].copy()
+    expected = high_bytes[..., :3].copy()
     expected[2, 3] = 255
     check(png(pixels[..., :3], 2, depth, (b"tRNS", colour)), expected)
 

@@ -43,10 +43,10 @@ def test_so_they_do_at_any_sizes(kernel, antialias, data):
 def test_plain_bicubic_equals_tensorflows_other_resize_which_has_no_table(source, target):
     image = image_of(source).astype("float32")
     scale = np.array(target, "float32") / source
-    theirs = tf.raw_ops.ScaleAndTranslate(
+    reference = tf.raw_ops.ScaleAndTranslate(
         images=image[None], size=target, scale=scale, translation=[0.0, 0.0], kernel_type="keyscubic", antialias=False
     )
-    assert np.abs(transform.resize_to(image, target, "bicubic") - theirs[0]).max() < 2e-3
+    assert np.abs(transform.resize_to(image, target, "bicubic") - reference[0]).max() < 2e-3
 
 
 @pytest.mark.parametrize(("kernel", "antialias"), KERNELS)
@@ -107,11 +107,11 @@ def test_inside_a_graph_of_unknown_size():
 @pytest.mark.parametrize("crop", [None, 0.875])
 def test_a_batch_is_its_images_one_by_one(crop):
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 50, 31, 3)).astype("uint8")
-    asked = Preprocessing(size=(16, 24), crop=crop, antialias=True)
-    batch = transform.apply(tf.constant(images), asked)
+    preprocessing = Preprocessing(size=(16, 24), crop=crop, antialias=True)
+    batch = transform.apply(tf.constant(images), preprocessing)
     assert batch.shape == (2, 3, 16, 24, 3)
     for place in np.ndindex(2, 3):
-        assert np.allclose(batch[place], transform.apply(tf.constant(images[place]), asked), atol=1e-5)
+        assert np.allclose(batch[place], transform.apply(tf.constant(images[place]), preprocessing), atol=1e-5)
 
 
 def test_values_are_scaled_by_mean_and_std():

@@ -103,9 +103,9 @@ def identity(tokens, width, **arguments):
 def test_dropout_acts_on_probabilities_and_scales_survivors():
     layer = identity(16, 16, dropout=0.25)
     inputs = np.repeat(np.eye(16, dtype="float32")[None], 30, axis=0)
-    kept = np.asarray(layer(inputs, training=True)) / np.asarray(layer(inputs))
-    assert np.all(np.isclose(kept, 0) | np.isclose(kept, 1 / 0.75))
-    assert np.mean(kept == 0) == pytest.approx(0.25, abs=0.02)
+    ratios = np.asarray(layer(inputs, training=True)) / np.asarray(layer(inputs))
+    assert np.all(np.isclose(ratios, 0) | np.isclose(ratios, 1 / 0.75))
+    assert np.mean(ratios == 0) == pytest.approx(0.25, abs=0.02)
 
 
 def test_returned_weights_are_those_before_dropout():

@@ -116,11 +116,11 @@ def test_patches_are_masked_replaced_or_left():
 
 def test_in_training_the_random_state_decides():
     layer, embeddings = made(), oracle.normal(8, 6, 4)
-    (first, where), (again, _), (other, elsewhere) = (drawn(layer, place, embeddings) for place in (5, 5, 6))
+    (first, corrupted), (again, _), (other, other_corrupted) = (drawn(layer, place, embeddings) for place in (5, 5, 6))
     np.testing.assert_array_equal(again, first)
     assert not np.array_equal(other, first)
-    assert not np.array_equal(elsewhere, where)
-    assert len({row.tobytes() for row in where}) > 1  # images of a batch differ
+    assert not np.array_equal(other_corrupted, corrupted)
+    assert len({row.tobytes() for row in corrupted}) > 1  # images of a batch differ
 
 
 def test_the_engine_finds_the_random_state():
@@ -132,9 +132,9 @@ def test_outside_training_the_id_decides():
     layer, embeddings, ids = made(), oracle.normal(40, 6, 4), np.arange(100, 140)
     answer, corrupted = map(np.asarray, layer(embeddings, ids))
     order = np.random.default_rng(0).permutation(40)[:13]
-    some, where = layer(embeddings[order], ids[order])
+    some, some_corrupted = layer(embeddings[order], ids[order])
     np.testing.assert_array_equal(some, answer[order])
-    np.testing.assert_array_equal(where, corrupted[order])
+    np.testing.assert_array_equal(some_corrupted, corrupted[order])
     np.testing.assert_array_equal(layer(embeddings, ids + PATTERNS)[1], corrupted)
     np.testing.assert_array_equal(made()(embeddings, ids)[1], corrupted)
     assert len({row.tobytes() for row in corrupted}) > 5

@@ -49,10 +49,10 @@ def test_encoder_is_equation_1(position, class_token):
 
 def test_encoder_finds_a_square_grid_by_itself():
     patches = oracle.normal(2, 9, 12)
-    named, found = PatchEncoder(8, position="sincos2d", grid=(3, 3)), PatchEncoder(8, position="sincos2d")
-    named(patches), found(patches)
-    found.set_weights(named.get_weights())
-    np.testing.assert_array_equal(found(patches), named(patches))
+    named, inferred = PatchEncoder(8, position="sincos2d", grid=(3, 3)), PatchEncoder(8, position="sincos2d")
+    named(patches), inferred(patches)
+    inferred.set_weights(named.get_weights())
+    np.testing.assert_array_equal(inferred(patches), named(patches))
 
 
 @pytest.mark.parametrize("class_token", [True, False])
@@ -61,11 +61,11 @@ def test_encoder_dropout_comes_after_positions_and_scales_survivors(class_token)
     patches = oracle.normal(50, 9, 12)
     encoder(patches)
     oracle.randomise(encoder)
-    kept = np.asarray(encoder(patches, training=True)) / np.asarray(encoder(patches))
-    assert np.all(np.isclose(kept, 0) | np.isclose(kept, 1 / 0.75))
-    assert np.mean(np.isclose(kept, 0)) == pytest.approx(0.25, abs=0.03)
+    ratios = np.asarray(encoder(patches, training=True)) / np.asarray(encoder(patches))
+    assert np.all(np.isclose(ratios, 0) | np.isclose(ratios, 1 / 0.75))
+    assert np.mean(np.isclose(ratios, 0)) == pytest.approx(0.25, abs=0.03)
     if class_token:
-        assert np.mean(np.isclose(kept[:, 0], 0)) == pytest.approx(0.25, abs=0.09)
+        assert np.mean(np.isclose(ratios[:, 0], 0)) == pytest.approx(0.25, abs=0.09)
 
 
 @pytest.mark.parametrize("class_token, expected", [(True, [[1, 1, 1, 0, 0]]), (False, [[1, 1, 0, 0]])])

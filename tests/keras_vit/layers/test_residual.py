@@ -97,8 +97,8 @@ def test_recomputation_changes_nothing(kind, jit):
     answers = []
     for unit.recompute in (False, True):
         answers.append(tf.function(gradients, jit_compile=jit)(images))
-    for kept, again in zip(*answers, strict=True):
-        np.testing.assert_allclose(again, kept, rtol=0, atol=1e-5 * np.abs(kept).max())
+    for plain, again in zip(*answers, strict=True):
+        np.testing.assert_allclose(again, plain, rtol=0, atol=1e-5 * np.abs(plain).max())
 
 
 def test_recomputation_keeps_less():

@@ -64,7 +64,7 @@ def test_mask_of_the_inputs_causes_no_warning(recwarn):
     assert [str(warning.message) for warning in recwarn if issubclass(warning.category, UserWarning)] == []
 
 
-def kept_parts(block, tokens):
+def ratios_of(block, tokens):
     """(outputs - inputs) in training over the same in inference: what became of a lone branch."""
     branch = np.asarray(block(tokens)) - tokens
     return (np.asarray(block(tokens, training=True)) - tokens) / branch
@@ -81,18 +81,18 @@ def silence(block, branch):
 def test_dropout_falls_on_the_projected_attention_and_scales_survivors():
     block, tokens, _ = made(batch=60, dropout=0.25)
     silence(block, "mlp")
-    kept = kept_parts(block, tokens)
-    assert np.all(np.isclose(kept, 0, atol=1e-3) | np.isclose(kept, 1 / 0.75, rtol=1e-2))
-    assert np.mean(np.isclose(kept, 0, atol=1e-3)) == pytest.approx(0.25, abs=0.03)
+    ratios = ratios_of(block, tokens)
+    assert np.all(np.isclose(ratios, 0, atol=1e-3) | np.isclose(ratios, 1 / 0.75, rtol=1e-2))
+    assert np.mean(np.isclose(ratios, 0, atol=1e-3)) == pytest.approx(0.25, abs=0.03)
 
 
 def test_dropout_falls_twice_inside_the_mlp():
     block, tokens, _ = made(batch=60, dropout=0.25)
     silence(block, "attention")
-    kept = kept_parts(block, tokens)
+    ratios = ratios_of(block, tokens)
     # The second mask zeroes outputs; the first mixes into them.
-    assert np.mean(np.isclose(kept, 0, atol=1e-3)) == pytest.approx(0.25, abs=0.03)
-    assert not np.any(np.isclose(kept, 1 / 0.75, rtol=1e-6))
+    assert np.mean(np.isclose(ratios, 0, atol=1e-3)) == pytest.approx(0.25, abs=0.03)
+    assert not np.any(np.isclose(ratios, 1 / 0.75, rtol=1e-6))
 
 
 def test_dropout_leaves_the_attention_probabilities_alone():
@@ -110,11 +110,11 @@ def test_attention_dropout_falls_on_nothing_else():
 def test_stochastic_depth_drops_a_branch_for_whole_examples_and_scales_survivors(branch, other):
     block, tokens, _ = made(batch=400, stochastic_depth=0.25)
     silence(block, other)
-    kept = kept_parts(block, tokens)
-    per_example = np.median(kept, axis=(1, 2))
+    ratios = ratios_of(block, tokens)
+    per_example = np.median(ratios, axis=(1, 2))
     # Where a branch answers almost nothing the quotient is all rounding: compare the answers themselves.
     branch_only = np.asarray(block(tokens)) - tokens
-    np.testing.assert_allclose(kept * branch_only, per_example[:, None, None] * branch_only, atol=1e-4)
+    np.testing.assert_allclose(ratios * branch_only, per_example[:, None, None] * branch_only, atol=1e-4)
     assert np.all(np.isclose(per_example, 0, atol=1e-3) | np.isclose(per_example, 1 / 0.75, rtol=1e-3))
     assert np.mean(per_example < 0.5) == pytest.approx(0.25, abs=0.05)
     assert np.mean(per_example) == pytest.approx(1, abs=0.07)

@@ -69,13 +69,13 @@ def test_losses_and_sums_are_those_of_the_equations(fields, taught, share, tempe
 def test_images_reach_the_teacher_and_no_gradient_does():
     images, scale = tf.ones((2, 5)), tf.Variable(2.0)
     batch = {"images": images, "labels": np.array([0, 1]), "weights": np.ones(2, "float32")}
-    objective = Distillation(5, lambda given: scale * given * tf.range(5.0), "soft")
+    objective = Distillation(5, lambda inputs: scale * inputs * tf.range(5.0), "soft")
     with tf.GradientTape() as tape:
-        losses, _ = objective(lambda given, training: given * scale, batch)
+        losses, _ = objective(lambda inputs, training: inputs * scale, batch)
     assert float(losses[0]) > np.log(5)
     with tf.GradientTape() as alone:
-        fixed = Distillation(5, lambda given: 2.0 * given * tf.range(5.0), "soft")
-        losses_alone, _ = fixed(lambda given, training: given * scale, batch)
+        fixed = Distillation(5, lambda inputs: 2.0 * inputs * tf.range(5.0), "soft")
+        losses_alone, _ = fixed(lambda inputs, training: inputs * scale, batch)
     np.testing.assert_allclose(tape.gradient(losses, scale), alone.gradient(losses_alone, scale))
 
 

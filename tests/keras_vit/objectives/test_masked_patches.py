@@ -126,12 +126,12 @@ def test_every_color_looks_like_itself(channels):
 @given(side=st.integers(1, 20), cells=st.sampled_from([1, 4]))
 def test_downsizing_serves_any_side(side, cells):
     patches = np.random.default_rng(side).random((1, 2, side, side, 3)).astype("float32")
-    found = np.asarray(masked_patches.downsized(patches, cells))
+    downsized = np.asarray(masked_patches.downsized(patches, cells))
     for row in range(cells):
         for column in range(cells):
             y, x = (slice(math.floor(i * side / cells), math.ceil((i + 1) * side / cells)) for i in (row, column))
             expected = patches[:, :, y, x].mean(axis=(2, 3))
-            np.testing.assert_allclose(found[:, :, row, column], expected, rtol=1e-5)
+            np.testing.assert_allclose(downsized[:, :, row, column], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("target, start", [("mean_color", math.log(512)), ("downsized_colors", math.log(512))])
@@ -152,17 +152,17 @@ def test_gradients_come_from_corrupted_patches_alone(target):
 
 
 def test_inputs_are_images_and_ids_and_training_is_handed_on():
-    told = {}
+    arguments = {}
 
     def model(inputs, training):
-        told.update(inputs, training=training)
+        arguments.update(inputs, training=training)
         return {"predictions": np.zeros((3, 6, 512), "float32"), "corrupted": CORRUPTED}
 
     data = batch()
     MaskedPatches()(model, data, training=True)
-    assert told.keys() == {"images", "ids", "training"}
-    assert told["training"] is True
-    np.testing.assert_array_equal(told["ids"], data["ids"])
+    assert arguments.keys() == {"images", "ids", "training"}
+    assert arguments["training"] is True
+    np.testing.assert_array_equal(arguments["ids"], data["ids"])
 
 
 BAD = [
