@@ -52,8 +52,20 @@ def _joined(parts: list[bytes], signature: str) -> bytes:
     described.signatureKey = signature.encode()
     for end in (*described.inputs, *described.outputs):  # for readers that know no signatures
         graph.tensors[end.tensorIndex].name = end.name
+    _name_apart(graph.tensors)
     whole.metadata = []  # What the converter noted was of the first part alone.
     return bytes(flatbuffer_utils.convert_object_to_bytearray(whole))
+
+
+def _name_apart(tensors: list[schema.TensorT]) -> None:
+    """Gives tensors of one name numbers, the first but for its own: each part has constants of the same names, and
+    quantisers such as ai-edge-quantizer 0.10 refuse a file that has a name twice."""
+    seen: dict[bytes, int] = {}
+    for tensor in tensors:
+        name = bytes(tensor.name)
+        seen[name] = seen.get(name, -1) + 1
+        if seen[name]:
+            tensor.name = name + f";{seen[name]}".encode()
 
 
 def _followed_by(first: schema.ModelT, second: schema.ModelT) -> schema.ModelT:

@@ -169,7 +169,7 @@ def sincos_1d(length, width):
 
 
 def sincos_2d(grid, width):
-    """(h*w, width) array in raster order: [sin x, cos x, sin y, cos y], a quarter of the width each (facts of arXiv
+    """(h*w, width) array in raster order: [sin x, cos x, sin y, cos y], a quarter of the width each (arXiv
     2205.01580's code: frequencies 10000^(-i / (width/4 - 1))).
 
     Raises:

@@ -113,6 +113,14 @@ def test_only_operations_that_every_runtime_has(written):
     assert custom not in codes
 
 
+def test_no_two_tensors_share_a_name(written):
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    (graph,) = schema.ModelT.InitFromPackedBuf(written[0].read_bytes(), 0).subgraphs
+    names = [tensor.name for tensor in graph.tensors]
+    assert len(names) > 50 and len(set(names)) == len(names)
+
+
 def test_labels_and_description_lie_in_a_zip_at_its_end(written):
     files = tflite.read_files(written[0])
     assert files["labels.txt"].decode().splitlines() == ["ant", "bee", "mantis religiosa", "élytre", "蝶"]
