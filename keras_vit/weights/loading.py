@@ -54,7 +54,7 @@ def _loaded(path: Any, ignore: str, overrides: dict[str, Any]) -> tuple[ImageCla
     if isinstance(path, ImageClassifier):
         model, path = path, path.name
     else:
-        overrides = published.untold(path) | overrides
+        overrides = published.fields_of(path) | overrides
         path = published.located(path)
         if pathlib.Path(path).suffix != ".keras":
             with opened(path) as held:
@@ -114,9 +114,9 @@ def architecture_of(form: Any, stored: Stored, overrides: dict[str, Any]) -> Any
     family = fields.pop("family", "vit")
     if family == "bit":  # no heads, and nothing that would tell the size of images
         return FAMILIES[family].from_dict({"image_size": overrides.get("image_size", 224), **fields})
-    for name, untold in UNTOLD.items():
+    for name, meaning in LEFT_OPEN.items():
         if name not in fields and name not in overrides:
-            raise UserError(f"the arrays do not tell {untold.format(**fields)}; pass {name}=.")
+            raise UserError(f"the arrays do not tell {meaning.format(**fields)}; pass {name}=.")
         fields.setdefault(name, overrides.get(name))
     if "image_size" not in fields:
         fields["image_size"] = _image_size(form.positions(stored), fields["patch_size"], overrides.get("image_size"))
@@ -151,7 +151,7 @@ def _input(form: Any, stored: Stored, target: AnyArchitecture) -> Preprocessing:
 
 
 # What some formats leave open.
-UNTOLD = {
+LEFT_OPEN = {
     "heads": "the number of heads of width {width}",
     "position": "which fixed positions are added, sincos1d or sincos2d",
 }

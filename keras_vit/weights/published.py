@@ -63,7 +63,7 @@ def located(name: str | os.PathLike) -> str:
     return path
 
 
-def untold(name: Any) -> dict[str, int]:
+def fields_of(name: Any) -> dict[str, int]:
     """Architecture fields behind a name that the arrays do not tell: the image size of a BiT."""
     is_bit = isinstance(name, str) and name.startswith("bit:") and name in PUBLISHED
     return {"image_size": PUBLISHED[name].resolution} if is_bit else {}
