@@ -13,13 +13,13 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from keras_vit.errors import UserError, reason
-from trainers.data.records.kept_index import kept
+from trainers.data.records.cached_index import cached
 
 # In a graph, from a record's data (scalar string) to its classes, int64 (k,).
 LabelsOf = Callable[[tf.Tensor], tf.Tensor]
 
 FRAME = 16  # bytes that a record takes beside its data
-_FORMAT = 1  # of what is kept; another number has every index built again
+_FORMAT = 1  # of what is cached; another number has every index built again
 _COMPRESSED = {
     b"\x1f\x8b": ("gzip", "gzip -dc"),
     **dict.fromkeys((b"x\x01", b"x\x5e", b"x\x9c", b"x\xda"), ("zlib", "pigz -dc")),
@@ -88,17 +88,17 @@ def reader(index: Index) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def index_of(files: Sequence[str], labels_of: LabelsOf, key: str) -> Index:
-    """Where each record of TFRecord files begins, and its classes; found out once, with a bar, and kept in a file.
+    """Where each record of TFRecord files begins, and its classes; found out once, with a bar, and cached in a file.
 
     Args:
         files: Paths, of anything that tf.io.gfile understands.
-        labels_of: In a graph, from a record's data (scalar string) to its classes, int64 (k,).
-        key: Says what `labels_of` does, so that what was kept for another meaning of labels is not used.
+        labels_of: Function, in a graph, from a record's data (scalar string) to its classes, int64 (k,).
+        key: Name of what `labels_of` does, so that what was cached for another meaning of labels is not used.
 
     Raises:
         UserError: naming file and record, if one is damaged, cut short or compressed, or `labels_of` fails.
     """
-    arrays = kept(files, f"records {_FORMAT} {key}", lambda sizes: _scan(files, sizes, labels_of))
+    arrays = cached(files, f"records {_FORMAT} {key}", lambda sizes: _scan(files, sizes, labels_of))
     return Index(tuple(files), **arrays)
 
 
@@ -117,8 +117,8 @@ def _scan(files: Sequence[str], sizes: Sequence[int], labels_of: LabelsOf) -> di
         except tf.errors.InvalidArgumentError as error:
             raise _without_labels(files, labels_of, error) from error
     by_file = [_joined(parts) for parts in lengths]
-    for file, size, found in zip(files, sizes, by_file, strict=True):
-        _check_whole(file, size, found)
+    for file, size, of_file in zip(files, sizes, by_file, strict=True):
+        _check_whole(file, size, of_file)
     return arranged(by_file, [_joined(parts) for parts in counts], [_joined(parts) for parts in classes])
 
 
@@ -128,9 +128,9 @@ def arranged(
     """The arrays of an `Index`.
 
     Args:
-        lengths: For each file those of its records, int64.
-        counts: For each file how many classes each of its records has, int64.
-        classes: For each file those of its records, one after the other, int64.
+        lengths: Lengths of the records of each file, int64.
+        counts: Number of classes of each record of each file, int64.
+        classes: Classes of the records of each file, one after the other, int64.
     """
     per_record = _joined(counts)
     return {
@@ -147,9 +147,9 @@ def _batches(files: Sequence[str], labels_of: LabelsOf) -> tf.data.Dataset:
 
     def of_file(number: tf.Tensor, file: tf.Tensor):
         # A damaged record ends its file; how far the records that were read reach says so, and says where.
-        found = tf.data.TFRecordDataset(file, buffer_size=4 << 20).ignore_errors()
-        found = found.map(lambda data: (_length(data), _of_any_count(labels_of(data))))
-        return found.ragged_batch(256).map(lambda length, labels: (number, length, labels))
+        records = tf.data.TFRecordDataset(file, buffer_size=4 << 20).ignore_errors()
+        records = records.map(lambda data: (_length(data), _of_any_count(labels_of(data))))
+        return records.ragged_batch(256).map(lambda length, labels: (number, length, labels))
 
     numbered = tf.data.Dataset.from_tensor_slices((list(range(len(files))), list(files)))
     return numbered.interleave(of_file, cycle_length=min(len(files), 16), num_parallel_calls=tf.data.AUTOTUNE)
@@ -194,6 +194,6 @@ def _without_labels(files: Sequence[str], labels_of: LabelsOf, error: tf.errors.
             for data in tf.data.TFRecordDataset(file).ignore_errors():
                 labels_of(data)
                 done += 1
-        except tf.errors.InvalidArgumentError as found:
-            return UserError(f"The labels of {file}, record {done:,}, cannot be read: {reason(found)}.")
+        except tf.errors.InvalidArgumentError as failure:
+            return UserError(f"The labels of {file}, record {done:,}, cannot be read: {reason(failure)}.")
     return UserError(f"The labels of {files[0]} or a file beside it cannot be read: {reason(error)}.")

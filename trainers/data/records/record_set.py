@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from keras_vit.errors import UserError
 from trainers import files as whole_files
 from trainers.data.records import indexing
-from trainers.data.records.kept_index import UNREADABLE, read_arrays, sizes_and_times
+from trainers.data.records.cached_index import UNREADABLE, read_arrays, sizes_and_times
 
 FORMAT = 1
 DESCRIPTION = "dataset.json"  # written last: a set that has it is whole
@@ -21,12 +21,12 @@ class Description(NamedTuple):
     """What a set says of itself.
 
     Args:
-        name: Of the source that it was written from.
-        channels: Of its images.
+        name: Name of the source that it was written from.
+        channels: Channels of its images.
         num_classes: Y.
         class_names: One per class, in label order; None where nobody knows them.
         several_labels: Whether an example may belong to several classes.
-        splits: For each its number of `examples`, the size of each shard in `bytes`, and what it is `of` the source.
+        splits: Number of `examples` of each split, the size of each shard in `bytes`, and what it is `of` the source.
         features: Names of the features that hold the encoded image and the classes.
         format: Version of all this.
     """
@@ -67,12 +67,14 @@ def read(folder: str) -> Description:
     """
     path = os.path.join(folder, DESCRIPTION)
     try:
-        found = Description(**read_json(path))
+        description = Description(**read_json(path))
     except (TypeError, *UNREADABLE) as error:
         raise UserError(f"{path} is damaged ({error}); write the set again, or fetch that file.") from error
-    if found.format != FORMAT:
-        raise UserError(f"{path} is of format {found.format}, not {FORMAT}; write the set again with this version.")
-    return found
+    if description.format != FORMAT:
+        raise UserError(
+            f"{path} is of format {description.format}, not {FORMAT}; write the set again with this version."
+        )
+    return description
 
 
 def read_json(path: str) -> Any:
@@ -83,10 +85,10 @@ def index(folder: str, split: str, description: Description, labels_of: indexing
     """Where the records of a split begin: as kept when they were written, or found out again if that has been lost.
 
     Args:
-        folder: Of the set.
+        folder: Folder of the set.
         split: Name of the split.
-        description: Of the set.
-        labels_of: As for `indexing.index_of`.
+        description: Description of the set.
+        labels_of: Function as for `indexing.index_of`.
 
     Raises:
         UserError: if a shard is missing, or not as it was written.

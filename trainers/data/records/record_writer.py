@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from keras_vit.errors import UserError
 from trainers import files
 from trainers.data.records import indexing, record_set
-from trainers.data.records.kept_index import UNREADABLE, write_arrays
+from trainers.data.records.cached_index import UNREADABLE, write_arrays
 from trainers.data.records.shard_plan import ShardPlan
 from trainers.data.records.shard_writer import Part, Rules, write_shards
 from trainers.data.source import Source
@@ -42,9 +42,9 @@ def write(
 
     Args:
         source: Opened source.
-        plans: Of the splits, with names of their own.
-        folder: For the set; anything that tf.io.gfile understands.
-        rules: About images that cannot be read; those that are left out are listed in bad_images.csv.
+        plans: Plans of the splits, with names of their own.
+        folder: Folder for the set; anything that tf.io.gfile understands.
+        rules: Rules about images that cannot be read; those that are left out are listed in bad_images.csv.
         overwrite: Whether a set that is there, or the beginning of another, is removed first.
 
     Returns:

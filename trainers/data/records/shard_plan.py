@@ -16,10 +16,10 @@ class ShardPlan(NamedTuple):
     """A split that is to be written.
 
     Args:
-        name: What it will be called.
-        expression: What it is of the source.
-        split: Its examples.
-        encoded_bytes: About so many bytes of encoded images.
+        name: Name that it will have.
+        expression: Expression of it over the source's splits.
+        split: Split with its examples.
+        encoded_bytes: Bytes of its encoded images, about.
         shards: Number of files.
     """
 

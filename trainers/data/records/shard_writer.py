@@ -14,8 +14,8 @@ from trainers.data import images
 from trainers.data.attempt import attempt
 from trainers.data.bad_images import BadImage, why
 from trainers.data.records import record_set
+from trainers.data.records.cached_index import UNREADABLE, read_arrays, write_arrays
 from trainers.data.records.indexing import FRAME
-from trainers.data.records.kept_index import UNREADABLE, read_arrays, write_arrays
 from trainers.data.records.shard_plan import ShardPlan, encoded
 
 
@@ -24,7 +24,7 @@ class Rules(NamedTuple):
 
     Args:
         on_bad_image: `fail`, or `skip` to leave them out.
-        max_bad_share: With `skip`, the share of a split beyond which writing stops all the same.
+        max_bad_share: Share of a split, with `skip`, beyond which writing stops all the same.
         verify: Whether every image is decoded; otherwise only reading can fail.
     """
 
@@ -38,10 +38,10 @@ class Part(NamedTuple):
 
     Args:
         lengths: int64 (N,): bytes of each.
-        counts: int64 (N,): how many classes each has.
+        counts: int64 (N,): number of classes of each.
         classes: int64 (M,): those of all records, one after the other.
-        bad: Where to find the examples that could not be read.
-        reasons: Why each could not.
+        bad: Places of the examples that could not be read.
+        reasons: Reasons why each could not.
     """
 
     lengths: np.ndarray
@@ -66,7 +66,7 @@ def write_shards(plan: ShardPlan, folder: str, rules: Rules) -> list[Part]:
     """Writes what is missing of a split, with a bar.
 
     Returns:
-        What is known of each shard.
+        Part of each shard: what is known of it.
 
     Raises:
         BadImage: naming the image that cannot be read, or some where they are too many.

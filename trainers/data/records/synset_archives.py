@@ -17,7 +17,7 @@ from tqdm import tqdm
 from keras_vit.errors import UserError
 from keras_vit.labels import imagenet
 from trainers.data.files.paths import places, shown
-from trainers.data.records.kept_index import kept
+from trainers.data.records.cached_index import cached
 from trainers.data.source import Source, Split
 from trainers.settings.data import SourceSettings
 
@@ -29,11 +29,11 @@ def synset_archives(value: str, settings: SourceSettings) -> Source:
 
     Args:
         value: A folder of archives such as n01440764.tar; they may lie in folders below it.
-        settings: Not needed.
+        settings: Settings of the command; not used.
 
     Returns:
-        Of 21,843 classes, those of the published head, whichever archives there are; or of the 1,000 of ImageNet-1k,
-        where they are those and not all are among the 21,843.
+        Source of 21,843 classes, those of the published head, whichever archives there are; or of the 1,000 of
+        ImageNet-1k, where they are those and not all are among the 21,843.
 
     Raises:
         UserError: if there are none, one is damaged, compressed, or of an unknown synset.
@@ -41,7 +41,7 @@ def synset_archives(value: str, settings: SourceSettings) -> Source:
     try:
         archives = _archives(value)
         classes = _table(archives)
-        arrays = kept([str(path) for path in archives], "members 1", lambda sizes: _scan(archives, sizes))
+        arrays = cached([str(path) for path in archives], "members 1", lambda sizes: _scan(archives, sizes))
         if not len(arrays["offsets"]):
             raise UserError("the archives hold no images.")
     except (UserError, OSError) as error:
@@ -64,17 +64,17 @@ def _archives(value: str) -> list[pathlib.Path]:
         raise UserError("archives are read in place, which needs local files; copy them to a disk first.")
     if not value or not os.path.isdir(value):
         raise UserError("a folder of archives such as n01440764.tar is needed.")
-    found = sorted(pathlib.Path(value).rglob("*.tar"), key=lambda path: (path.name, path))
-    strange = next((path for path in found if not imagenet.SYNSET.fullmatch(path.stem)), None)
-    if not found or strange:
+    archives = sorted(pathlib.Path(value).rglob("*.tar"), key=lambda path: (path.name, path))
+    strange = next((path for path in archives if not imagenet.SYNSET.fullmatch(path.stem)), None)
+    if not archives or strange:
         what = f"{strange} is not" if strange else "there is nothing"
         raise UserError(
             f"{what} named as a synset's archive, n01440764.tar; an archive of archives must be unpacked, once."
         )
-    twice = next((path for path, other in zip(found[1:], found, strict=False) if path.name == other.name), None)
+    twice = next((path for path, other in zip(archives[1:], archives, strict=False) if path.name == other.name), None)
     if twice:
         raise UserError(f"{twice.name} is there twice, last as {twice}; leave one.")
-    return found
+    return archives
 
 
 def _table(archives: Sequence[pathlib.Path]) -> list[str]:
@@ -97,8 +97,8 @@ def _scan(archives: Sequence[pathlib.Path], sizes: Sequence[int]) -> dict[str, n
         concurrent.futures.ThreadPoolExecutor(16) as pool,
         tqdm(total=sum(sizes), desc="Indexing archives", unit="B", unit_scale=True, delay=1) as bar,
     ):
-        for number, (size, found) in enumerate(zip(sizes, pool.map(_members, archives, sizes), strict=True)):
-            columns.append((np.full(len(found[0]), number, "int32"), *found))
+        for number, (size, members) in enumerate(zip(sizes, pool.map(_members, archives, sizes), strict=True)):
+            columns.append((np.full(len(members[0]), number, "int32"), *members))
             bar.update(size)
     archive_of, offsets, lengths, keys = (np.concatenate(column) for column in zip(*columns, strict=True))
     order = np.argsort(keys, kind="stable")

@@ -50,30 +50,32 @@ def tfrecord(value: str, settings: SourceSettings) -> Source:
 
 def _written(folder: str, settings: SourceSettings) -> Source:
     """A set of ours, which says what it is."""
-    found = record_set.read(folder)
-    asked = {"image": settings.image_feature, "label": settings.label_feature}
-    if asked != found.features:
-        shown = " ".join(f"--{key}_feature={name}" for key, name in found.features.items())
+    description = record_set.read(folder)
+    features = {"image": settings.image_feature, "label": settings.label_feature}
+    if features != description.features:
+        shown = " ".join(f"--{key}_feature={name}" for key, name in description.features.items())
         raise UserError(f"features of other names were asked for; its are {shown}.")
-    labels_of = _labels_of(found.features["label"])
-    indices = {name: record_set.index(folder, name, found, labels_of) for name in found.splits}
+    labels_of = _labels_of(description.features["label"])
+    indices = {name: record_set.index(folder, name, description, labels_of) for name in description.splits}
     for name, index in indices.items():
-        if index.size != found.splits[name]["examples"]:
-            raise UserError(f"{name} has {index.size:,} records, not {found.splits[name]['examples']:,} as written.")
+        if index.size != description.splits[name]["examples"]:
+            raise UserError(
+                f"{name} has {index.size:,} records, not {description.splits[name]['examples']:,} as written."
+            )
     return Source(
         f"tfrecord:{folder}",
-        found.channels,
-        found.num_classes,
-        None if found.class_names is None else tuple(found.class_names),
-        _splits(indices, settings, found.num_classes, found.several_labels),
-        several_labels=found.several_labels,
+        description.channels,
+        description.num_classes,
+        None if description.class_names is None else tuple(description.class_names),
+        _splits(indices, settings, description.num_classes, description.several_labels),
+        several_labels=description.several_labels,
         fingerprint=_fingerprint(indices),
     )
 
 
 def _foreign(value: str, settings: SourceSettings) -> Source:
     """Files of which nothing is known but their features' names."""
-    files = meant(value)
+    files = record_files(value)
     by_split = divided(files)
     _check_features(files, settings)
     labels_of, key = _labels_of(settings.label_feature), f"integers {settings.label_feature}"
@@ -100,7 +102,7 @@ def _foreign(value: str, settings: SourceSettings) -> Source:
     )
 
 
-def meant(value: str) -> list[str]:
+def record_files(value: str) -> list[str]:
     """The files that are meant, by name; of a folder, those whose names look like records, and no shard missing."""
     if tf.io.gfile.isdir(value):
         names = [name for name in tf.io.gfile.listdir(value) if _RECORDS.fullmatch(name) and name[0] != "."]
@@ -163,8 +165,8 @@ def _check_features(files: Sequence[str], settings: SourceSettings) -> None:
 def _check_classes(index: indexing.Index, feature: str) -> None:
     negative = np.flatnonzero(index.classes < 0)
     if len(negative):
-        where = index.locate(int(index.examples[negative[0]]))
-        raise UserError(f"{where}, has label {index.classes[negative[0]]} in {feature}; classes are counted from 0.")
+        place = index.locate(int(index.examples[negative[0]]))
+        raise UserError(f"{place}, has label {index.classes[negative[0]]} in {feature}; classes are counted from 0.")
 
 
 def _labels_of(feature: str) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -21,14 +21,14 @@ class Dataset:
     """A labelled set of images that TensorFlow Datasets has, and the task that is learned on it.
 
     Args:
-        name: Its name there, `NAME` or `NAME/CONFIG`.
+        name: Name there, `NAME` or `NAME/CONFIG`.
         version: Which versions will do, such as `3.*.*`.
         num_classes: Number of classes of the task.
         sizes: Number of examples of each of its own splits.
         label: The feature that labels are made of.
-        parts: What of that feature is needed, where it is a sequence of several.
-        classes: From the feature's value, a tensor or a dict of the parts, to the example's class, int64, or to its
-            classes, int64 (k,).
+        parts: Parts of that feature that are needed, where it is a sequence of several.
+        classes: Function from the feature's value, a tensor or a dict of the parts, to the example's class, int64, or
+            to its classes, int64 (k,).
         several_labels: Whether an example has several classes, or none.
         names: Names of the classes; left out where TensorFlow Datasets has them, or nobody.
         channels: Channels that images are decoded to.

@@ -20,7 +20,7 @@ def builder_of(name: str, data_dir: str | None) -> Any:
 
     Args:
         name: NAME[/CONFIG][:VERSION].
-        data_dir: Where data sets are kept; TFDS's own default if None.
+        data_dir: Folder of prepared data sets; TFDS's own default if None.
 
     Raises:
         UserError: if there is no such data set.

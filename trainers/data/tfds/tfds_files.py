@@ -9,8 +9,8 @@ from tqdm import tqdm
 
 from keras_vit.errors import UserError
 from trainers.data.records import indexing
+from trainers.data.records.cached_index import cached
 from trainers.data.records.indexing import LabelsOf
-from trainers.data.records.kept_index import kept
 
 Positives = tuple[np.ndarray, np.ndarray]
 
@@ -19,8 +19,8 @@ class Examples(NamedTuple):
     """Serialized examples of a split.
 
     Args:
-        read: From an int64 scalar to the example, inside a tf.data graph.
-        positives: All pairs of an example and a class that it belongs to.
+        read: Function from an int64 scalar to the example, inside a tf.data graph.
+        positives: Function that gives all pairs of an example and a class that it belongs to.
     """
 
     read: Callable[[tf.Tensor], tf.Tensor]
@@ -33,16 +33,16 @@ def tfrecord(builder: Any, split: str, labels_of: LabelsOf, key: str) -> Example
     Args:
         builder: TFDS's builder of the prepared data set.
         split: Name of the split.
-        labels_of: In a graph, from a serialized example to its classes, int64 (k,).
-        key: Says what `labels_of` does, so that what was kept for other labels is not used.
+        labels_of: Function, in a graph, from a serialized example to its classes, int64 (k,).
+        key: Name of what `labels_of` does, so that what was cached for other labels is not used.
 
     Raises:
         UserError: if a file is damaged, or holds another number of records than TFDS says.
     """
     info = builder.info.splits[split]
     index = indexing.index_of(_paths(info), labels_of, key)
-    found = np.bincount(index.file_of, minlength=len(info.shard_lengths)).tolist()
-    for path, count, expected in zip(index.files, found, info.shard_lengths, strict=True):
+    counts = np.bincount(index.file_of, minlength=len(info.shard_lengths)).tolist()
+    for path, count, expected in zip(index.files, counts, info.shard_lengths, strict=True):
         if count != expected:
             raise UserError(
                 f"{path} has {count:,} records where TensorFlow Datasets wrote {expected:,}; prepare again."
@@ -61,8 +61,8 @@ def array_record(builder: Any, split: str, labels_of: LabelsOf, key: str) -> Exa
         return tf.ensure_shape(data, ())
 
     def positives():
-        found = kept(_paths(builder.info.splits[split]), f"classes {key}", lambda _: _scan(len(raw), read, labels_of))
-        return found["examples"], found["classes"]
+        pairs = cached(_paths(builder.info.splits[split]), f"classes {key}", lambda _: _scan(len(raw), read, labels_of))
+        return pairs["examples"], pairs["classes"]
 
     return Examples(read, positives)
 
@@ -110,9 +110,9 @@ def _paths(info: Any) -> list[str]:
 def _scan(size: int, read: Callable[[tf.Tensor], tf.Tensor], labels_of: LabelsOf) -> dict[str, np.ndarray]:
     """Reads the labels of a whole split."""
     labels = tf.data.Dataset.range(size).map(lambda number: labels_of(read(number)), tf.data.AUTOTUNE)
-    found = [classes.numpy() for classes in tqdm(labels, "Reading labels", size, unit="example", delay=1)]
-    counts = [len(classes) for classes in found]
-    return {"examples": np.repeat(np.arange(size), counts), "classes": np.concatenate(found)}
+    per_example = [classes.numpy() for classes in tqdm(labels, "Reading labels", size, unit="example", delay=1)]
+    counts = [len(classes) for classes in per_example]
+    return {"examples": np.repeat(np.arange(size), counts), "classes": np.concatenate(per_example)}
 
 
 # By what TFDS calls the format.

@@ -20,11 +20,11 @@ class Prepared:
     """What is prepared of a data set, if anything.
 
     Args:
-        name: What the user called it.
-        labels: Says what its labels mean, so that what is kept for others is not used.
-        dataset: What it should be.
+        name: Name that the user gave it.
+        labels: Name of what its labels mean, so that what is cached for others is not used.
+        dataset: Data set that it should be.
         builder: TFDS's builder of it, or None.
-        command: What prepares it.
+        command: Command that prepares it.
     """
 
     def __init__(self, name: str, labels: str, dataset: Dataset, builder: Any, command: str):
@@ -55,37 +55,37 @@ class Prepared:
 
     def _check(self) -> None:
         """Raises UserError unless all of it is there, and can be read."""
-        where, dataset, builder = f"--source={self._name}", self._dataset, self._builder
+        flag, dataset, builder = f"--source={self._name}", self._dataset, self._builder
         if builder is None:
             raise UserError(
-                f"{where} is not prepared, and TensorFlow Datasets cannot prepare it; read it from its own files, as "
+                f"{flag} is not prepared, and TensorFlow Datasets cannot prepare it; read it from its own files, as "
                 "by folder:DIR, synset_archives:DIR or tfrecord:GLOB."
             )
         if not self._infos:
-            raise UserError(f"{where} is not prepared in {builder.data_dir}; run {self._command}.")
+            raise UserError(f"{flag} is not prepared in {builder.data_dir}; run {self._command}.")
         again = f"remove {builder.data_dir} and run {self._command}."
-        found = {split: info.num_examples for split, info in self._infos.items() if split in dataset.sizes}
-        if found != dataset.sizes:
+        sizes = {split: info.num_examples for split, info in self._infos.items() if split in dataset.sizes}
+        if sizes != dataset.sizes:
             raise UserError(
-                f"{where} should have {_counted(dataset.sizes)} (trainers/data/tfds/catalog.py), but has "
-                f"{_counted(found)}; {again}"
+                f"{flag} should have {_counted(dataset.sizes)} (trainers/data/tfds/catalog.py), but has "
+                f"{_counted(sizes)}; {again}"
             )
         lacking = [name for name in ("image", dataset.label) if name not in builder.info.features]
         if lacking:
             there = ", ".join(sorted(builder.info.features))
-            raise UserError(f"{where} should have a feature {lacking[0]}, but has {there}; {again}")
+            raise UserError(f"{flag} should have a feature {lacking[0]}, but has {there}; {again}")
         if self._class_names and len(self._class_names) != dataset.num_classes:
             raise UserError(
-                f"{where} should have {dataset.num_classes:,} classes, but has {len(self._class_names):,}; {again}"
+                f"{flag} should have {dataset.num_classes:,} classes, but has {len(self._class_names):,}; {again}"
             )
         if tfds_files.format_of(builder) not in tfds_files.FORMATS:
             raise UserError(
-                f"{where} is prepared in the format {tfds_files.format_of(builder)}, where "
+                f"{flag} is prepared in the format {tfds_files.format_of(builder)}, where "
                 f"{' or '.join(tfds_files.FORMATS)} was expected; {again}"
             )
         missing = tfds_files.missing(builder, dataset.sizes)
         if missing:
-            raise UserError(f"{where}: {len(missing):,} files are missing, such as {missing[0]}; {again}")
+            raise UserError(f"{flag}: {len(missing):,} files are missing, such as {missing[0]}; {again}")
 
     def _split(self, name: str, size: int) -> Split:
         info = self._infos.get(name)

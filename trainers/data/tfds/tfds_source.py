@@ -24,22 +24,22 @@ def tensorflow_datasets(value: str, settings: SourceSettings) -> Source:
 
     Args:
         value: NAME, NAME/CONFIG, or either with :VERSION. Without a version, any that the catalog allows will do.
-        settings: Says where prepared data sets are.
+        settings: Settings that name the folder of prepared data sets.
 
     Raises:
         UserError: if there is no such data set, or one that is not in the catalog is not prepared.
     """
-    where = f"--source=tfds:{value}"
+    flag = f"--source=tfds:{value}"
     match = _VALUE.fullmatch(value)
     if not match:
-        raise UserError(f"{where}: expected NAME, NAME/CONFIG or either with :VERSION, as in tfds:cifar10:3.*.*.")
+        raise UserError(f"{flag}: expected NAME, NAME/CONFIG or either with :VERSION, as in tfds:cifar10:3.*.*.")
     name, version = match.groups()
     rows = catalog.DATASETS.values()
     dataset = catalog.DATASETS.get(name) or next((row for row in rows if row.name == name), None)
     full = dataset.name if dataset else name
     command = _command(f"{full}:{version}" if version else full, settings)
-    builder = _builder(full, version or (dataset.version if dataset else "*.*.*"), settings, where)
-    dataset = dataset or _described(name, builder, command, settings, where)
+    builder = _builder(full, version or (dataset.version if dataset else "*.*.*"), settings, flag)
+    dataset = dataset or _described(name, builder, command, settings, flag)
     return Prepared(f"tfds:{value}", dataset.label, dataset, builder, command).source()
 
 
@@ -48,21 +48,21 @@ def vtab(value: str, settings: SourceSettings) -> Source:
 
     Args:
         value: The task, a key of `catalog.VTAB`.
-        settings: Says where prepared data sets are.
+        settings: Settings that name the folder of prepared data sets.
 
     Raises:
         UserError: if there is no such task.
     """
-    where = f"--source=vtab:{value}"
+    flag = f"--source=vtab:{value}"
     task = catalog.VTAB.get(value)
     if task is None:
-        raise UserError(f"{where}: no such task; expected one of {', '.join(catalog.VTAB)}.")
-    builder = _builder(task.name, task.version, settings, where)
+        raise UserError(f"{flag}: no such task; expected one of {', '.join(catalog.VTAB)}.")
+    builder = _builder(task.name, task.version, settings, flag)
     labels = task.label if task.classes is catalog.unchanged else value
     return Prepared(f"vtab:{value}", labels, task, builder, _command(task.name, settings)).source()
 
 
-def _builder(name: str, version: str, settings: SourceSettings, where: str) -> Any:
+def _builder(name: str, version: str, settings: SourceSettings, flag: str) -> Any:
     """TFDS's builder of a data set: of its files where it is prepared, else of its code; None where it has neither.
 
     Raises:
@@ -76,10 +76,10 @@ def _builder(name: str, version: str, settings: SourceSettings, where: str) -> A
         return None
     except (AssertionError, ValueError, ImportError, OSError) as error:
         reason = " ".join(str(error).split('}": ')[-1].split())  # behind a repetition of what was asked for
-        raise UserError(f"{where} cannot be opened: {reason[:300]}") from error
+        raise UserError(f"{flag} cannot be opened: {reason[:300]}") from error
 
 
-def _described(name: str, builder: Any, command: str, settings: SourceSettings, where: str) -> Dataset:
+def _described(name: str, builder: Any, command: str, settings: SourceSettings, flag: str) -> Dataset:
     """What a prepared data set says of itself.
 
     Raises:
@@ -91,7 +91,7 @@ def _described(name: str, builder: Any, command: str, settings: SourceSettings, 
         names = {*catalog.DATASETS, *tfds.list_builders(with_community_datasets=False)}
         near = " or ".join(difflib.get_close_matches(name, names, 3))
         raise UserError(
-            f"{where}: TFDS has no data set of that name, nor is one of that name and version prepared in "
+            f"{flag}: TFDS has no data set of that name, nor is one of that name and version prepared in "
             f"{settings.data_dir or 'its usual place'}; {f'did you mean {near}?' if near else 'check the name.'}"
         )
     features = dict(builder.info.features)
@@ -102,11 +102,11 @@ def _described(name: str, builder: Any, command: str, settings: SourceSettings, 
         tasks = ", ".join(f"vtab:{task}" for task, row in catalog.VTAB.items() if row.name == name)
         there = ", ".join(f"{key} ({type(feature).__name__})" for key, feature in sorted(features.items()))
         raise UserError(
-            f"{where}: expected the features image (an Image of integers) and label (a ClassLabel); there are {there}."
+            f"{flag}: expected the features image (an Image of integers) and label (a ClassLabel); there are {there}."
             + f" Tasks on it are {tasks}." * bool(tasks)
         )
     if not builder.info.splits:
-        raise UserError(f"{where}: its sizes are known only once it is prepared; run {command}.")
+        raise UserError(f"{flag}: its sizes are known only once it is prepared; run {command}.")
     return Dataset(
         builder.info.full_name.removesuffix(f"/{builder.version}"),
         str(builder.version),

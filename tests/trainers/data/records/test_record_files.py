@@ -41,23 +41,23 @@ def touch(folder, *names):
 def test_of_a_folder_those_are_meant_that_look_like_records(tmp_path):
     wanted = ["b.tfrecord", "a.tfrec", "c.TFRecords", "d.tfrecord.gz", "e-0-of-2", "e-1-of-2"]
     touch(tmp_path, *wanted, "features.json", "labels.txt", ".index-1.npz", ".b.tfrecord", "a.idx")
-    assert tfrecord_source.meant(str(tmp_path)) == sorted(str(tmp_path / name) for name in wanted)
+    assert tfrecord_source.record_files(str(tmp_path)) == sorted(str(tmp_path / name) for name in wanted)
 
 
 def test_a_pattern_means_what_it_fits(tmp_path):
     touch(tmp_path, "train-1", "train-2", "test-1")
-    assert tfrecord_source.meant(f"{tmp_path}/train-*") == [f"{tmp_path}/train-1", f"{tmp_path}/train-2"]
-    assert tfrecord_source.meant(f"{tmp_path}/test-1") == [f"{tmp_path}/test-1"]
+    assert tfrecord_source.record_files(f"{tmp_path}/train-*") == [f"{tmp_path}/train-1", f"{tmp_path}/train-2"]
+    assert tfrecord_source.record_files(f"{tmp_path}/test-1") == [f"{tmp_path}/test-1"]
 
 
 def test_a_missing_shard_is_named(tmp_path):
     touch(tmp_path, *(f"train-{number:05d}-of-00004" for number in (0, 3)), "test-00000-of-00001")
     with pytest.raises(ValueError, match="2 of 4 shards are missing, train-00001-of-00004 first"):
-        tfrecord_source.meant(str(tmp_path))
-    assert len(tfrecord_source.meant(f"{tmp_path}/train-*")) == 2
+        tfrecord_source.record_files(str(tmp_path))
+    assert len(tfrecord_source.record_files(f"{tmp_path}/train-*")) == 2
 
 
 @pytest.mark.parametrize("value", ["", "/nowhere", "/*.tfrecord"])
 def test_nothing_there_is_an_error(tmp_path, value):
     with pytest.raises(ValueError, match="no record files there; name"):
-        tfrecord_source.meant(f"{tmp_path}{value}")
+        tfrecord_source.record_files(f"{tmp_path}{value}")

@@ -137,8 +137,8 @@ def stopped_before(step):
         return moved
 
     with pytest.MonkeyPatch.context() as patch:
-        for where, name in ((tf.io.gfile, "rename"), (os, "replace")):
-            patch.setattr(where, name, counted(getattr(where, name)))
+        for module, name in ((tf.io.gfile, "rename"), (os, "replace")):
+            patch.setattr(module, name, counted(getattr(module, name)))
         yield done
 
 
@@ -214,9 +214,9 @@ def test_bad_images_are_left_out_and_listed(tmp_path):
     assert all(row["reason"] for row in rows) and "No such file" in rows[0]["reason"]
     assert (written["all"].examples, written["all"].bad) == (7, 3)
     again = tfrecord(f"{tmp_path}/set", NAMES)
-    kept = [number for number in range(10) if number not in (2, 5, 6)]
+    readable = [number for number in range(10) if number not in (2, 5, 6)]
     assert read(again.splits["all"]) == [
-        ((tmp_path / "images" / f"{number}.png").read_bytes(), number % 3) for number in kept
+        ((tmp_path / "images" / f"{number}.png").read_bytes(), number % 3) for number in readable
     ]
 
 
@@ -292,9 +292,9 @@ def test_a_missing_or_cut_shard_is_named(finished, harm, message):
 
 def test_a_description_of_another_version_or_damaged_is_named(finished):
     path = finished / "dataset.json"
-    found = json.loads(path.read_text())
+    description = json.loads(path.read_text())
     for text, message in {
-        json.dumps(found | {"format": 99}): "format 99",
+        json.dumps(description | {"format": 99}): "format 99",
         path.read_text()[:-10]: "dataset.json is damaged",
         "{}": "dataset.json is damaged",
     }.items():

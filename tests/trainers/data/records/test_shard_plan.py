@@ -23,19 +23,19 @@ def encoded_source(lengths, encoded_bytes=None):
 
 @pytest.mark.parametrize(("shard_bytes", "shards"), [(1000, 1), (999, 2), (251, 4), (250, 4), (1, 10)])
 def test_shards_by_what_the_source_says(shard_bytes, shards):
-    found = plan(encoded_source([1] * 10, 1000), "train", "train", shard_bytes)
-    assert found.shards == shards and found.encoded_bytes == 1000
-    begins = [found.begin(shard) for shard in range(shards + 1)]
+    shard_plan = plan(encoded_source([1] * 10, 1000), "train", "train", shard_bytes)
+    assert shard_plan.shards == shards and shard_plan.encoded_bytes == 1000
+    begins = [shard_plan.begin(shard) for shard in range(shards + 1)]
     assert begins[0] == 0 and begins[-1] == 10
     assert set(np.diff(begins)) <= {10 // shards, -(-10 // shards)}
 
 
 def test_sizes_that_nobody_knows_are_estimated_from_some():
     lengths = [10, 30, 0, 20] * 100
-    found = plan(encoded_source(lengths), "train", "train", 1000)
-    assert found.encoded_bytes == pytest.approx(sum(lengths), rel=0.15)
-    assert found.shards == -(-found.encoded_bytes // 1000)
-    assert found.shards == plan(encoded_source(lengths), "train", "train", 1000).shards
+    shard_plan = plan(encoded_source(lengths), "train", "train", 1000)
+    assert shard_plan.encoded_bytes == pytest.approx(sum(lengths), rel=0.15)
+    assert shard_plan.shards == -(-shard_plan.encoded_bytes // 1000)
+    assert shard_plan.shards == plan(encoded_source(lengths), "train", "train", 1000).shards
 
 
 def test_of_pixels_the_size_is_that_of_their_pngs():

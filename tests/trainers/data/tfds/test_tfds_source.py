@@ -148,11 +148,11 @@ def test_tasks_on_the_same_files(tmp_path, monkeypatch):
     """What is kept about the files for one task is not taken for another's."""
     features = tfds.builder("clevr", data_dir=str(tmp_path)).info.features
     prepared(tmp_path, "clevr", "3.1.0", {"train": 4}, dict(features.items()))
-    found = {}
+    classes = {}
     for task in ("clevr_count_all", "clevr_closest_object_distance"):
         monkeypatch.setitem(catalog.VTAB, task, dataclasses.replace(catalog.VTAB[task], sizes={"train": 4}))
-        found[task] = opened("vtab", task, tmp_path).splits["train"].positives()[1].tolist()
-    assert found == {"clevr_count_all": [0, 1, 2, 3], "clevr_closest_object_distance": [0, 0, 2, 4]}
+        classes[task] = opened("vtab", task, tmp_path).splits["train"].positives()[1].tolist()
+    assert classes == {"clevr_count_all": [0, 1, 2, 3], "clevr_closest_object_distance": [0, 0, 2, 4]}
 
 
 def test_dsprites_are_white(tmp_path, monkeypatch):
@@ -186,15 +186,15 @@ class TestNotPrepared:
         assert source.splits["test"].locate(3) == "tfds:cifar10 test[3]"
         assert opened("vtab", "svhn", tmp_path).split("train800val200").size == 1_000
 
-    @pytest.mark.parametrize("value, asked", [
+    @pytest.mark.parametrize("value, dataset", [
         ("cifar10", "cifar10"),
         ("cifar10:3.0.2", "cifar10:3.0.2"),
         ("eurosat", "eurosat/rgb"),
         ("eurosat/rgb", "eurosat/rgb"),
         ("imagenet_v2", "imagenet_v2/matched-frequency"),
     ])  # fmt: skip
-    def test_ready_says_how(self, value, asked, tmp_path):
-        command = re.escape(f"`python -m trainers.prepare --source=tfds:{asked} --data_dir={tmp_path}`")
+    def test_ready_says_how(self, value, dataset, tmp_path):
+        command = re.escape(f"`python -m trainers.prepare --source=tfds:{dataset} --data_dir={tmp_path}`")
         source = opened("tfds", value, tmp_path)
         assert source.name == f"tfds:{value}"
         with pytest.raises(ValueError, match=f"^--source=tfds:{value} is not prepared in .*; run {command}.$"):
@@ -231,12 +231,12 @@ class TestVersions:
         def fingerprint(kind, value):
             return opened(kind, value, tmp_path).fingerprint
 
-        found = [fingerprint("vtab", task) for task in ("clevr_count_all", "clevr_closest_object_distance", "eurosat")]
+        hashes = [fingerprint("vtab", task) for task in ("clevr_count_all", "clevr_closest_object_distance", "eurosat")]
         prepared(tmp_path, version="1.0.0")
         prepared(tmp_path, version="1.1.0")
-        found += [fingerprint("tfds", f"mine:1.{minor}.0") for minor in (0, 1)]
-        assert len({*found}) == 5
-        assert fingerprint("tfds", "mine:1.0.0") == found[3]
+        hashes += [fingerprint("tfds", f"mine:1.{minor}.0") for minor in (0, 1)]
+        assert len({*hashes}) == 5
+        assert fingerprint("tfds", "mine:1.0.0") == hashes[3]
 
     def test_one_that_there_is_not(self, tmp_path):
         with pytest.raises(ValueError, match=r"^--source=tfds:cifar10:9.0.0 cannot be opened: .*only: 3.0.2"):

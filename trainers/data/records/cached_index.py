@@ -1,4 +1,4 @@
-"""Arrays that were found out about files, kept in a file so that they are found out once."""
+"""Arrays that were found out about files, cached in a file so that they are found out once."""
 
 import concurrent.futures
 import hashlib
@@ -19,18 +19,18 @@ from trainers import files as whole_files
 UNREADABLE = (*whole_files.ERRORS, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
-def kept(
-    files: Sequence[str], key: str, find_out: Callable[[Sequence[int]], dict[str, np.ndarray]]
+def cached(
+    files: Sequence[str], key: str, compute: Callable[[Sequence[int]], dict[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    """What is known about files: from the file in which it is kept, or found out now and kept.
+    """What is known about files: from the file in which it is cached, or found out now and cached.
 
-    It is kept beside the files or, where that folder cannot be written, in the user's cache folder; and found out again
-    once a file's size or time of change is another, or what was kept is damaged.
+    It is cached beside the files or, where that folder cannot be written, in the user's cache folder; and found out
+    again once a file's size or time of change is another, or what was cached is damaged.
 
     Args:
         files: Paths, of anything that tf.io.gfile understands.
-        key: What is found out about them; things with different keys are kept apart.
-        find_out: From the files' sizes to arrays; objects are none.
+        key: Name of what is found out about them; arrays with different keys are cached apart.
+        compute: Function from the files' sizes to arrays; objects are none.
     """
     sizes, times = sizes_and_times(files)
     stamp = json.dumps([key, [os.path.basename(file) for file in files], sizes, times])
@@ -39,7 +39,7 @@ def kept(
         arrays = _load(place, stamp)
         if arrays is not None:
             return arrays
-    arrays = find_out(sizes)
+    arrays = compute(sizes)
     stamped = arrays | {"stamp": np.frombuffer(stamp.encode(), "uint8")}
     for place in places:
         try:
@@ -48,8 +48,8 @@ def kept(
             return arrays
         except whole_files.ERRORS:
             continue
-    where = " or ".join(places)
-    print(f"The index of {files[0]} could not be kept in {where}; it will be built again.", file=sys.stderr)
+    tried = " or ".join(places)
+    print(f"The index of {files[0]} could not be kept in {tried}; it will be built again.", file=sys.stderr)
     return arrays
 
 
@@ -71,24 +71,24 @@ def sizes_and_times(files: Sequence[str]) -> tuple[list[int], list[int]]:
         UserError: if one is not there, or nothing may be known of it.
     """
 
-    def asked(file: str):
+    def size_and_time(file: str):
         try:
             if not whole_files.is_remote(file):  # of local files, tf.io.gfile tells times in whole seconds
                 return os.stat(file).st_size, os.stat(file).st_mtime_ns
-            found = tf.io.gfile.stat(file)
-            return found.length, found.mtime_nsec
+            status = tf.io.gfile.stat(file)
+            return status.length, status.mtime_nsec
         except (FileNotFoundError, tf.errors.NotFoundError):
             raise UserError(f"{file} is missing.") from None
         except whole_files.ERRORS as error:
             raise UserError(f"{file} cannot be read: {reason(error)}; see who may read it.") from error
 
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        sizes, times = zip(*pool.map(asked, files), strict=True)
+        sizes, times = zip(*pool.map(size_and_time, files), strict=True)
     return list(sizes), list(times)
 
 
 def _places(files: Sequence[str], key: str) -> tuple[str, str]:
-    """Where arrays about files may be kept: beside the first of them, so that they move with it, or in the cache."""
+    """Where arrays about files may be cached: beside the first of them, so that they move with it, or in the cache."""
     folder = os.path.dirname(files[0])
     names = [os.path.relpath(file, folder) if "://" not in file else file for file in files]
     absolute = folder if "://" in folder else os.path.abspath(folder)
@@ -104,7 +104,7 @@ def _hash(value: object) -> str:
 
 
 def _load(path: str, stamp: str) -> dict[str, np.ndarray] | None:
-    """What a file keeps, or None where it is missing, damaged, or about files as they no longer are."""
+    """What a file has cached, or None where it is missing, damaged, or about files as they no longer are."""
     try:
         arrays = read_arrays(path)
         return arrays if arrays.pop("stamp").tobytes() == stamp.encode() else None
