@@ -8,7 +8,7 @@ import numpy as np
 from keras_vit.errors import UserError
 from keras_vit.labels import imagenet
 from trainers.data.files import paths
-from trainers.data.files.scan import IMAGE_SUFFIXES, Found, scan
+from trainers.data.files.scan import IMAGE_SUFFIXES, Listing, scan
 from trainers.data.source import Source
 from trainers.settings.data import SourceSettings
 
@@ -23,28 +23,28 @@ def folder(value: str, settings: SourceSettings) -> Source:
 
     Args:
         value: The folder.
-        settings: Not used.
+        settings: Settings of the command; not used.
 
     Raises:
         UserError: if there is no such folder, no image in it, or one outside any class folder.
     """
-    where = f"--source=folder:{value}"
+    flag = f"--source=folder:{value}"
     if not value:
         raise UserError("--source=folder needs a folder, as in folder:data/flowers.")
-    found = scan(value, where)
-    if not found.paths:
-        raise UserError(f"{where} holds no image ({', '.join(IMAGE_SUFFIXES)}); it holds {_counted(found.others)}.")
-    tops = _split_folders(set(found.folders), where)
-    parts = [_split_and_class(folder, tops) for folder in found.folders]
-    _check_classes([part for _, part in parts], found, where)
+    listing = scan(value, flag)
+    if not listing.paths:
+        raise UserError(f"{flag} holds no image ({', '.join(IMAGE_SUFFIXES)}); it holds {_counted(listing.others)}.")
+    tops = _split_folders(set(listing.folders), flag)
+    parts = [_split_and_class(folder, tops) for folder in listing.folders]
+    _check_classes([part for _, part in parts], listing, flag)
     classes = {part: label for label, part in enumerate(sorted({part for _, part in parts}))}
-    labels = np.array([classes[part] for _, part in parts], "int32")[found.folder_of]
+    labels = np.array([classes[part] for _, part in parts], "int32")[listing.folder_of]
     if tops:
         names = [name for name in dict.fromkeys(paths.SPLIT_WORDS.values()) if name in tops.values()]
-        rows = paths.chosen(np.array([names.index(split) for split, _ in parts])[found.folder_of], names)
+        rows = paths.chosen(np.array([names.index(split) for split, _ in parts])[listing.folder_of], names)
     else:
-        rows = paths.divided(found.places)
-    files = paths.ImageFiles(value, found.paths, paths.one_each(labels), len(classes), sizes=found.sizes)
+        rows = paths.divided(listing.places)
+    files = paths.ImageFiles(value, listing.paths, paths.one_each(labels), len(classes), sizes=listing.sizes)
     return Source(
         f"folder:{value}",
         3,
@@ -55,7 +55,7 @@ def folder(value: str, settings: SourceSettings) -> Source:
     )
 
 
-def _split_folders(folders: set[bytes], where: str) -> dict[bytes, str]:
+def _split_folders(folders: set[bytes], flag: str) -> dict[bytes, str]:
     """The immediate subfolders that are splits, each with the split's name: all of those with images, or none."""
     tops = {folder.split(b"/")[0] for folder in folders} - {b""}
     named = {top: paths.SPLIT_WORDS.get(paths.shown(top).lower()) for top in sorted(tops)}
@@ -66,13 +66,13 @@ def _split_folders(folders: set[bytes], where: str) -> dict[bytes, str]:
         above_classes = {name for top, name in splits.items() if top not in folders}
         if len(above_classes) > 1:
             raise UserError(
-                f"{where} has the splits {_listed(splits)}, but images in {_listed(others)} too; move those elsewhere."
+                f"{flag} has the splits {_listed(splits)}, but images in {_listed(others)} too; move those elsewhere."
             )
         return {}
     for name in dict.fromkeys(splits.values()):
         same = [top for top in splits if splits[top] == name]
         if len(same) > 1:
-            raise UserError(f"{where}: {_listed(same)} would both be the split {name}; keep one.")
+            raise UserError(f"{flag}: {_listed(same)} would both be the split {name}; keep one.")
     return splits
 
 
@@ -82,13 +82,13 @@ def _split_and_class(folder: bytes, tops: Mapping[bytes, str]) -> tuple[str, byt
     return (tops.get(top, ""), rest) if tops else ("", folder)
 
 
-def _check_classes(classes: list[bytes], found: Found, where: str) -> None:
+def _check_classes(classes: list[bytes], listing: Listing, flag: str) -> None:
     """Raises UserError, naming a file, if there is one without a class."""
-    without = np.flatnonzero(np.array([not part for part in classes])[found.folder_of])
+    without = np.flatnonzero(np.array([not part for part in classes])[listing.folder_of])
     if len(without):
-        path = paths.shown(found.paths[without[0]])
+        path = paths.shown(listing.paths[without[0]])
         raise UserError(
-            f"{where}: class folders expected, but {path} lies outside any ({len(without):,} such files); move them "
+            f"{flag}: class folders expected, but {path} lies outside any ({len(without):,} such files); move them "
             "into folders named by class, or list them in a table (--source=csv:FILE)."
         )
 

@@ -55,8 +55,8 @@ class ImageFiles:
 
     Args:
         root: Folder that paths are relative to.
-        paths: As given: relative, absolute, or with ://.
-        labels: Their classes.
+        paths: Paths as given: relative, absolute, or with ://.
+        labels: Classes of the files.
         num_classes: Y.
         several: Whether one may have any number of classes; otherwise each has exactly one.
         sizes: int64 (N,), bytes of each; None where nobody knows.
@@ -123,7 +123,7 @@ def divided(places: np.ndarray) -> dict[str, np.ndarray]:
 def chosen(numbers: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
     """The examples of each split, ascending, from the number of each example's split; no split is empty."""
     rows = {name: np.flatnonzero(numbers == number) for number, name in enumerate(names)}
-    return {name: found for name, found in rows.items() if len(found)}
+    return {name: members for name, members in rows.items() if len(members)}
 
 
 def located(root: str, path: bytes) -> bytes:

@@ -18,16 +18,16 @@ IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "gif", "bmp", "webp")
 _SUFFIXES = frozenset(suffix.encode() for suffix in IMAGE_SUFFIXES)
 
 
-class Found(NamedTuple):
+class Listing(NamedTuple):
     """N image files, in the order of their places.
 
     Args:
-        paths: Relative to the folder, with /.
+        paths: Paths relative to the folder, with /.
         places: uint64 (N,); see `paths.places`.
-        folders: Those that hold images, relative; b"" is the folder itself.
-        folder_of: int32 (N,): in which of them each file lies.
+        folders: Folders that hold images, relative; b"" is the folder itself.
+        folder_of: int32 (N,): number of the folder that each file lies in.
         sizes: int64 (N,), bytes of each file, 0 for a broken link; None in a bucket.
-        others: How many files of other kinds there are, by suffix.
+        others: Number of files of other kinds, by suffix.
     """
 
     paths: list[bytes]
@@ -44,14 +44,14 @@ class _Entry(NamedTuple):
     size: int = 0
 
 
-def scan(root: str, where: str) -> Found:
+def scan(root: str, flag: str) -> Listing:
     """Looks for image files in a folder and below; what begins with a dot, and __MACOSX, is left out.
 
     Links are followed. Broken ones count as files, so that somebody hears of them once they are read.
 
     Args:
         root: The folder.
-        where: Begins the messages.
+        flag: Flag with its value, with which messages begin.
 
     Raises:
         UserError: if a folder cannot be listed, or a link leads back to a folder that it lies in.
@@ -65,7 +65,7 @@ def scan(root: str, where: str) -> Found:
         while waiting:
             folder, above = waiting.pop()
             prefix = folder + b"/" if folder else b""
-            entries, chain = _entries(root, folder, above, where)
+            entries, chain = _entries(root, folder, above, flag)
             for entry in entries:
                 suffix = _suffix(entry.name)
                 if entry.is_folder:
@@ -81,7 +81,7 @@ def scan(root: str, where: str) -> Found:
             bar.update(len(entries))
     places = paths.places(files)
     order = np.argsort(places)
-    return Found(
+    return Listing(
         [files[row] for row in order],
         places[order],
         folders,
@@ -91,7 +91,7 @@ def scan(root: str, where: str) -> Found:
     )
 
 
-def _entries(root: str, folder: bytes, above: frozenset, where: str) -> tuple[list[_Entry], frozenset]:
+def _entries(root: str, folder: bytes, above: frozenset, flag: str) -> tuple[list[_Entry], frozenset]:
     """What a folder holds, and the identities of it and the folders it lies in."""
     path = paths.located(root, folder)
     try:
@@ -100,10 +100,10 @@ def _entries(root: str, folder: bytes, above: frozenset, where: str) -> tuple[li
         status = os.stat(path)
         identity = (status.st_dev, status.st_ino)
         if identity in above:
-            raise UserError(f"{where}: {paths.shown(path)} is a link to a folder that it lies in; remove the link.")
+            raise UserError(f"{flag}: {paths.shown(path)} is a link to a folder that it lies in; remove the link.")
         return [entry for entry in _local(path) if not _ignored(entry.name)], above | {identity}
     except (OSError, tf.errors.OpError) as error:
-        raise UserError(f"{where}: {paths.shown(path)} cannot be listed: {reason(error)}.") from error
+        raise UserError(f"{flag}: {paths.shown(path)} cannot be listed: {reason(error)}.") from error
 
 
 def _local(folder: bytes) -> Iterator[_Entry]:

@@ -26,7 +26,7 @@ def csv_table(value: str, settings: SourceSettings) -> Source:
 
     Args:
         value: The file.
-        settings: Not used.
+        settings: Settings of the command; not used.
 
     Raises:
         UserError: naming the row, if there is something wrong with the table.
@@ -39,7 +39,7 @@ def jsonl_table(value: str, settings: SourceSettings) -> Source:
 
     Args:
         value: The file.
-        settings: Not used.
+        settings: Settings of the command; not used.
 
     Raises:
         UserError: naming the row, if there is something wrong with the table.
@@ -48,16 +48,16 @@ def jsonl_table(value: str, settings: SourceSettings) -> Source:
 
 
 def _source(kind: str, value: str, parse: Callable[[bytes, str], Table]) -> Source:
-    where = f"--source={kind}:{value}"
+    flag = f"--source={kind}:{value}"
     if not value:
         raise UserError(f"--source={kind} needs a file, as in {kind}:data/flowers.{kind}.")
-    data = _read(value, where)
-    table = parse(data, where)
+    data = _read(value, flag)
+    table = parse(data, flag)
     rows = tqdm(table.rows, f"Reading {value}", data.count(b"\n"), unit=" rows", delay=2, leave=False)
-    columns = _Columns(rows, where)
+    columns = _Columns(rows, flag)
     root = os.path.dirname(value)
-    names = _class_names(os.path.join(root, _CLASSES), where)
-    classes = vocabulary.classes(columns.vocabulary, names, table.typed, where)
+    names = _class_names(os.path.join(root, _CLASSES), flag)
+    classes = vocabulary.classes(columns.vocabulary, names, table.typed, flag)
     labels = columns.labels(classes, table.several)
     files = paths.ImageFiles(root, columns.paths, labels, classes.num_classes, table.several)
     members = columns.members()
@@ -70,7 +70,7 @@ def _source(kind: str, value: str, parse: Callable[[bytes, str], Table]) -> Sour
         splits,
         several_labels=table.several,
         fingerprint=files.fingerprint(members),
-        ready=lambda: _check_there(splits, where),
+        ready=lambda: _check_there(splits, flag),
     )
 
 
@@ -78,18 +78,18 @@ class _Columns:
     """What N rows say, at a few bytes for each.
 
     Args:
-        rows: To read.
-        where: Begins the messages.
+        rows: Rows to read.
+        flag: Flag with its value, with which messages begin.
 
     Attributes:
-        paths: Of each row, as given.
-        vocabulary: Each label that occurs, with the row where it first does.
+        paths: Paths of the rows, as given.
+        vocabulary: Labels that occur, each with the row where it first does.
 
     Raises:
         UserError: if there is no row, or one is wrong.
     """
 
-    def __init__(self, rows: Iterable[Row], where: str):
+    def __init__(self, rows: Iterable[Row], flag: str):
         self.paths: list[bytes] = []
         self.vocabulary: dict[str | int, int] = {}
         self._numbers: dict[str | int, int] = {}
@@ -103,10 +103,10 @@ class _Columns:
                 self.vocabulary.setdefault(label, row.number)
                 self._labels.append(self._numbers.setdefault(label, len(self._numbers)))
             if row.split is not None:
-                name = _split_name(row, where)
+                name = _split_name(row, flag)
                 self._split_of.append(self._split_numbers.setdefault(name, len(self._split_numbers)))
         if not self.paths:
-            raise UserError(f"{where} lists no image; a row for each is expected.")
+            raise UserError(f"{flag} lists no image; a row for each is expected.")
 
     def labels(self, classes: vocabulary.Classes, several: bool) -> paths.Labels:
         """The classes of each row: one, or any number where there may be several."""
@@ -127,32 +127,32 @@ class _Columns:
         return {name: members[name] for name in usual | members}
 
 
-def _split_name(row: Row, where: str) -> str:
-    given = str(row.split)
-    name = paths.SPLIT_WORDS.get(given.lower(), given)
+def _split_name(row: Row, flag: str) -> str:
+    text = str(row.split)
+    name = paths.SPLIT_WORDS.get(text.lower(), text)
     if not (name.isidentifier() and name.isascii()):
         raise UserError(
-            f"{where}: row {row.number}: a split is train, validation, test or another name of letters, digits and _; "
-            f"got {given!r}."
+            f"{flag}: row {row.number}: a split is train, validation, test or another name of letters, digits and _; "
+            f"got {text!r}."
         )
     return name
 
 
-def _read(path: str, where: str) -> bytes:
+def _read(path: str, flag: str) -> bytes:
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
             return file.read()
     except tf.errors.OpError as error:
-        raise UserError(f"{where}: {path} cannot be read: {reason(error)}.") from error
+        raise UserError(f"{flag}: {path} cannot be read: {reason(error)}.") from error
 
 
-def _class_names(path: str, where: str) -> tuple[str, ...] | None:
+def _class_names(path: str, flag: str) -> tuple[str, ...] | None:
     if not tf.io.gfile.exists(path):
         return None
-    return vocabulary.class_names(table_rows.decoded(_read(path, where), f"{where}: {_CLASSES}"), where)
+    return vocabulary.class_names(table_rows.decoded(_read(path, flag), f"{flag}: {_CLASSES}"), flag)
 
 
-def _check_there(splits: Mapping[str, Split], where: str) -> None:
+def _check_there(splits: Mapping[str, Split], flag: str) -> None:
     """Raises UserError unless the first file of each split exists; a million would take a while."""
     for name, split in splits.items():
         path = split.locate(0)
@@ -162,6 +162,6 @@ def _check_there(splits: Mapping[str, Split], where: str) -> None:
             fault = reason(error)
         if fault:
             raise UserError(
-                f"{where}: the first image of {name} is looked for at {path}, but: {fault}. Paths are relative to the "
+                f"{flag}: the first image of {name} is looked for at {path}, but: {fault}. Paths are relative to the "
                 "table's folder."
             )

@@ -18,7 +18,7 @@ class Classes(NamedTuple):
     Args:
         of: int32 (K,), the class of each.
         num_classes: Y.
-        names: Of the classes; None where labels are numbers and nobody named them.
+        names: Names of the classes; None where labels are numbers and nobody named them.
     """
 
     of: np.ndarray
@@ -26,20 +26,20 @@ class Classes(NamedTuple):
     names: tuple[str, ...] | None
 
 
-def classes(labels: Mapping[str | int, int], names: tuple[str, ...] | None, typed: bool, where: str) -> Classes:
+def classes(labels: Mapping[str | int, int], names: tuple[str, ...] | None, typed: bool, flag: str) -> Classes:
     """Numbers, where all labels are, and otherwise names: in the order given, or sorted.
 
     Args:
-        labels: All that occur, each with the row where it first does.
-        names: Those of all classes, in order; None where nobody says so.
+        labels: Labels that occur, each with the row where it first does.
+        names: Names of all classes, in order; None where nobody says so.
         typed: Whether numbers are ints. If not, strings of digits are numbers too, unless all are among the names.
-        where: Begins the messages.
+        flag: Flag with its value, with which messages begin.
 
     Raises:
         UserError: naming row and label, if a label is not among the classes.
     """
     if not labels:
-        raise UserError(f"{where}: not one row has a label.")
+        raise UserError(f"{flag}: not one row has a label.")
     numbers = _numbers(list(labels), names, typed)
     if numbers is None:
         names = names or tuple(sorted(set(map(str, labels))))
@@ -51,11 +51,11 @@ def classes(labels: Mapping[str | int, int], names: tuple[str, ...] | None, type
         expected = f"is not a class; those are numbered from 0 to {last:,}{' in classes.txt' * bool(names)}"
     for number, (label, row) in zip(numbers, labels.items(), strict=True):
         if not 0 <= number <= last:
-            raise UserError(f"{where}: row {row}: label {label!r} {expected}.")
+            raise UserError(f"{flag}: row {row}: label {label!r} {expected}.")
     return Classes(np.array(numbers, "int32"), len(names) if names else max(numbers) + 1, names)
 
 
-def class_names(text: str, where: str) -> tuple[str, ...]:
+def class_names(text: str, flag: str) -> tuple[str, ...]:
     """The names in a file of one per line.
 
     Raises:
@@ -65,9 +65,9 @@ def class_names(text: str, where: str) -> tuple[str, ...]:
     for row, line in enumerate(text.rstrip().split("\n"), 1):
         name = line.strip()
         if not name:
-            raise UserError(f"{where}: classes.txt, row {row} is blank; a name is expected.")
+            raise UserError(f"{flag}: classes.txt, row {row} is blank; a name is expected.")
         if name in names:
-            raise UserError(f"{where}: classes.txt has {name!r} in rows {names[name]} and {row}; keep one.")
+            raise UserError(f"{flag}: classes.txt has {name!r} in rows {names[name]} and {row}; keep one.")
         names[name] = row
     return tuple(names)
 

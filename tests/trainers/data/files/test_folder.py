@@ -101,8 +101,8 @@ def test_no_file_changes_side_or_order_when_others_are_added(first, others):
         before = listed(opened(root))
         write(root, *others)
         after = listed(opened(root))
-        for name, kept in before.items():
-            assert [path for path in after[name] if path in kept] == kept
+        for name, members in before.items():
+            assert [path for path in after[name] if path in members] == members
         assert sum(map(len, after.values())) == len(first | others)
 
 
@@ -116,10 +116,10 @@ def test_classes_may_be_nested(tmp_path):
 
 
 def test_images_are_known_by_suffix_and_hidden_things_left_out(tmp_path):
-    kept = ["a/1.JPG", "a/2.jpeg", "a/3.PNG", "a/4.Gif", "a/5.bmp", "b/6.webp", "b/7.x.jpg", "b/8 ö,\n.jpg"]
-    write(tmp_path, *kept, "a/.1.jpg", ".c/1.jpg", "a/.d/1.jpg", "__MACOSX/a/1.jpg", "a/1.txt", "a/jpg", "a/1.jpgx")
+    images = ["a/1.JPG", "a/2.jpeg", "a/3.PNG", "a/4.Gif", "a/5.bmp", "b/6.webp", "b/7.x.jpg", "b/8 ö,\n.jpg"]
+    write(tmp_path, *images, "a/.1.jpg", ".c/1.jpg", "a/.d/1.jpg", "__MACOSX/a/1.jpg", "a/1.txt", "a/jpg", "a/1.jpgx")
     source = opened(tmp_path)
-    assert sorted(name for rows in everything(source).values() for name, _ in rows) == sorted(kept)
+    assert sorted(name for rows in everything(source).values() for name, _ in rows) == sorted(images)
     assert source.class_names == ("a", "b")
 
 
@@ -201,11 +201,11 @@ def test_folders_of_a_bucket_are_the_same(tmp_path):
 
 def test_a_bucket_is_not_asked_about_each_image(tmp_path, monkeypatch):
     write(tmp_path, *MANY)
-    asked = []
+    queried = []
     is_folder = tf.io.gfile.isdir
-    monkeypatch.setattr(tf.io.gfile, "isdir", lambda path: asked.append(path) or is_folder(path))
+    monkeypatch.setattr(tf.io.gfile, "isdir", lambda path: queried.append(path) or is_folder(path))
     opened(f"file://{tmp_path}")
-    assert sorted(asked) == [f"file://{tmp_path}/cat", f"file://{tmp_path}/dog"]
+    assert sorted(queried) == [f"file://{tmp_path}/cat", f"file://{tmp_path}/dog"]
 
 
 WRONG = {

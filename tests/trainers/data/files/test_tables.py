@@ -66,10 +66,10 @@ def test_rows_are_read_in_the_tables_order(opened):
 
 def test_json_lines_are_the_same_table(opened):
     rows = [dict(zip(("path", "label", "split"), row.split(","), strict=True)) for row in CSV.splitlines()[1:]]
-    theirs, ours = opened(CSV), opened(lines(*rows), "jsonl")
-    assert ours.fingerprint == theirs.fingerprint and len(ours.fingerprint) == 16
-    assert ours.class_names == theirs.class_names
-    assert [whole(ours).locate(i) for i in range(3)] == [whole(theirs).locate(i) for i in range(3)]
+    of_csv, of_jsonl = opened(CSV), opened(lines(*rows), "jsonl")
+    assert of_jsonl.fingerprint == of_csv.fingerprint and len(of_jsonl.fingerprint) == 16
+    assert of_jsonl.class_names == of_csv.class_names
+    assert [whole(of_jsonl).locate(i) for i in range(3)] == [whole(of_csv).locate(i) for i in range(3)]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
@@ -108,11 +108,11 @@ def test_odd_names_survive_csv_and_json(rows, delimiter, unix):
     style = {"lineterminator": "\n", "quoting": csv.QUOTE_ALL} if unix else {}
     writer = csv.writer(file, delimiter=delimiter, **style)
     writer.writerows([("path", "label"), *rows])
-    found = table_rows.csv_table(file.getvalue().encode(), "here")
-    assert [(row.path, *row.labels) for row in found.rows] == rows and (found.several, found.typed) == (False, False)
+    table = table_rows.csv_table(file.getvalue().encode(), "here")
+    assert [(row.path, *row.labels) for row in table.rows] == rows and (table.several, table.typed) == (False, False)
     objects = lines(*({"path": path, "label": label} for path, label in rows))
-    found = table_rows.jsonl_table(objects.encode(), "here")
-    assert [(row.path, *row.labels) for row in found.rows] == rows and found.typed
+    table = table_rows.jsonl_table(objects.encode(), "here")
+    assert [(row.path, *row.labels) for row in table.rows] == rows and table.typed
 
 
 @hypothesis.settings(max_examples=200)
@@ -145,8 +145,8 @@ def test_without_splits_the_hash_of_each_path_decides(opened):
     members = paths.divided(paths.places([name.encode() for name in names]))
     assert {name: split.size for name, split in source.splits.items()} == {n: len(rows) for n, rows in members.items()}
     for name, split in source.splits.items():
-        found = [split.locate(index).rpartition("/")[2] for index in range(split.size)]
-        assert found == [names[row] for row in members[name]]  # the table's order
+        located = [split.locate(index).rpartition("/")[2] for index in range(split.size)]
+        assert located == [names[row] for row in members[name]]  # the table's order
     assert 140 <= source.splits["train"].size <= 180
 
 
@@ -180,11 +180,11 @@ LABELS = {
 
 @pytest.mark.parametrize("case", LABELS)
 def test_labels_are_names_or_numbers(case, opened):
-    kind, given, classes, numbers, names, num_classes = LABELS[case]
+    kind, column, classes, numbers, names, num_classes = LABELS[case]
     if kind == "csv":
-        content = "path,label,split\n" + "".join(f"a.jpg,{label},train\n" for label in given.split(","))
+        content = "path,label,split\n" + "".join(f"a.jpg,{label},train\n" for label in column.split(","))
     else:
-        content = lines(*({"path": "a.jpg", "label": label, "split": "train"} for label in given))
+        content = lines(*({"path": "a.jpg", "label": label, "split": "train"} for label in column))
     source = opened(content, kind, classes=classes)
     assert labels(source.splits["train"]) == [[number] for number in numbers]
     assert (source.class_names, source.num_classes) == (names, num_classes)
