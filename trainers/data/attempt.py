@@ -9,8 +9,8 @@ def attempt(function: Callable, otherwise: Callable, value: tf.Tensor):
     """function(value), or otherwise(value) where an operation of the function fails.
 
     Args:
-        function: From a tensor to a structure of tensors.
-        otherwise: To a structure of the same shapes and types; runs only where the function failed.
+        function: Function from a tensor to a structure of tensors.
+        otherwise: Function to a structure of the same shapes and types; runs only where the function failed.
         value: A tensor.
     """
     once = tf.data.Dataset.from_tensors(value)

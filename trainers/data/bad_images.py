@@ -26,14 +26,14 @@ class BadImages:
     """What could not be read of a source so far, by this process.
 
     Args:
-        policy: What `check` does about any: `fail` or `skip`.
-        max_share: With `skip`, share of a split beyond which `check` fails all the same.
+        policy: Policy of `check` about any: `fail` or `skip`.
+        max_share: Share of a split, with `skip`, beyond which `check` fails all the same.
     """
 
     def __init__(self, policy: str = "fail", max_share: float = 0.0):
         self.policy = policy
         self.max_share = max_share
-        self._found: dict[str, dict[str, str]] = {}
+        self._reasons: dict[str, dict[str, str]] = {}
         self._sizes: dict[str, int] = {}
         self._lock = threading.Lock()
 
@@ -46,7 +46,7 @@ class BadImages:
         def note(indices: np.ndarray):
             for index in indices:
                 place = split.locate(int(index))
-                if place not in self._found.get(split.name, {}):
+                if place not in self._reasons.get(split.name, {}):
                     self.merge({split.name: {place: why(split, int(index))}})
             return indices
 
@@ -55,13 +55,13 @@ class BadImages:
     def snapshot(self) -> dict[str, dict[str, str]]:
         """What was found so far: by split, the place of each image and the reason."""
         with self._lock:
-            return {name: dict(places) for name, places in self._found.items()}
+            return {name: dict(places) for name, places in self._reasons.items()}
 
-    def merge(self, found: dict[str, dict[str, str]]) -> None:
+    def merge(self, reasons: dict[str, dict[str, str]]) -> None:
         """Adds what another process, or an earlier one, has found."""
         with self._lock:
-            for name, places in found.items():
-                self._found.setdefault(name, {}).update(places)
+            for name, places in reasons.items():
+                self._reasons.setdefault(name, {}).update(places)
 
     def check(self) -> None:
         """Raises BadImage for the first bad image, or where they are to be skipped, if they are too many."""

@@ -98,9 +98,9 @@ def batches(
     """One host's part of global batches `start` to `stop`, with the neighbours that it asks for.
 
     Args:
-        row: From a position in the endless sequence of examples to a row.
-        index_of: From a position to the example's index.
-        note: Told the indices of rows that failed, which get weight 0; None where none can.
+        row: Function from a position in the endless sequence of examples to a row.
+        index_of: Function from a position to the example's index.
+        note: Function that is told the indices of rows that failed, which get weight 0; None where none can.
     """
     first, last = part.batches(start, stop)
     if note is None:
@@ -129,19 +129,19 @@ def _batch(
     read = places.map(lambda place: (place, row(part.position(number, place))), machine.cpus(), deterministic=True)
     empty = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), read.element_spec)
     # With one more row there is always something to batch.
-    found, values = (
+    read_places, values = (
         read.ignore_errors().concatenate(tf.data.Dataset.from_tensors(empty)).batch(part.read + 1).get_single_element()
     )
 
     def mended():
-        filled = {name: _placed(found[:-1], value[:-1], part.read) for name, value in values.items()}
-        present = _placed(found[:-1], tf.ones_like(found[:-1]), part.read)
+        filled = {name: _placed(read_places[:-1], value[:-1], part.read) for name, value in values.items()}
+        present = _placed(read_places[:-1], tf.ones_like(read_places[:-1]), part.read)
         missing = tf.where(present == 0)[:, 0]
         indices = tf.map_fn(lambda place: index_of(part.position(number, place)), missing)
         noted = tf.ensure_shape(tf.numpy_function(note, [indices], tf.int64), (None,))
         return filled | {"ids": tf.tensor_scatter_nd_update(filled["ids"], missing[:, None], noted)}
 
-    all_there = tf.equal(tf.size(found), part.read + 1)
+    all_there = tf.equal(tf.size(read_places), part.read + 1)
     batch = tf.cond(all_there, lambda: {name: value[:-1] for name, value in values.items()}, mended)
     return {name: tf.ensure_shape(value, (part.read, *value.shape[1:])) for name, value in batch.items()}
 

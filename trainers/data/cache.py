@@ -1,4 +1,4 @@
-"""Encoded images kept in memory between epochs."""
+"""Encoded images cached in memory between epochs."""
 
 import dataclasses
 
@@ -11,13 +11,13 @@ from trainers.data.source import Split
 LIMIT = 2**30  # bytes of encoded images that auto keeps
 
 
-def kept(split: Split, choice: str) -> Split:
+def cached(split: Split, choice: str) -> Split:
     """The split, its encoded images read once into memory where the choice, a key of `CACHES`, says so."""
     return _read_into_memory(split) if CACHES[choice](split) else split
 
 
 def words(split: Split, choice: str) -> str:
-    """What `kept` does, for the plan of a run."""
+    """What `cached` does, for the plan of a run."""
     size = "of unknown size" if split.encoded_bytes is None else f"of {split.encoded_bytes / 2**20:,.1f} MiB"
     return f"{choice}: encoded images {size}, {'in memory' if CACHES[choice](split) else 'read anew in each epoch'}"
 

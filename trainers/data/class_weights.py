@@ -14,7 +14,7 @@ def factor_of(weights: str | Mapping[str, float], split: Split) -> Callable[[tf.
 
     Args:
         weights: `none`, `balanced`, or factors by the names of classes, 1 for the others.
-        split: What is trained on.
+        split: Split that is trained on.
 
     Raises:
         UserError: if a class is unknown.

@@ -35,11 +35,11 @@ class TrainingData:
     """What a run trains on.
 
     Args:
-        split: What one epoch goes through.
+        split: Split that one epoch goes through.
         batch_size: Global batch size.
         preprocessing: The model's test-time transform.
-        augmentation: What happens to each image instead.
-        seed: Everything random follows from it and the step.
+        augmentation: Augmentation of each image instead.
+        seed: Seed that, with the step, decides everything random.
         shuffle: Whether each epoch has an order of its own.
         sampling: Key of `SAMPLINGS`: that order.
         weights: Factors of the losses by class; see `class_weights.factor_of`.
@@ -63,7 +63,7 @@ class TrainingData:
         keep: str = "none",
     ):
         recipe.check(preprocessing, split.channels, augmentation)
-        self._split = cache.kept(split, keep)
+        self._split = cache.cached(split, keep)
         self._batch_size = batch_size
         self._preprocessing = preprocessing
         self._augmentation = augmentation
@@ -79,7 +79,7 @@ class TrainingData:
 
         Args:
             start_step: Number of batches already consumed; skipping them costs nothing.
-            share: Which part of each global batch to read, of
+            share: Number of the part of each global batch to read, of
             shares: so many hosts.
             rows: Examples per batch of the result; the whole global batch if left out.
         """
@@ -119,7 +119,7 @@ class EvaluationData:
     """
 
     def __init__(self, split: Split, batch_size: int, preprocessing: Preprocessing, keep: str = "none"):
-        self._split = cache.kept(split, keep)
+        self._split = cache.cached(split, keep)
         self._batch_size = batch_size
         self._preprocessing = preprocessing
         self._note = split.bad.watch(split)

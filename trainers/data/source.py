@@ -18,14 +18,15 @@ class Split:
 
     Args:
         size: Number of examples.
-        read: From an int64 index tensor in [0, size) to (image, label) inside a tf.data graph. The image is a string
-            (encoded), or (H, W, C) of uint8, or of float32 from 0 to 255; the label an int32 or int64 scalar, or
+        read: Function from an int64 index tensor in [0, size) to (image, label) inside a tf.data graph. The image is a
+            string (encoded), or (H, W, C) of uint8, or of float32 from 0 to 255; the label an int32 or int64 scalar, or
             float32 (Y,): shares of classes that sum to 1, or 0 and 1 where an example may have several.
-        positives: All pairs of an example and a class it belongs to, as two int64 arrays (M,), examples in ascending
-            order. May take a while: not asked for where nothing depends on it.
-        locate: Where an example is to be found, in words that a person can use: a path, or a file and a number.
+        positives: Function that gives all pairs of an example and a class it belongs to, as two int64 arrays (M,),
+            examples in ascending order. May take a while: not asked for where nothing depends on it.
+        locate: Function from an index to the place of the example, in words that a person can use: a path, or a file
+            and a number.
         encoded_bytes: Size of all encoded images together; None where nobody knows.
-        name: What it is called, e.g. `train[:90%]`. This and what follows are its source's to say; see `Source`.
+        name: Name, e.g. `train[:90%]`. This and what follows are its source's to say; see `Source`.
     """
 
     size: int
@@ -46,16 +47,17 @@ class Source:
     """A named dataset.
 
     Args:
-        name: What the user called it.
+        name: Name that the user gave it.
         channels: Channels of its images.
         num_classes: Y.
         class_names: One name per class, in label order; None where nobody knows them yet.
         splits: Name of each of its own splits -> `Split`, to which is added what the source says of all of them.
         views: Further names, each for an expression over the own splits; where there are any, only they are shown.
         several_labels: Whether an example may belong to several classes, its label being 0 and 1 for each.
-        fingerprint: The same for the same examples in the same order, so that a change is noticed.
-        ready: Raises UserError if the data itself is not there. Plans are made from sizes alone, without it.
-        bad: What could not be read so far.
+        fingerprint: Text that is the same for the same examples in the same order, so that a change is noticed.
+        ready: Function that raises UserError if the data itself is not there. Plans are made from sizes alone, without
+            it.
+        bad: Examples that could not be read so far.
     """
 
     name: str
@@ -70,8 +72,8 @@ class Source:
     bad: BadImages = dataclasses.field(default_factory=BadImages)
 
     def __post_init__(self):
-        told = {name: getattr(self, name) for name in TOLD}
-        own = {name: dataclasses.replace(split, name=name, **told) for name, split in self.splits.items()}
+        common = {name: getattr(self, name) for name in COMMON}
+        own = {name: dataclasses.replace(split, name=name, **common) for name, split in self.splits.items()}
         object.__setattr__(self, "splits", own)
 
     @property
@@ -99,7 +101,7 @@ class Source:
         return _subset(whole, subset) if subset else whole
 
 
-TOLD = ("channels", "num_classes", "class_names", "several_labels", "bad")  # of a source, to each of its splits
+COMMON = ("channels", "num_classes", "class_names", "several_labels", "bad")  # of a source, to each of its splits
 
 
 def multi_hot(classes: tf.Tensor, num_classes: int) -> tf.Tensor:
@@ -119,17 +121,18 @@ def rearranged(split: Split, size: int, index_of: Callable[[tf.Tensor], tf.Tenso
 
     Args:
         split: The examples.
-        size: How many of them.
-        index_of: From int64 indices in [0, size), of any shape, to the examples' indices in `split`, no two the same.
+        size: Number of them.
+        index_of: Function from int64 indices in [0, size), of any shape, to the examples' indices in `split`, no two
+            the same.
     """
 
     def positives():
         examples, classes = split.positives()
         new = np.full(split.size, -1, "int64")
         new[index_of(tf.range(size, dtype=tf.int64)).numpy()] = np.arange(size)
-        kept = new[examples] >= 0
-        order = np.argsort(new[examples][kept], kind="stable")
-        return new[examples][kept][order], classes[kept][order]
+        inside = new[examples] >= 0
+        order = np.argsort(new[examples][inside], kind="stable")
+        return new[examples][inside][order], classes[inside][order]
 
     return dataclasses.replace(
         split,

@@ -63,9 +63,9 @@ def test_scaled_images_reach_the_model_as_they_are(opened):
 
 @pytest.mark.parametrize("transformation", crops.AUGMENTATIONS)
 def test_scaled_images_and_bytes_are_the_same_pictures(transformation, opened):
-    ours = fed(opened(images=SCALED, labels=LABELS).splits["train"], transformation)
-    theirs = fed(opened(images=IMAGES, labels=LABELS).splits["train"], transformation)
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
+    scaled = fed(opened(images=SCALED, labels=LABELS).splits["train"], transformation)
+    of_bytes = fed(opened(images=IMAGES, labels=LABELS).splits["train"], transformation)
+    np.testing.assert_allclose(scaled, of_bytes, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("labels", [LABELS, SHARES], ids=["integers", "shares"])
@@ -73,8 +73,8 @@ def test_batches_are_read_one_after_the_other(labels, opened):
     flat = opened(images=IMAGES, labels=labels)
     batched = opened(images=IMAGES.reshape(3, 2, 8, 10, 3), labels=labels.reshape(3, 2, *labels.shape[1:]))
     assert batched.splits["train"].size == 6 and batched.num_classes == flat.num_classes
-    for ours, theirs in zip(examples(batched.splits["train"]), examples(flat.splits["train"]), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    for of_batched, of_flat in zip(examples(batched.splits["train"]), examples(flat.splits["train"]), strict=True):
+        np.testing.assert_array_equal(of_batched, of_flat)
 
 
 def test_classes_are_counted_over_all_splits(opened):

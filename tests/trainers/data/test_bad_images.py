@@ -55,14 +55,14 @@ def with_bad(files):
     return [BAD.get(number, file) for number, file in enumerate(files)]
 
 
-def check(ours, theirs, numbers):
+def check(rows, clean, numbers):
     """That rows with bad images have no weight, and all else is as without them."""
-    bad = np.isin(ours["ids"], numbers)
-    np.testing.assert_array_equal(ours["ids"], theirs["ids"])
-    np.testing.assert_array_equal(ours["weights"], np.where(bad, 0, theirs["weights"]))
-    assert not ours["images"][bad].any() and bad.sum() >= 3
+    bad = np.isin(rows["ids"], numbers)
+    np.testing.assert_array_equal(rows["ids"], clean["ids"])
+    np.testing.assert_array_equal(rows["weights"], np.where(bad, 0, clean["weights"]))
+    assert not rows["images"][bad].any() and bad.sum() >= 3
     for name in ("images", "labels"):
-        np.testing.assert_allclose(ours[name][~bad], theirs[name][~bad], atol=1e-6)
+        np.testing.assert_allclose(rows[name][~bad], clean[name][~bad], atol=1e-6)
 
 
 def test_bad_rows_have_no_weight_and_no_other_row_moves():
@@ -79,7 +79,7 @@ def evaluated():
 
 
 @pytest.fixture(scope="module")
-def found(evaluated):
+def reasons(evaluated):
     return evaluated[1]
 
 
@@ -90,38 +90,38 @@ def test_so_it_is_in_evaluation(evaluated):
     assert set(evaluated[1]["train"]) == {f"dir/{number}.png" for number in BAD}
 
 
-def judged(found, policy="skip", max_share=0.5):
+def judged(reasons, policy="skip", max_share=0.5):
     """What is made of findings."""
     source = source_of(with_bad(FILES), policy, max_share)
     pipeline.EvaluationData(source.split("train"), 16, SIZE)
-    source.bad.merge(found)
+    source.bad.merge(reasons)
     source.bad.check()
 
 
-def test_fail_names_the_image_the_reason_and_the_way_on(found):
+def test_fail_names_the_image_the_reason_and_the_way_on(reasons):
     with pytest.raises(BadImage, match=r"dir/\d+\.png cannot be read: .+--on_bad_image=skip") as error:
-        judged(found, "fail")
+        judged(reasons, "fail")
     assert "\n" not in str(error.value) and "{{" not in str(error.value) and "assertion" not in str(error.value)
     assert error.value.exit_code == 2
 
 
-def test_skip_stops_past_a_share(found):
-    judged(found, max_share=0.075)
-    judged({"train": {**found["train"]}}, max_share=0.075)  # each counts once, however often it is seen
+def test_skip_stops_past_a_share(reasons):
+    judged(reasons, max_share=0.075)
+    judged({"train": {**reasons["train"]}}, max_share=0.075)  # each counts once, however often it is seen
     with pytest.raises(BadImage, match=r"3 of the 40 images of train .*--max_bad_share=0\.05.*dir/"):
-        judged(found, max_share=0.05)
+        judged(reasons, max_share=0.05)
     with pytest.raises(BadImage, match="4 of the 40"):
-        judged({"train": {**found["train"], "dir/38.png": "whatever"}}, max_share=0.075)
+        judged({"train": {**reasons["train"], "dir/38.png": "whatever"}}, max_share=0.075)
 
 
-def test_reasons_can_be_read(found):
-    assert found["train"]["dir/17.png"].endswith("it looks like HTML")
-    assert "PNG" in found["train"]["dir/30.png"] and "empty" in found["train"]["dir/3.png"]
+def test_reasons_can_be_read(reasons):
+    assert reasons["train"]["dir/17.png"].endswith("it looks like HTML")
+    assert "PNG" in reasons["train"]["dir/30.png"] and "empty" in reasons["train"]["dir/3.png"]
 
 
 def test_memory_holds_what_was_read():
     split = split_of(with_bad(FILES), fails=[7])
-    held = cache.kept(split, "memory")
+    held = cache.cached(split, "memory")
     for index in (0, 3, 7, 39):
         image, label = held.read(tf.constant(index, tf.int64))
         assert image.numpy() == (b"" if index == 7 else with_bad(FILES)[index])
@@ -130,12 +130,12 @@ def test_memory_holds_what_was_read():
 
 def test_auto_keeps_what_fits(monkeypatch):
     split = split_of(FILES)
-    assert cache.kept(split, "auto") is not split and "in memory" in cache.words(split, "auto")
-    assert cache.kept(split, "none") is split
+    assert cache.cached(split, "auto") is not split and "in memory" in cache.words(split, "auto")
+    assert cache.cached(split, "none") is split
     unknown = dataclasses.replace(split, encoded_bytes=None)
-    assert cache.kept(unknown, "auto") is unknown and "unknown" in cache.words(unknown, "auto")
+    assert cache.cached(unknown, "auto") is unknown and "unknown" in cache.words(unknown, "auto")
     monkeypatch.setattr(cache, "LIMIT", 1000)
-    assert cache.kept(split, "auto") is split and "anew" in cache.words(split, "auto")
+    assert cache.cached(split, "auto") is split and "anew" in cache.words(split, "auto")
 
 
 def test_every_kind_of_damage_has_a_reason_of_its_own():

@@ -18,8 +18,8 @@ def source_of(labels, names=("ant", "bee", "cow", "dog")):
 
 
 def factors(choice, labels, names=("ant", "bee", "cow", "dog")):
-    asked = DataSettings(class_weights=choice)
-    weights = asked.class_factors or asked.class_weights
+    settings = DataSettings(class_weights=choice)
+    weights = settings.class_factors or settings.class_weights
     factor_of = class_weights.factor_of(weights, source_of(labels, names).split("train"))
     return [float(value) for value in tf.data.Dataset.from_tensor_slices(labels).map(factor_of)]
 

@@ -58,11 +58,11 @@ def test_expressions_name_the_right_examples(opened, expression, expected):
 
 def test_a_subset_is_part_of_every_larger_one(opened):
     whole, *sets = (opened.split("train[:18]+test", size) for size in (None, 1, 7, 8, 26))
-    everything, *found = map(values, (whole, *sets))
-    for smaller, larger in itertools.pairwise(found):
+    everything, *subsets = map(values, (whole, *sets))
+    for smaller, larger in itertools.pairwise(subsets):
         assert smaller == larger[: len(smaller)]
-    assert sorted(found[-1]) == sorted(everything) and found[-1] != everything
-    check(sets[2], found[2])
+    assert sorted(subsets[-1]) == sorted(everything) and subsets[-1] != everything
+    check(sets[2], subsets[2])
     with pytest.raises(ValueError, match="more than the 26 examples"):
         opened.split("train[:18]+test", 27)
 

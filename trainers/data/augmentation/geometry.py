@@ -61,7 +61,7 @@ def paste(part: tf.Tensor, image: tf.Tensor, top: tf.Tensor, left: tf.Tensor):
         part: (a, b, C), any sizes that fit.
         image: (h, w, C) of static shape.
         top: Row of the part's first pixel, int or int32 scalar.
-        left: Its column.
+        left: Column of its left edge.
 
     Returns:
         (h, w, C).

@@ -71,12 +71,12 @@ def _made(call: LayerCall, shape: tuple[int, ...]):
         layer = _layer(call)
         layer_randomness.replace(layer, draws)
         function = _traced(call, layer, shape, draws)
-        found = layer_randomness.stateful_operations(function.graph)
-        if not found:
+        operations = layer_randomness.stateful_operations(function.graph)
+        if not operations:
             return function, layer
         print(
             f"warning: --augment_layers={call.text} is not repeatable: its results depend on more than image and seed "
-            f"({', '.join(found)}), so another run, or this one resumed, sees other images.",
+            f"({', '.join(operations)}), so another run, or this one resumed, sees other images.",
             file=sys.stderr,
             flush=True,
         )

@@ -31,8 +31,8 @@ def mix(rows: dict[str, tf.Tensor], seed: tf.Tensor, num_classes: int, settings:
     """
     both = (rows["weights"][1:] > 0) & (rows["weights"][:-1] > 0)
     shares, share = _shares(rows["images"].shape[1:3].as_list(), seed, settings)
-    kept = tf.where(both, share, 1.0)
-    own, other = kept * rows["weights"][1:], (1.0 - kept) * rows["weights"][:-1]
+    own_share = tf.where(both, share, 1.0)
+    own, other = own_share * rows["weights"][1:], (1.0 - own_share) * rows["weights"][:-1]
     labels = rows["labels"]
     targets = tf.one_hot(labels, num_classes) if labels.dtype.is_integer else labels
     weights = own + other
@@ -53,7 +53,7 @@ def _each_mixed(images: tf.Tensor, both: tf.Tensor, share: tf.Tensor):
     Args:
         images: (k + 1, h, w, C).
         both: bool (k,), which are to be mixed.
-        share: (h, w, 1) or (1, 1, 1): of each pixel, how much is to be the image's own.
+        share: (h, w, 1) or (1, 1, 1): share of each pixel that is to be the image's own.
     """
 
     def one(place: tf.Tensor):

@@ -22,7 +22,7 @@ def augment(
     """A training image as the model wants it.
 
     Args:
-        image: As a source gives it: encoded string, or pixels (H, W, C) from 0 to 255.
+        image: Image as a source gives it: encoded string, or pixels (H, W, C) from 0 to 255.
         seed: int64 (2,); everything random follows from it.
         channels: C.
         preprocessing: The model's `Preprocessing`: size, kernel and scale.

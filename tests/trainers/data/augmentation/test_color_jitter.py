@@ -44,14 +44,14 @@ def assert_uniform(values, low, high):
 def test_each_blend_is_that_of_pil(ours, theirs, factor):
     """PIL cuts off fractions, and rounds the grey that it mixes in: 1 and |1 - factor| / 2 of 255."""
     expected = np.asarray(theirs(Image.fromarray(PIXELS)).enhance(factor)).astype("float32")
-    found = ours(tf.constant(PIXELS, tf.float32), factor - 1.0).numpy()
-    assert np.abs(found - expected).max() <= 1.02 + abs(1 - factor) / 2
+    blended = ours(tf.constant(PIXELS, tf.float32), factor - 1.0).numpy()
+    assert np.abs(blended - expected).max() <= 1.02 + abs(1 - factor) / 2
 
 
 @pytest.mark.parametrize("turn", [-0.5, -0.1, 0.0, 0.03, 0.3])
 def test_hue_is_turned_as_in_colorsys(turn):
-    found = color_jitter.hue(tf.constant(PIXELS, tf.float32), turn).numpy().reshape(-1, 3)
-    for pixel, turned in zip(PIXELS.reshape(-1, 3) / 255, found, strict=True):
+    pixels = color_jitter.hue(tf.constant(PIXELS, tf.float32), turn).numpy().reshape(-1, 3)
+    for pixel, turned in zip(PIXELS.reshape(-1, 3) / 255, pixels, strict=True):
         hue, saturation, value = colorsys.rgb_to_hsv(*pixel)
         assert np.allclose(turned, 255 * np.array(colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value)), atol=0.01)
 
@@ -81,8 +81,8 @@ def test_every_order_is_as_likely(monkeypatch, hue, orders):
     """Each step appends a digit of its own to every value."""
     for digit, name in enumerate(["brightness", "contrast", "saturation", "hue"], 1):
         monkeypatch.setattr(color_jitter, name, lambda image, amount, digit=digit: image * 10 + digit)
-    found = many(np.zeros((1, 1, 3)), 30 * orders, color_jitter=0.4, hue_jitter=hue)[:, 0, 0, 0]
-    counts = collections.Counter(found.astype(int).tolist())
+    values = many(np.zeros((1, 1, 3)), 30 * orders, color_jitter=0.4, hue_jitter=hue)[:, 0, 0, 0]
+    counts = collections.Counter(values.astype(int).tolist())
     assert len(counts) == orders and {len(set(str(order))) for order in counts} == {4 if hue else 3}
     assert min(counts.values()) >= 10 and max(counts.values()) <= 55
 

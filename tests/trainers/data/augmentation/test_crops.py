@@ -120,17 +120,17 @@ def test_inception_cuts_the_same_from_a_jpeg_and_from_its_pixels():
 
 def test_small_crop_keeps_the_aspect_and_goes_everywhere():
     """16 x 24 of an image that just covers 32 x 48, as 40 x 100 does with 32 x 80: each pixel is 1.25 wide."""
-    found = windows(many("small_crop", map_of_positions(40, 100), train_crop=0.5))
-    assert np.allclose(found[:, 2:], [16 * 1.25, 24 * 1.25], atol=0.01)
-    corners = np.unique(np.rint(found[:, :2] / 1.25), axis=0)
+    boxes = windows(many("small_crop", map_of_positions(40, 100), train_crop=0.5))
+    assert np.allclose(boxes[:, 2:], [16 * 1.25, 24 * 1.25], atol=0.01)
+    corners = np.unique(np.rint(boxes[:, :2] / 1.25), axis=0)
     assert corners.min(axis=0).tolist() == [0, 0] and corners.max(axis=0).tolist() == [16, 56]
     assert len(np.unique(corners[:, 0])) == 17 and len(np.unique(corners[:, 1])) > 45
 
 
 def test_resize_crop_does_not_keep_the_aspect():
-    found = windows(many("resize_crop", map_of_positions(40, 100), train_crop=0.5))
-    assert np.allclose(found[:, 2:], [16 * 40 / 32, 24 * 100 / 48], atol=0.01)
-    corners = np.rint(found[:, :2] / [40 / 32, 100 / 48])
+    boxes = windows(many("resize_crop", map_of_positions(40, 100), train_crop=0.5))
+    assert np.allclose(boxes[:, 2:], [16 * 40 / 32, 24 * 100 / 48], atol=0.01)
+    corners = np.rint(boxes[:, :2] / [40 / 32, 100 / 48])
     assert corners.min(axis=0).tolist() == [0, 0] and corners.max(axis=0).tolist() == [16, 24]
 
 

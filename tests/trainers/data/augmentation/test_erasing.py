@@ -22,12 +22,12 @@ def many(shape, count, rate=1.0, threads=None):
 
 def boxes(results):
     """int (count, 4): top, left, height, width of each image's erased rectangle, checked to be one."""
-    found = []
+    rectangles = []
     for erased in (results != GROUND).all(axis=-1):
         rows, columns = np.flatnonzero(erased.any(axis=1)), np.flatnonzero(erased.any(axis=0))
         assert erased.sum() == len(rows) * len(columns)
-        found.append([rows[0], columns[0], len(rows), len(columns)])
-    return np.array(found)
+        rectangles.append([rows[0], columns[0], len(rows), len(columns)])
+    return np.array(rectangles)
 
 
 def assert_uniform(values, low, high):

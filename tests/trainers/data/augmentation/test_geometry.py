@@ -142,14 +142,14 @@ def test_published_translations_leave_small_images():
 
 def squares(results, image):
     """Top, bottom, left and right, the second and last outside, of what is hidden; all else is as it was."""
-    found = []
+    bounds = []
     for result in results:
         hidden = (result == 128).all(axis=-1)
         rows, columns = np.flatnonzero(hidden.any(axis=1)), np.flatnonzero(hidden.any(axis=0))
         assert hidden[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
         assert np.array_equal(result[~hidden], image[~hidden])
-        found.append((rows[0], rows[-1] + 1, columns[0], columns[-1] + 1))
-    return np.array(found).T
+        bounds.append((rows[0], rows[-1] + 1, columns[0], columns[-1] + 1))
+    return np.array(bounds).T
 
 
 @pytest.mark.parametrize(

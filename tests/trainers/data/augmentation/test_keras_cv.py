@@ -110,5 +110,5 @@ def test_cutmix_is_kerascvs_with_the_same_rectangle(number):
     if inside:
         np.testing.assert_allclose(labels, their_labels, atol=1e-6)
     else:
-        kept, theirs_kept = ((each * TARGETS[1:]).sum(axis=1) for each in (labels, their_labels))
-        assert (kept > theirs_kept).all()
+        own_shares, their_shares = ((each * TARGETS[1:]).sum(axis=1) for each in (labels, their_labels))
+        assert (own_shares > their_shares).all()

@@ -140,8 +140,8 @@ def test_published_contrast_constants(size, constant):
 def test_blend_factors():
     """Of 51: 0.1, 1, 1.9, 2.8 and 3.7 times, without the fraction; then clipped."""
     image = np.full((3, 3, 3), 51, "uint8")
-    found = [run("Brightness", image, magnitude)[0, 0, 0] for magnitude in (0, 5, 10, 15, 20, 30)]
-    assert found == [5, 51, 96, 142, 188, 255]
+    levels = [run("Brightness", image, magnitude)[0, 0, 0] for magnitude in (0, 5, 10, 15, 20, 30)]
+    assert levels == [5, 51, 96, 142, 188, 255]
     for name in ("Color", "Contrast", "Brightness", "Sharpness"):
         image = np.random.default_rng(0).integers(0, 256, (9, 9, 3)).astype("uint8")
         for quirks in (True, False):

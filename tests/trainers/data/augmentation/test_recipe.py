@@ -30,8 +30,8 @@ AUGREG = {
 def test_augreg_presets_are_the_published_ones(name, request):
     part = request.config.rootpath / "configs" / "parts" / f"augreg_{name}.cfg"
     settings = flags.read([f"--flagfile={part}", "--steps=1"], pretrain.Settings)
-    found = settings.randaugment_layers, settings.randaugment_magnitude, settings.mixup
-    assert found == AUGREG[name] and settings.randaugment_quirks
+    values = settings.randaugment_layers, settings.randaugment_magnitude, settings.mixup
+    assert values == AUGREG[name] and settings.randaugment_quirks
 
 
 def test_there_is_no_other_preset(request):
