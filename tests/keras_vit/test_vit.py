@@ -294,7 +294,7 @@ def test_no_rate_means_no_random_state():
 
 
 def test_stochastic_depth_grows_linearly_over_the_blocks():
-    # Facts 2.3, twelve blocks and a last rate of 0.1.
+    # AugReg's rule (arXiv 2106.10270), linear over the blocks from 0: here twelve, and a last rate of 0.1.
     model = build(small(depth=12, stochastic_depth=0.1))
     rates = [model.get_layer(f"block_{i}").stochastic_depth for i in range(12)]
     np.testing.assert_allclose(rates, [0.1 * i / 11 for i in range(12)])

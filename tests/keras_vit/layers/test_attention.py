@@ -120,7 +120,7 @@ def test_nothing_is_dropped_without_a_rate():
     np.testing.assert_array_equal(layer(inputs, training=True), layer(inputs))
 
 
-# Facts 2.2: sqrt(6 / (2 D)), Glorot's limit of the flattened (D, A K) matrix.
+# As Flax initialises the paper's code: sqrt(6 / (2 D)), Glorot's limit of the flattened (D, A K) matrix.
 LIMITS = [("Ti", 192, 3, 0.125), ("S", 384, 6, 0.08839), ("B", 768, 12, 0.0625), ("L", 1024, 16, 0.05413)]
 LIMITS += [("H", 1280, 16, 0.04841)]
 

@@ -41,7 +41,7 @@ def with_kernel(inputs=3, **arguments):
     return layer, oracle.randomise(layer)["kernel"]
 
 
-# Facts 1.4: kernel values 0 ... 7 of shape (2, 2, 1, 2).
+# By hand: kernel values 0 ... 7 of shape (2, 2, 1, 2).
 @pytest.mark.parametrize(
     "kind, values", [("deviation", (1.34163479, 0.4472116)), ("variance", (1.34164079, 0.4472136))]
 )

@@ -25,7 +25,7 @@ def test_mlp_is_the_reference(gelu):
     np.testing.assert_allclose(layer(inputs), reference.mlp(inputs, oracle.official(arrays), gelu), **oracle.TOLERANCE)
 
 
-# Facts 2.2.
+# By the definitions, to eight digits.
 @pytest.mark.parametrize(
     "x, tanh, erf",
     [
@@ -74,7 +74,7 @@ def test_dropout_after_the_second_layer_covers_its_bias():
     assert np.any(outputs == 0) and np.any(outputs != 0)
 
 
-# Facts 2.2: sqrt(6 / (D + M)).
+# As Flax initialises the paper's code: sqrt(6 / (D + M)).
 LIMITS = [("Ti", 192, 768, 0.07906), ("S", 384, 1536, 0.05590), ("B", 768, 3072, 0.03953), ("L", 1024, 4096, 0.03423)]
 LIMITS += [("H", 1280, 5120, 0.03062)]
 

@@ -106,7 +106,7 @@ def test_mask_of_the_inputs_is_used(make):
     np.testing.assert_array_equal(layer(keras.layers.Masking()(tokens)), layer(tokens, mask=MASK))
 
 
-# Facts 2.2: sqrt(6 / (1 + D)), Glorot's limit of a (1, D) matrix.
+# As big_vision initialises it: sqrt(6 / (1 + D)), Glorot's limit of a (1, D) matrix.
 @pytest.mark.parametrize("width, limit", [(768, 0.0883), (192, 0.17632), (1024, 0.07651)])
 def test_probe_starts_as_glorot_uniform_of_one_row(width, limit):
     layer = AttentionPooling(1, 1)

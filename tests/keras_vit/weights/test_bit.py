@@ -53,7 +53,7 @@ def test_architecture_is_told_by_the_arrays():
 
 
 def test_names_decide_what_lies_beyond_the_border(published):
-    # Facts 1.5: zeros in the published code, minus infinity in big_vision's.
+    # Zeros in the published code, minus infinity in big_vision's.
     assert load(FIXTURE).architecture.root_pool_padding == "lowest"
     assert load(published).architecture.root_pool_padding == "zeros"
 
