@@ -18,7 +18,7 @@ import numpy as np
 
 from keras_vit.errors import UserError, reason
 from trainers import files
-from trainers.engine.trees import Tree, array_specs, put_together, take_apart
+from trainers.engine.trees import Tree, array_specs, flatten, unflatten
 
 ARRAYS, STATE, MARKER = "arrays.bin", "state.json", "complete.json"
 
@@ -28,7 +28,7 @@ class Damaged(UserError):
 
 
 def write(folder: str, state: bytes, arrays: list[np.ndarray]) -> None:
-    """Writes what `take_apart` returned. Until the last byte is there, there is no checkpoint in the folder.
+    """Writes what `flatten` returned. Until the last byte is there, there is no checkpoint in the folder.
 
     Raises:
         Unwritable: with the reason.
@@ -63,7 +63,7 @@ def read(folder: str) -> Tree:
         state = files.read_bytes(os.path.join(folder, STATE))
         with files.opened(os.path.join(folder, ARRAYS)) as file:
             arrays = [np.lib.format.read_array(file, allow_pickle=False) for _ in array_specs(state)]
-        return put_together(state, arrays)
+        return unflatten(state, arrays)
     except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError, *files.BROKEN) as error:
         raise Damaged(f"{folder} is damaged ({reason(error)}).") from error
     except files.ERRORS as error:
@@ -107,12 +107,12 @@ class Checkpoints:
 
     def steps(self, kind: str = "step") -> list[int]:
         """Steps of the published checkpoints of a kind, oldest first."""
-        found = [
+        steps = [
             int(name.removeprefix(f"{kind}_"))
             for name in files.names(self.folder)
             if re.fullmatch(rf"{kind}_\d+", name)
         ]
-        return sorted(step for step in found if files.exists(os.path.join(self._path(kind, step), MARKER)))
+        return sorted(step for step in steps if files.exists(os.path.join(self._path(kind, step), MARKER)))
 
     def newest(self) -> Tree | None:
         """The newest whole checkpoint, or None if there never was one. Damaged ones are reported and passed over.
@@ -148,7 +148,7 @@ class Checkpoints:
         return os.path.join(self.folder, f"{kind}_{step:08d}")
 
     def _submit(self, kind: str, step: int, tree: Tree) -> concurrent.futures.Future[None]:
-        return self._writer.submit(self._write, kind, step, *take_apart(tree))
+        return self._writer.submit(self._write, kind, step, *flatten(tree))
 
     def _write(self, kind: str, step: int, state: bytes, arrays: list[np.ndarray]) -> None:
         try:
@@ -166,9 +166,9 @@ class Checkpoints:
         """Removes what is superseded, and what was never finished. A best one stays while a kept one may need it."""
         try:
             steps, best = [step for step in self.steps() if step not in self._passed_over], self.steps("best")
-            kept = steps[-self.keep :]
-            superseded = [step for step, later in itertools.pairwise(best) if later <= kept[0]]
-            needed = {self._path("step", step) for step in {*kept, *self._passed_over}}
+            newest = steps[-self.keep :]
+            superseded = [step for step, later in itertools.pairwise(best) if later <= newest[0]]
+            needed = {self._path("step", step) for step in {*newest, *self._passed_over}}
             needed |= {self._path("best", step) for step in best if step not in superseded}
             for name in files.names(self.folder):
                 path = os.path.join(self.folder, name)

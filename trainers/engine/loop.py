@@ -131,9 +131,11 @@ class Trainer:
         Raises:
             UserError: if it belongs to another model, optimizer or precision.
         """
-        ours, theirs = self.steps.model.dtype_policy.name, state["precision"]
-        if ours != theirs:
-            raise UserError(f"The run was begun in {theirs} and would go on in {ours}; give --precision={theirs}.")
+        policy, saved_policy = self.steps.model.dtype_policy.name, state["precision"]
+        if policy != saved_policy:
+            raise UserError(
+                f"The run was begun in {saved_policy} and would go on in {policy}; give --precision={saved_policy}."
+            )
         self.steps.restore(state["steps"])
         self.progress = Progress(**state["progress"])
         # Checkpoints of version 0.1 name the module of each callback's class too.
@@ -264,12 +266,12 @@ class Trainer:
 
     def _stateful(self) -> dict[str, keras.callbacks.Callback]:
         """The callbacks that remember something, by class name and number among their likes."""
-        found: dict[str, keras.callbacks.Callback] = {}
+        callbacks: dict[str, keras.callbacks.Callback] = {}
         for callback in self._callbacks:
             if remembers(callback):
-                likes = sum(type(other).__name__ == type(callback).__name__ for other in found.values())
-                found[f"{type(callback).__name__}.{likes}"] = callback
-        return found
+                likes = sum(type(other).__name__ == type(callback).__name__ for other in callbacks.values())
+                callbacks[f"{type(callback).__name__}.{likes}"] = callback
+        return callbacks
 
     @contextlib.contextmanager
     def _telling_of_checkpoints(self):
@@ -280,8 +282,8 @@ class Trainer:
                 raise
             self.checkpoints.wait()
             last = self.checkpoints.newest_step
-            where = f"step {last} in {self.checkpoints.folder}" if last is not None else "none was written"
-            raise NotFinite(f"{error} Last good checkpoint: {where}.") from None
+            latest = f"step {last} in {self.checkpoints.folder}" if last is not None else "none was written"
+            raise NotFinite(f"{error} Last good checkpoint: {latest}.") from None
 
 
 class _EvaluationLeft(Exception):

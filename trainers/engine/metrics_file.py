@@ -24,17 +24,17 @@ class MetricsFile(keras.callbacks.Callback):
 
     Args:
         path: The CSV file; any that tf.io.gfile writes.
-        where: Runtime, which measures weights and memory.
+        runtime: Runtime, which measures weights and memory.
         batch_size: Global batch size.
         log_every: Updates per row.
         metrics: Names of the objective's metrics, e.g. `loss` and `accuracy`.
         summaries: Folder of TensorBoard event files, or None for none.
     """
 
-    def __init__(self, path, where: Runtime, *, batch_size, log_every, metrics, summaries=None):
+    def __init__(self, path, runtime: Runtime, *, batch_size, log_every, metrics, summaries=None):
         super().__init__()
         self.path = str(path)
-        self.where = where
+        self.runtime = runtime
         self.batch_size = batch_size
         self.log_every = log_every
         others = [name for name in metrics if name != "loss"]
@@ -104,8 +104,8 @@ class MetricsFile(keras.callbacks.Callback):
             "step": self._last,
             "examples": self._last * self.batch_size,
             "learning_rate": learning_rate_of(self.model),
-            "weight_norm": self.where.weight_norm(self.model),
-            "memory_gib": round(self.where.peak_memory(), 3),
+            "weight_norm": self.runtime.weight_norm(self.model),
+            "memory_gib": round(self.runtime.peak_memory(), 3),
             "seconds": round(now - self._begin, 3),
             "images_per_second": round(updates * self.batch_size / (now - self._row_begin), 1),
         }

@@ -8,7 +8,7 @@ import numpy as np
 Tree = Any  # dicts with string keys, lists, numbers, strings, None and NumPy arrays
 
 
-def take_apart(tree: Tree) -> tuple[bytes, list[np.ndarray]]:
+def flatten(tree: Tree) -> tuple[bytes, list[np.ndarray]]:
     """A tree's plain values as JSON, and its arrays; the JSON also tells their dtypes and shapes."""
     arrays: list[np.ndarray] = []
 
@@ -31,8 +31,8 @@ def array_specs(state: bytes) -> list[tuple[str, list[int]]]:
     return [(dtype, shape) for dtype, shape in json.loads(state)["arrays"]]
 
 
-def put_together(state: bytes, arrays: list[np.ndarray]) -> Tree:
-    """The tree that `take_apart` took apart."""
+def unflatten(state: bytes, arrays: list[np.ndarray]) -> Tree:
+    """The tree that `flatten` took apart."""
     return _with_arrays(json.loads(state)["tree"], arrays)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_vit.errors import UserError
 from trainers.engine.endings import WorkerLost
-from trainers.engine.trees import Tree, array_specs, put_together, take_apart
+from trainers.engine.trees import Tree, array_specs, flatten, unflatten
 
 
 class Collectives(Protocol):
@@ -172,14 +172,14 @@ class Workers:
         if self._collectives is None:
             return tree
         broadcast = functools.partial(self._collectives.broadcast, worker)
-        state, arrays = take_apart(tree)
+        state, arrays = flatten(tree)
         with self.waiting("broadcast"):
             length = int(broadcast(np.array(len(state), "int64")))
             numbers = np.resize(np.frombuffer(state, "uint8").astype("int32"), length)
             shared = broadcast(numbers).astype("uint8").tobytes()
             if shared != state:  # this worker's arrays are of other shapes
                 arrays = [np.zeros(shape, dtype) for dtype, shape in array_specs(shared)]
-            return put_together(shared, [broadcast(array) for array in arrays])
+            return unflatten(shared, [broadcast(array) for array in arrays])
 
     def _watch(self):
         while True:

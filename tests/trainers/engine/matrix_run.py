@@ -43,11 +43,11 @@ def feed(arrays, stop, share, shares, rows, heavy=None):
     return tf.data.Dataset.from_tensor_slices(local).batch(rows, drop_remainder=True)
 
 
-def train(case, where):
+def train(case, runtime):
     rule, compiled, accumulate = case.split("-")
     data = np.load(FIXTURES / "train_batches.npz")
     arrays = {name: data[name].reshape(-1, *data[name].shape[2:]) for name in ("images", "labels")}
-    with where.placed():
+    with runtime.placed():
         model = keras_vit.weights.load(FIXTURES / "train_init.npz")
         if rule in REBUILT:
             arrays_of_model = model.get_weights()
@@ -63,7 +63,7 @@ def train(case, where):
         )
         model.compile(optimizer=optimizer)
     objective = Softmax(7, 0.1)
-    taught = Distillation(7, teacher_of(model, where), "soft", share=0.5) if rule == "taught" else objective
+    taught = Distillation(7, teacher_of(model, runtime), "soft", share=0.5) if rule == "taught" else objective
     training = functools.partial(feed, arrays, STEPS * BATCH, heavy=2 * BATCH + 1 if rule == "float16" else None)
     rule = UpdateRule(
         batch_size=BATCH,
@@ -72,12 +72,12 @@ def train(case, where):
         ema=0.9,
         xla=compiled == "xla",
     )
-    steps = where.steps(model, taught, optimizer, training(0, 1, BATCH).element_spec, rule)
+    steps = runtime.steps(model, taught, optimizer, training(0, 1, BATCH).element_spec, rule)
     if rule == "wrong":
         clip_before_reduction(steps)
     if steps._scale:
         steps._scale.value.assign(2.0**12)
-    evaluation = where.evaluation(model, objective, functools.partial(feed, arrays, EXAMPLES), BATCH)
+    evaluation = runtime.evaluation(model, objective, functools.partial(feed, arrays, EXAMPLES), BATCH)
     history = keras.callbacks.History()
     loop.Trainer(steps, loop.Plan(STEPS, 4, 2, 2), [history], evaluation).fit(training)
     results = {variable.path: variable.numpy() for variable in model.trainable_variables}
@@ -87,9 +87,9 @@ def train(case, where):
     return results
 
 
-def teacher_of(model, where):
+def teacher_of(model, runtime):
     """A larger one, of other images, whose answers differ."""
-    with where.placed():
+    with runtime.placed():
         keras.utils.set_random_seed(1)
         teacher = keras_vit.build("mu/16", image_size=48, num_classes=7, channels=model.architecture.channels)
         teacher.get_layer("head").set_weights([np.random.default_rng(0).normal(size=(32, 7)), np.zeros(7)])
@@ -108,10 +108,10 @@ def clip_before_reduction(steps):
 
 
 def main(output, distribution, logical_cpus, *cases):
-    where = runtime.start(distribution, "float32", 0, int(logical_cpus))
-    saved = {f"{case}:{name}": value for case in cases for name, value in train(case, where).items()}
-    if where.is_chief:
-        np.savez(output, replicas=where.replicas, **saved)
+    chosen = runtime.start(distribution, "float32", 0, int(logical_cpus))
+    saved = {f"{case}:{name}": value for case in cases for name, value in train(case, chosen).items()}
+    if chosen.is_chief:
+        np.savez(output, replicas=chosen.replicas, **saved)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def folder(request, tmp_path):
 
 
 def write(folder, tree):
-    checkpoint.write(folder, *trees.take_apart(tree))
+    checkpoint.write(folder, *trees.flatten(tree))
 
 
 def assert_same(one, other):
@@ -67,9 +67,9 @@ leaves = st.one_of(
 
 @given(st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text(min_size=6), inner), max_leaves=8))
 def test_every_tree_survives(tree):
-    state, arrays = trees.take_apart(tree)
+    state, arrays = trees.flatten(tree)
     assert len(trees.array_specs(state)) == len(arrays)
-    assert_same(tree, trees.put_together(state, arrays))
+    assert_same(tree, trees.unflatten(state, arrays))
 
 
 def change(path, how):

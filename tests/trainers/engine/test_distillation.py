@@ -54,15 +54,15 @@ def made(kind="hard", dtype="float32", share=None, taught_by=RESNET, **arguments
 def test_compiled_it_is_the_same(kind):
     plain, compiled = made(kind, taught_by=VIT), made(kind, taught_by=VIT, xla=True)
     batch = next(iter(data()))
-    (ours, our_sums), (theirs, their_sums) = (
+    (gradients, sums), (plain_gradients, plain_sums) = (
         steps._compiled_gradients(batch, tf.constant(1.0)) for steps in (compiled, plain)
     )
-    for variable, one, other in zip(plain.model.trainable_variables, ours, theirs, strict=True):
+    for variable, one, other in zip(plain.model.trainable_variables, gradients, plain_gradients, strict=True):
         largest = max(np.abs(other).max(), 1e-4)
         np.testing.assert_allclose(one / largest, other / largest, atol=1e-4, err_msg=variable.path)
-    assert our_sums.keys() == their_sums.keys() == {"loss", "accuracy", "agreement"}
-    for name in our_sums:
-        np.testing.assert_allclose(our_sums[name], their_sums[name], rtol=1e-5, err_msg=name)
+    assert sums.keys() == plain_sums.keys() == {"loss", "accuracy", "agreement"}
+    for name in sums:
+        np.testing.assert_allclose(sums[name], plain_sums[name], rtol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize(

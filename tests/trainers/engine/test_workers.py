@@ -23,17 +23,17 @@ class Together:
     def _all(self, part):
         self.parts[self.index] = part
         self.barrier.wait(20)
-        found = list(self.parts)
+        parts = list(self.parts)
         self.barrier.wait(20)
-        return found
+        return parts
 
     def any(self, flags):
         return tuple(map(any, zip(*self._all(flags), strict=True)))
 
     def broadcast(self, worker, array):
-        found = self._all(array)
-        assert {(part.dtype, part.shape) for part in found} == {(array.dtype, array.shape)}
-        return found[worker]
+        parts = self._all(array)
+        assert {(part.dtype, part.shape) for part in parts} == {(array.dtype, array.shape)}
+        return parts[worker]
 
     def gone(self, error):
         return str(error) if isinstance(error, ConnectionError) else None
@@ -63,7 +63,7 @@ def test_alone_nobody_is_asked():
 
 def test_flags_and_trees_reach_all():
     tree = {"a": np.arange(3), "b": [None, "x"]}
-    found = on_both(
+    results = on_both(
         lambda workers: (
             workers.any(workers.is_chief, False),
             workers.on_chief(lambda: {"kernel": np.ones((2, 2), "float32")})["kernel"].tolist(),
@@ -72,7 +72,7 @@ def test_flags_and_trees_reach_all():
         )
     )
     all_of = ["chief", "the other, whose text is longer"]
-    assert found == [((True, False), [[1, 1], [1, 1]], [0, 1, 2], all_of)] * 2
+    assert results == [((True, False), [[1, 1], [1, 1]], [0, 1, 2], all_of)] * 2
 
 
 def test_what_the_chief_cannot_do_is_said_everywhere():

@@ -196,22 +196,22 @@ def _mirrored(_: str) -> tuple[tf.distribute.Strategy, str]:
 
 
 def _multi_worker(_: str) -> tuple[tf.distribute.Strategy, str]:
-    found = cluster.find()
-    if not found:
+    workers = cluster.find()
+    if not workers:
         raise UserError(
             "--distribution=multi_worker needs several processes that know of each other: start them with srun, or "
             "give each a TF_CONFIG, as in https://www.tensorflow.org/guide/distributed_training."
         )
-    strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=found.resolver())
-    return strategy, f"{found.source} names {found.size} workers, this is {found.job} {found.index}"
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=workers.resolver())
+    return strategy, f"{workers.source} names {workers.size} workers, this is {workers.job} {workers.index}"
 
 
 def _auto(tpu: str) -> tuple[tf.distribute.Strategy, str]:
     if tpu != "local" or is_tpu_host():
         strategy, reason = connect_tpu(tpu)
         return strategy, f"{reason}; auto: " + ("this is its host" if tpu == "local" else "--tpu names it")
-    found = cluster.find()
-    if found and found.size > 1:
+    workers = cluster.find()
+    if workers and workers.size > 1:
         strategy, reason = _multi_worker(tpu)
         return strategy, f"{reason}; auto: several processes"
     strategy, reason = _mirrored(tpu) if len(_devices()) > 1 else _one_device(tpu)

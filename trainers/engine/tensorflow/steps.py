@@ -121,8 +121,8 @@ class Steps:
         """
         ours = self._state()
         for name, part in ours.items():
-            theirs = state.get(name, {})
-            if {path: tuple(v.shape) for path, v in part.items()} != {path: v.shape for path, v in theirs.items()}:
+            arrays = state.get(name, {})
+            if {path: tuple(v.shape) for path, v in part.items()} != {path: v.shape for path, v in arrays.items()}:
                 raise UserError(f"The checkpoint's {name} are not those of this model and optimizer.")
         for name, part in ours.items():
             for path, variable in part.items():

@@ -52,11 +52,11 @@ def step(monkeypatch):
     ],
 )
 def test_tf_config_names_the_cluster(jobs, task, size):
-    found = cluster.from_tf_config(tf_config(jobs, task))
-    assert (found.jobs, found.job, found.index, found.size) == (jobs, task["type"], int(task["index"]), size)
-    resolver = found.resolver()
+    workers = cluster.from_tf_config(tf_config(jobs, task))
+    assert (workers.jobs, workers.job, workers.index, workers.size) == (jobs, task["type"], int(task["index"]), size)
+    resolver = workers.resolver()
     assert resolver.cluster_spec().as_dict() == jobs
-    assert (resolver.task_type, resolver.task_id) == (found.job, found.index)
+    assert (resolver.task_type, resolver.task_id) == (workers.job, workers.index)
 
 
 @pytest.mark.parametrize("text", ["{}", '{"environment": "cloud"}', '{"cluster": {}, "task": {"type": "worker"}}'])
@@ -93,23 +93,23 @@ def test_a_malformed_tf_config_is_one_line_that_says_what_is_wrong(text, said):
 def test_every_task_of_a_slurm_step_finds_its_own_address(step):
     """Also where the order of the hosts' names is not that of their numbers, and whichever way ranks are dealt out."""
     tasks = {0: ("n9", 0), 1: ("n9", 1), 2: ("n10", 0)}
-    found = []
+    clusters = []
     for rank, (node, local) in tasks.items():
         step("n[9-10]", "2,1", node, local, rank, tasks=3)
-        found.append(cluster.find())
-        host, port = found[-1].jobs["worker"][found[-1].index].split(":")
+        clusters.append(cluster.find())
+        host, port = clusters[-1].jobs["worker"][clusters[-1].index].split(":")
         assert (host, int(port)) == (node, cluster.slurm_port(7, 0) + local)
-    assert sorted(each.index for each in found) == [0, 1, 2]
-    assert all(each.jobs == found[0].jobs and each.size == 3 and each.job == "worker" for each in found)
-    assert found[0].source == "SLURM job 7"
+    assert sorted(each.index for each in clusters) == [0, 1, 2]
+    assert all(each.jobs == clusters[0].jobs and each.size == 3 and each.job == "worker" for each in clusters)
+    assert clusters[0].source == "SLURM job 7"
 
 
 def test_slurm_hands_out_gpus_and_a_worker_takes_all_it_sees(step, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [kind] * 2)
     step("n[1-2]", "2(x2)", "n2", 1, 3, tasks=4)
-    found = cluster.find()
-    assert found.size == 4 and found.resolver().num_accelerators() == {"GPU": 2}
+    workers = cluster.find()
+    assert workers.size == 4 and workers.resolver().num_accelerators() == {"GPU": 2}
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,4"
 
 
@@ -151,15 +151,15 @@ REDUCE = """
 import json, os
 import tensorflow as tf
 from trainers.engine import runtime
-where = runtime.start("auto", "auto", 0)
+chosen = runtime.start("auto", "auto", 0)
 @tf.function
 def total():
     def replica():
         own = tf.constant(10.0 ** int(os.environ["SLURM_PROCID"]))
         return tf.distribute.get_replica_context().all_reduce("SUM", own)
-    return where.strategy.run(replica)
-total = float(where.strategy.experimental_local_results(total())[0])
-print(json.dumps([total, where.processes, where.replicas, where.is_chief, where.reason, where.precision]))
+    return chosen.strategy.run(replica)
+total = float(chosen.strategy.experimental_local_results(total())[0])
+print(json.dumps([total, chosen.processes, chosen.replicas, chosen.is_chief, chosen.reason, chosen.precision]))
 """
 
 

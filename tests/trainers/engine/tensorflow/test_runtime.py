@@ -77,22 +77,22 @@ def tpu(monkeypatch):
 )
 def test_auto_takes_all_devices_and_says_why(machine, capabilities, reason):
     machine(*capabilities)
-    where = runtime.start("auto", "auto", 0)
-    assert (where.reason, where.replicas, where.processes) == (reason, max(1, len(capabilities)), 1)
-    assert where.is_chief
+    chosen = runtime.start("auto", "auto", 0)
+    assert (chosen.reason, chosen.replicas, chosen.processes) == (reason, max(1, len(capabilities)), 1)
+    assert chosen.is_chief
 
 
 def test_auto_joins_the_workers_that_the_environment_names(machine, monkeypatch):
     machine()
     task = {"cluster": {"worker": ["a:1", "b:1", "c:1"]}, "task": {"type": "worker", "index": 1}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(task))
-    where = runtime.start("auto", "auto", 0)
-    assert where.reason == "TF_CONFIG names 3 workers, this is worker 1; auto: several processes"
-    assert (where.processes, where.is_chief) == (3, False)
+    chosen = runtime.start("auto", "auto", 0)
+    assert chosen.reason == "TF_CONFIG names 3 workers, this is worker 1; auto: several processes"
+    assert (chosen.processes, chosen.is_chief) == (3, False)
     assert runtime.start("one_device", "auto", 0).processes == 1
     monkeypatch.setenv("TF_CONFIG", json.dumps(task | {"task": {"type": "worker", "index": 0}}))
-    where = runtime.start("multi_worker", "auto", 0)
-    assert where.reason == "TF_CONFIG names 3 workers, this is worker 0" and where.is_chief
+    chosen = runtime.start("multi_worker", "auto", 0)
+    assert chosen.reason == "TF_CONFIG names 3 workers, this is worker 0" and chosen.is_chief
 
 
 @pytest.mark.parametrize(("job", "index", "chief"), [("chief", 0, True), ("worker", 0, False), ("worker", 1, False)])
@@ -100,9 +100,9 @@ def test_the_job_named_chief_is_the_only_chief(machine, monkeypatch, job, index,
     machine()
     jobs = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": jobs, "task": {"type": job, "index": index}}))
-    where = runtime.start("multi_worker", "auto", 0)
-    assert (where.processes, where.is_chief) == (3, chief)
-    assert where.reason == f"TF_CONFIG names 3 workers, this is {job} {index}"
+    chosen = runtime.start("multi_worker", "auto", 0)
+    assert (chosen.processes, chosen.is_chief) == (3, chief)
+    assert chosen.reason == f"TF_CONFIG names 3 workers, this is {job} {index}"
 
 
 def test_a_lone_worker_of_a_cluster_needs_no_strategy_for_several(machine, monkeypatch):
@@ -140,9 +140,9 @@ def test_auto_does_not_start_a_tpu_of_several_hosts_from_one_of_them(machine, tp
 
 
 def test_one_process_drives_all_hosts_of_a_tpu(machine, tpu):
-    where = runtime.start("tpu", "auto", 0, tpu="my-pod")
-    assert (where.replicas, where.processes, where.is_chief) == (8, 1, True)
-    assert (where.precision, where.precision_reason) == ("mixed_bfloat16", "auto: TPUs multiply in bfloat16")
+    chosen = runtime.start("tpu", "auto", 0, tpu="my-pod")
+    assert (chosen.replicas, chosen.processes, chosen.is_chief) == (8, 1, True)
+    assert (chosen.precision, chosen.precision_reason) == ("mixed_bfloat16", "auto: TPUs multiply in bfloat16")
 
 
 def test_a_tpu_has_no_float16(machine, tpu):
@@ -168,16 +168,16 @@ def test_a_tpu_has_no_float16(machine, tpu):
 )
 def test_auto_precision_is_what_the_devices_are_fast_in(machine, capabilities, precision, said):
     machine(*capabilities)
-    where = runtime.start("auto", "auto", 0)
-    assert where.precision == precision
-    assert where.precision_reason.startswith("auto: ") and said in where.precision_reason
+    chosen = runtime.start("auto", "auto", 0)
+    assert chosen.precision == precision
+    assert chosen.precision_reason.startswith("auto: ") and said in chosen.precision_reason
 
 
 @pytest.mark.parametrize("precision", [name for name in backend.PRECISIONS if name != "auto"])
 def test_a_precision_that_was_asked_for_is_taken(machine, precision):
     machine((7, 5))
-    where = runtime.start("one_device", precision, 0)
-    assert (where.precision, where.precision_reason) == (precision, "as asked")
+    chosen = runtime.start("one_device", precision, 0)
+    assert (chosen.precision, chosen.precision_reason) == (precision, "as asked")
 
 
 def test_every_kind_of_device_has_an_auto_precision_that_it_supports():
