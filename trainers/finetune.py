@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trainers.data.source import Source
     from trainers.engine.protocols import Runtime
     from trainers.engine.workers import Workers
-    from trainers.training.plan import Planned
+    from trainers.training.plan import Plan
     from trainers.training.train import Result
 
 from keras_vit.errors import UserError
@@ -56,30 +56,32 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
         BadImage: for the first image that cannot be read, or too many of them.
     """
     from trainers.data import sources
-    from trainers.engine import runtime
+    from trainers.engine.runtime import start as start_runtime
     from trainers.finetuning import budget, protocol
     from trainers.training.plan import workers_of
     from trainers.training.teacher import open_teacher
 
     begun = time.monotonic()
     # First of all, because TensorFlow's devices and workers cannot be set up once a tensor has been made.
-    where = runtime.start(settings.distribution, settings.precision, settings.seed, settings.logical_cpus, settings.tpu)
+    runtime = start_runtime(
+        settings.distribution, settings.precision, settings.seed, settings.logical_cpus, settings.tpu
+    )
     source = sources.open_source(settings)
-    workers = workers_of(settings, source, where)
+    workers = workers_of(settings, source, runtime)
     start, summary = starting_point(settings, source)
     teacher = open_teacher(settings, source)
-    if where.is_chief:
+    if runtime.is_chief:
         print(f"{settings.weights}: {summary}", flush=True)
 
-    def planned_for(part: FinetuningSettings) -> "Planned":
-        return plan(part, source, where, workers, start, teacher)
+    def plan_for(part: FinetuningSettings) -> "Plan":
+        return plan_of(part, source, runtime, workers, start, teacher)
 
     def trained(part: FinetuningSettings) -> "Result":
         settled = workers.on_chief(lambda: budget.as_before(part))
-        return train(dataclasses.replace(part, **settled), planned_for, start, begun, callbacks)
+        return train(dataclasses.replace(part, **settled), plan_for, start, begun, callbacks)
 
     if protocol.has_parts(settings):
-        return protocol.run(settings, source, workers, protocol.Means(planned_for, trained))
+        return protocol.run(settings, source, workers, protocol.Means(plan_for, trained))
     return trained(settings)
 
 
@@ -128,7 +130,7 @@ def starting_point(settings: FinetuningSettings, source: "Source") -> tuple[Any,
 
 def train(
     settings: FinetuningSettings,
-    planned_for: "Callable[[FinetuningSettings], Planned]",
+    plan_for: "Callable[[FinetuningSettings], Plan]",
     start: Any,
     begun: float,
     callbacks: Sequence[Any],
@@ -137,7 +139,7 @@ def train(
 
     Args:
         settings: That ask for a single one.
-        planned_for: From settings to the plan of a training.
+        plan_for: From settings to the plan of a training.
         start: The model to begin from.
         begun: When the command began, by the monotonic clock.
         callbacks: The user's.
@@ -146,42 +148,42 @@ def train(
     from trainers.training import summary
     from trainers.training.train import Result, run_training
 
-    planned = planned_for(settings)
-    speaks = planned.where.is_chief
+    plan = plan_for(settings)
+    speaks = plan.runtime.is_chief
     if speaks and (settings.dry_run or not settings.budget):
-        print(summary.plan(planned), flush=True)
+        print(summary.plan(plan), flush=True)
     if settings.dry_run:
         if speaks and settings.budget:
             print(f"--budget={settings.budget}: the number of steps is settled once a few have been timed.")
         return Result(None, None, {}, None)
-    planned.source.ready()
-    found = beginning.found(settings, planned, start)
+    plan.source.ready()
+    preparation = beginning.prepare(settings, plan, start)
 
     def make_model():
-        return beginning.model(settings, planned, start, found.head)
+        return beginning.model(settings, plan, start, preparation.head)
 
-    settings = dataclasses.replace(settings, probe_images=found.probe_images)
+    settings = dataclasses.replace(settings, probe_images=preparation.probe_images)
     if settings.budget:
-        settings = budget.settled(settings, planned, make_model, time.monotonic() - begun)
+        settings = budget.settled(settings, plan, make_model, time.monotonic() - begun)
         if speaks:
-            print(summary.plan(planned_for(settings)), flush=True)
-    planned = planned_for(settings)
+            print(summary.plan(plan_for(settings)), flush=True)
+    plan = plan_for(settings)
     return run_training(
-        planned,
+        plan,
         make_model,
-        [found.baseline, *callbacks],
-        lambda model: found.baseline.results() | last_words(planned, model),
+        [preparation.baseline, *callbacks],
+        lambda model: preparation.baseline.results() | last_words(plan, model),
     )
 
 
-def plan(
+def plan_of(
     settings: FinetuningSettings,
     source: "Source",
-    where: "Runtime",
+    runtime: "Runtime",
     workers: "Workers",
     start: Any,
     teacher: Any = None,
-) -> "Planned":
+) -> "Plan":
     """The plan of a training. While a budget is not settled its length means nothing.
 
     Raises:
@@ -189,7 +191,7 @@ def plan(
     """
     from keras_vit import multipliers
     from trainers.finetuning import beginning
-    from trainers.training.plan import planned
+    from trainers.training.plan import make_plan
 
     rules = settings.multipliers
     if not rules and not settings.lora_rank:
@@ -201,10 +203,10 @@ def plan(
     preprocessing = dataclasses.replace(
         start.preprocessing, resize=settings.resize, antialias=settings.antialias, crop=settings.test_crop
     )
-    return planned(
+    return make_plan(
         dataclasses.replace(settings, budget="", steps=1, warmup_steps=0) if settings.budget else settings,
         source,
-        where,
+        runtime,
         name=settings.weights,
         architecture=start.architecture,
         preprocessing=preprocessing,
@@ -231,25 +233,25 @@ def plain(name: str) -> str:
     return re.sub(r"\W+", "_", name).lower()
 
 
-def last_words(planned: "Planned", model: Any) -> dict[str, Any]:
+def last_words(plan: "Plan", model: Any) -> dict[str, Any]:
     """Writes how each class fares and the run's curves; returns more results. What goes wrong here loses no run."""
     from trainers.data.pipeline import EvaluationData
     from trainers.evaluations import accuracy
     from trainers.reports import class_report, curves
 
-    run_dir, batch_size = planned.settings.run_dir, planned.settings.batch_size
-    split, kind = (planned.test, "test") if planned.test else (planned.validation, "val")
+    run_dir, batch_size = plan.settings.run_dir, plan.settings.batch_size
+    split, kind = (plan.test, "test") if plan.test else (plan.validation, "val")
     metrics: dict[str, Any] = {}
     try:
         if split is not None:
-            feed = EvaluationData(split, batch_size, planned.preprocessing).batches
-            answered = planned.workers.answered
-            measured = accuracy.measured(model, feed, planned.where, batch_size, split, answered=answered)
+            feed = EvaluationData(split, batch_size, plan.preprocessing).batches
+            answered = plan.workers.answered
+            measured = accuracy.measured(model, feed, plan.runtime, batch_size, split, answered=answered)
             rows, summary = measured or ({}, None)
             metrics = {f"{kind}_{plain(name)}": value for name, value in rows.items() if name != accuracy.OWN}
-            if planned.where.is_chief and summary is not None:
+            if plan.runtime.is_chief and summary is not None:
                 class_report.write(summary, run_dir)
-        if planned.where.is_chief:
+        if plan.runtime.is_chief:
             curves.curves(run_dir)
     except (UserError, OSError) as error:
         print(f"warning: no report of {split.name if split else 'the run'}: {error}", file=sys.stderr, flush=True)

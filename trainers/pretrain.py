@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from keras_vit.variants import AnyArchitecture
     from trainers.data.source import Source
-    from trainers.training.plan import Planned
+    from trainers.training.plan import Plan
     from trainers.training.train import Result
 
 from keras_vit.errors import UserError
@@ -65,31 +65,33 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
         BadImage: for the first image that cannot be read, or too many of them.
     """
     from trainers.data import pipeline, sources
-    from trainers.engine import runtime
+    from trainers.engine.runtime import start as start_runtime
     from trainers.training import summary
-    from trainers.training.plan import planned, workers_of
+    from trainers.training.plan import make_plan, workers_of
     from trainers.training.teacher import open_teacher
     from trainers.training.train import Result, run_training
 
     # First of all, because TensorFlow's devices and workers cannot be set up once a tensor has been made.
-    where = runtime.start(settings.distribution, settings.precision, settings.seed, settings.logical_cpus, settings.tpu)
+    runtime = start_runtime(
+        settings.distribution, settings.precision, settings.seed, settings.logical_cpus, settings.tpu
+    )
     source = sources.open_source(settings)
     architecture = architecture_for(settings, source)
     if settings.masked:
         architecture = headless(settings, architecture)
-    plan = planned(
+    plan = make_plan(
         settings,
         source,
-        where,
+        runtime,
         name=settings.variant,
         architecture=architecture,
         preprocessing=pipeline.preprocessing_for(settings.image_size, settings),
         multipliers=settings.multipliers,
         trained=trained_words(settings),
-        workers=workers_of(settings, source, where),
+        workers=workers_of(settings, source, runtime),
         teacher=open_teacher(settings, source),
     )
-    if where.is_chief:
+    if runtime.is_chief:
         print(summary.plan(plan), flush=True)
     if settings.dry_run:
         return Result(None, None, {}, None)
@@ -144,27 +146,27 @@ def trained_words(settings: Settings) -> str:
     return part + (", and a head for masked patches, which is not saved" * (settings.masked is not None))
 
 
-def pictures(planned: "Planned") -> list[Any]:
+def pictures(plan: "Plan") -> list[Any]:
     """The callback that draws masked patches, where that is the objective and somebody is to see them."""
-    target = planned.settings.masked
-    if target is None or planned.validation is None or not planned.where.is_chief:
+    target = plan.settings.masked
+    if target is None or plan.validation is None or not plan.runtime.is_chief:
         return []
     from trainers.training.callbacks.masked_pictures import MaskedPictures
 
-    return [MaskedPictures(planned, target, planned.validation)]
+    return [MaskedPictures(plan, target, plan.validation)]
 
 
-def new_model(settings: Settings, planned: "Planned") -> Any:
+def new_model(settings: Settings, plan: "Plan") -> Any:
     """The model to train."""
     import keras_vit
     from keras_vit import vit
 
-    names = planned.source.class_names
+    names = plan.source.class_names
     model = keras_vit.build(
-        planned.architecture,
-        class_names=list(names) if names and planned.architecture.num_classes else None,
-        preprocessing=planned.preprocessing,
-        dtype=planned.where.precision,
+        plan.architecture,
+        class_names=list(names) if names and plan.architecture.num_classes else None,
+        preprocessing=plan.preprocessing,
+        dtype=plan.runtime.precision,
     )
     if settings.weights:
         start_from(model, settings.weights)
@@ -185,11 +187,12 @@ def start_from(model: Any, path: str) -> None:
         raise UserError(f"--weights={path} holds a {type(loaded).__name__}, --variant is a {type(model).__name__}.")
     # Rates and the head's initial bias matter to training only.
     free = {"dropout", "attention_dropout", "stochastic_depth", "head_bias"}
-    theirs, ours = loaded.architecture.to_dict(), model.architecture.to_dict()
-    for name in ours.keys() - free:
-        if theirs[name] != ours[name]:
+    loaded_fields, model_fields = loaded.architecture.to_dict(), model.architecture.to_dict()
+    for name in model_fields.keys() - free:
+        if loaded_fields[name] != model_fields[name]:
             raise UserError(
-                f"--weights={path} holds a model with {name}={theirs[name]}, but the flags ask for {ours[name]}."
+                f"--weights={path} holds a model with {name}={loaded_fields[name]}, but the flags ask for "
+                f"{model_fields[name]}."
             )
     model.set_weights(loaded.get_weights())
 

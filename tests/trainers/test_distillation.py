@@ -81,11 +81,11 @@ def test_it_tells_how_often_they_agree_and_evaluates_by_the_labels(result):
 
 @pytest.mark.slow
 def test_the_teacher_stays_as_it_was_in_file_and_memory(teacher, tmp_path, monkeypatch):
-    before, placed, kept = teacher.read_bytes(), task.place_teacher, []
-    monkeypatch.setattr(task, "place_teacher", lambda planned: kept.append(placed(planned)) or kept[0])
+    before, placed, teachers = teacher.read_bytes(), task.place_teacher, []
+    monkeypatch.setattr(task, "place_teacher", lambda plan: teachers.append(placed(plan)) or teachers[0])
     result = pretrain.run(settings(tmp_path / "run", teacher=str(teacher), weight_decay=0.1, distillation="soft"))
     assert teacher.read_bytes() == before
-    assert_same_values(values(kept[0].model), values(keras.models.load_model(teacher)))
+    assert_same_values(values(teachers[0].model), values(keras.models.load_model(teacher)))
     untrained = keras_vit.build("mu/16", image_size=32, depth=1, num_classes=10)
     assert any(np.any(array != values(untrained)[path]) for path, array in values(result.model).items())
 
@@ -107,9 +107,9 @@ def test_a_share_of_next_to_nothing_trains_as_without_a_teacher(teacher, tmp_pat
     taught = pretrain.run(
         settings(tmp_path / "taught", dropout=0.1, steps=2, teacher=str(teacher), distillation_share=1e-30)
     )
-    ours, theirs = values(taught.model), values(plain.model)
-    for path in theirs:
-        np.testing.assert_allclose(ours[path], theirs[path], atol=1e-6, err_msg=path)
+    taught_values, plain_values = values(taught.model), values(plain.model)
+    for path in plain_values:
+        np.testing.assert_allclose(taught_values[path], plain_values[path], atol=1e-6, err_msg=path)
 
 
 def test_the_plan_names_the_teacher(teacher, tmp_path, capsys):
@@ -122,26 +122,26 @@ def test_the_plan_names_the_teacher(teacher, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_fine_tuning_has_teachers_too(result, teacher, tmp_path):
-    asked = {"source": "synthetic", "batch_size": 20, "steps": 1, "baseline": False, "evaluate_every": 1}
+    flags = {"source": "synthetic", "batch_size": 20, "steps": 1, "baseline": False, "evaluate_every": 1}
     tuned = finetune.run(
-        finetune.Settings(**asked, weights=result.run_dir, teacher=str(teacher), run_dir=str(tmp_path / "tuned"))
+        finetune.Settings(**flags, weights=result.run_dir, teacher=str(teacher), run_dir=str(tmp_path / "tuned"))
     )
     assert "agreement" in rows(tuned.run_dir)[0]
     assert values(tuned.model).keys() == values(keras.models.load_model(f"{result.run_dir}/model.keras")).keys()
 
 
 def test_a_distillation_token_learns_from_the_teacher_by_a_head_of_its_own(teacher, tmp_path, capsys):
-    asked = {"teacher": str(teacher), "test_split": "none", "steps": 1, "evaluate_every": 1}
-    run = pretrain.run(settings(tmp_path / "run", **asked, distillation_token=True, ema=0.9))
+    flags = {"teacher": str(teacher), "test_split": "none", "steps": 1, "evaluate_every": 1}
+    run = pretrain.run(settings(tmp_path / "run", **flags, distillation_token=True, ema=0.9))
     assert "2x2 patches and a class token and a distillation token" in capsys.readouterr().out
     for name in ("model.keras", "checkpoint/best.keras"):
         model = keras.models.load_model(pathlib.Path(run.run_dir) / name)
         assert model.architecture.distillation_token and model.output_shape == (None, 10)
     heads = [np.asarray(run.model.get_layer(name).kernel) for name in ("head", "head_distillation")]
     assert all(np.any(head) for head in heads) and np.any(heads[0] != heads[1])
-    asked |= {"source": "synthetic", "batch_size": 20, "learning_rate": 0.0, "baseline": False, "train": "head"}
-    asked |= {"validation_split": "none", "weights": run.run_dir, "run_dir": str(tmp_path / "tuned")}
-    again = finetune.run(finetune.Settings(**asked)).model
+    flags |= {"source": "synthetic", "batch_size": 20, "learning_rate": 0.0, "baseline": False, "train": "head"}
+    flags |= {"validation_split": "none", "weights": run.run_dir, "run_dir": str(tmp_path / "tuned")}
+    again = finetune.run(finetune.Settings(**flags)).model
     assert again.architecture.distillation_token and not np.any(again.get_layer("head_distillation").kernel)
     assert "agreement" in rows(tmp_path / "tuned")[0] and values(again).keys() == values(run.model).keys()
 

@@ -141,10 +141,10 @@ class Stop(keras.callbacks.Callback):
 @pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_weights(start, tmp_path):
     whole = finetune.run(settings_for(start, tmp_path / "whole", lora_rank=2, checkpoint_every=1, steps_per_call=1))
-    given = settings_for(start, tmp_path / "cut", lora_rank=2, checkpoint_every=1, steps_per_call=1)
+    settings = settings_for(start, tmp_path / "cut", lora_rank=2, checkpoint_every=1, steps_per_call=1)
     with pytest.raises(Preempted):
-        finetune.run(given, [Stop()])
-    resumed = finetune.run(given)
+        finetune.run(settings, [Stop()])
+    resumed = finetune.run(settings)
     for one, other in zip(resumed.model.get_weights(), whole.model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert resumed.metrics["baseline_val_accuracy"] == whole.metrics["baseline_val_accuracy"]
@@ -154,11 +154,11 @@ def test_a_killed_run_goes_on_to_the_same_weights(start, tmp_path):
 def test_momentum_in_bfloat16_is_nearly_the_same_and_resumed_exactly(start, tmp_path):
     changes = {"baseline": False, "checkpoint_every": 1, "steps_per_call": 1}
     exact = finetune.run(settings_for(start, tmp_path / "exact", **changes)).model.get_weights()
-    given = settings_for(start, tmp_path / "cut", momentum_dtype="bfloat16", **changes)
-    whole = finetune.run(dataclasses.replace(given, run_dir=str(tmp_path / "whole"))).model.get_weights()
+    settings = settings_for(start, tmp_path / "cut", momentum_dtype="bfloat16", **changes)
+    whole = finetune.run(dataclasses.replace(settings, run_dir=str(tmp_path / "whole"))).model.get_weights()
     with pytest.raises(Preempted):
-        finetune.run(given, [Stop()])
-    for one, other in zip(finetune.run(given).model.get_weights(), whole, strict=True):
+        finetune.run(settings, [Stop()])
+    for one, other in zip(finetune.run(settings).model.get_weights(), whole, strict=True):
         np.testing.assert_array_equal(one, other)
     assert any(not np.array_equal(one, other) for one, other in zip(exact, whole, strict=True))
     assert all(np.allclose(one, other, atol=2e-3) for one, other in zip(exact, whole, strict=True))
@@ -214,10 +214,10 @@ class TestProtocol:
     def test_one_that_was_killed_while_replacing_another_reads_nothing_of_that(self, start, tmp_path):
         changes = {"seeds": "0,1", "steps_per_call": 1}
         finetune.run(settings_for(start, tmp_path, **changes, steps=2))
-        given = settings_for(start, tmp_path, **changes, steps=4, overwrite=True)
+        settings = settings_for(start, tmp_path, **changes, steps=4, overwrite=True)
         with pytest.raises(Preempted):
-            finetune.run(given, [Stop()])
-        again = finetune.run(dataclasses.replace(given, overwrite=False))
+            finetune.run(settings, [Stop()])
+        again = finetune.run(dataclasses.replace(settings, overwrite=False))
         assert [run["step"] for run in again.metrics["runs"].values()] == [4, 4]
 
     @pytest.mark.slow
@@ -249,8 +249,8 @@ class TestProtocol:
 
 @pytest.mark.slow
 def test_a_budget_becomes_steps_that_flags_cfg_records(start, tmp_path, capsys):
-    given = settings_for(start, tmp_path, steps=None, budget="8s", evaluate_every=None, baseline=False)
-    run = finetune.run(given)
+    settings = settings_for(start, tmp_path, steps=None, budget="8s", evaluate_every=None, baseline=False)
+    run = finetune.run(settings)
     recorded = flags.read([f"--flagfile={run.run_dir}/flags.cfg", "--overwrite"], finetune.Settings)
     assert not recorded.budget and recorded.steps == run.metrics["step"] > 0
     assert "--budget=8s: an update takes" in capsys.readouterr().out
@@ -300,10 +300,10 @@ def test_a_mistake_is_one_line_and_writes_nothing(start, tmp_path, changes, frag
 
 
 def test_a_dry_run_tells_all_parts_and_writes_nothing(start, tmp_path, capsys):
-    given = settings_for(start, tmp_path, learning_rates="0.1,0.01", seeds="0,1,2", dry_run=True)
-    finetune.run(given)
-    told = capsys.readouterr().out
-    assert "5 runs" in told and "rate_0.01" in told and "seed_2" in told and "trains" in told
+    settings = settings_for(start, tmp_path, learning_rates="0.1,0.01", seeds="0,1,2", dry_run=True)
+    finetune.run(settings)
+    output = capsys.readouterr().out
+    assert "5 runs" in output and "rate_0.01" in output and "seed_2" in output and "trains" in output
     assert not (tmp_path / "run").exists()
 
 
@@ -382,5 +382,5 @@ def test_every_config_plans(config, start, capsys, request):
 
 
 def test_every_config_is_tested(request):
-    found = {path.stem for path in (request.config.rootpath / "configs").glob("finetune_*.cfg")}
-    assert found == {f"finetune_{config}" for config in PLANNED}
+    configs = {path.stem for path in (request.config.rootpath / "configs").glob("finetune_*.cfg")}
+    assert configs == {f"finetune_{config}" for config in PLANNED}

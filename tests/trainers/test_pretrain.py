@@ -179,8 +179,8 @@ def test_every_config_plans(config, capsys, request):
 
 
 def test_every_config_is_tested(request):
-    found = {path.stem for path in (request.config.rootpath / "configs").glob("[!f]*.cfg")}
-    assert found == {*PLANNED, "pretrain_multilabel"}  # the last needs images: tests/trainers/test_own_images.py
+    configs = {path.stem for path in (request.config.rootpath / "configs").glob("[!f]*.cfg")}
+    assert configs == {*PLANNED, "pretrain_multilabel"}  # the last needs images: tests/trainers/test_own_images.py
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_every_config_is_tested(request):
 )
 def test_durations(duration, steps):
     settings = pretrain.Settings(**{**SMALL, "steps": None, **duration})
-    assert planning.plan_for(settings, 1000).total_steps == steps
+    assert planning.loop_plan_for(settings, 1000).total_steps == steps
 
 
 @pytest.mark.slow
@@ -216,13 +216,13 @@ def test_early_stopping_restores_the_best_weights(tmp_path):
 
 def test_starting_from_given_weights_keeps_the_head(tmp_path, request):
     fixtures = request.config.rootpath / "tests" / "fixtures"
-    given = keras_vit.weights.load(str(fixtures / "train_init.npz"))
-    model = keras_vit.build(given.architecture)
+    published = keras_vit.weights.load(str(fixtures / "train_init.npz"))
+    model = keras_vit.build(published.architecture)
     pretrain.start_from(model, str(fixtures / "train_init.npz"))
-    for one, other in zip(model.get_weights(), given.get_weights(), strict=True):
+    for one, other in zip(model.get_weights(), published.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     with pytest.raises(ValueError, match="num_classes=7, but the flags ask for 5"):
-        pretrain.start_from(keras_vit.build(given.architecture, num_classes=5), str(fixtures / "train_init.npz"))
+        pretrain.start_from(keras_vit.build(published.architecture, num_classes=5), str(fixtures / "train_init.npz"))
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ OWN = "vision transformer"
 ADVICE = "train one with trainers.finetune, or give --evaluations=fewshot, which needs none."
 
 
-def measure(settings: EvaluationSettings, model, source: Source, where: Runtime, callbacks=()) -> dict[str, float]:
+def measure(settings: EvaluationSettings, model, source: Source, runtime: Runtime, callbacks=()) -> dict[str, float]:
     """Accuracies of a model's head; with `--per_class` and `--output` those of each class.
 
     Where examples have one class each: top-1, top-5 if there are more than five classes, balanced accuracy (mean of the
@@ -39,10 +39,10 @@ def measure(settings: EvaluationSettings, model, source: Source, where: Runtime,
     data = pipeline.EvaluationData(split, settings.batch_size, model.preprocessing)
     listed = keras.callbacks.CallbackList(list(callbacks), model=model)
     listed.on_test_begin()
-    asked = measured(model, data.batches, where, settings.batch_size, split, listed)
-    if asked is None:
+    results = measured(model, data.batches, runtime, settings.batch_size, split, listed)
+    if results is None:
         raise UserError(f"--split={settings.split} of {source.name} has no example with a label that can be read.")
-    rows, report = asked
+    rows, report = results
     listed.on_test_end(rows)
     if settings.per_class:
         print(class_report.text(report))
@@ -55,7 +55,7 @@ def measure(settings: EvaluationSettings, model, source: Source, where: Runtime,
 def measured(
     model: Any,
     feed: Feed,
-    where: Runtime,
+    runtime: Runtime,
     batch_size: int,
     split: Split,
     callbacks: keras.callbacks.CallbackList | None = None,
@@ -66,7 +66,7 @@ def measured(
     Args:
         model: For as many classes as the source has.
         feed: Of finite global batches, such as `EvaluationData.batches`.
-        where: Runtime, where the model's variables are placed.
+        runtime: Runtime, where the model's variables are placed.
         batch_size: Global batch size.
         split: What is evaluated.
         callbacks: Told of batches.
@@ -78,37 +78,37 @@ def measured(
         answered()
 
     names = class_report.names_of(split.class_names, split.num_classes)
-    told: dict[str, Any] = {"callbacks": callbacks, "after_batch": after_batch}
+    hooks: dict[str, Any] = {"callbacks": callbacks, "after_batch": after_batch}
     if split.several_labels:
-        return _several_classes(predictions.scores(model, feed, where, batch_size, **told), names)
-    return _one_class(predictions.predict(model, feed, where, batch_size, **told), names)
+        return _several_classes(predictions.scores(model, feed, runtime, batch_size, **hooks), names)
+    return _one_class(predictions.predict(model, feed, runtime, batch_size, **hooks), names)
 
 
-def _one_class(found: predictions.Predictions, names) -> tuple[dict[str, float], ClassReport] | None:
-    if not len(found.labels):
+def _one_class(predicted: predictions.Predictions, names) -> tuple[dict[str, float], ClassReport] | None:
+    if not len(predicted.labels):
         return None
-    report = class_report.of_predictions(found.labels, found.predictions, names)
-    rows = {OWN: classification.top_k_accuracy(found.ranks, 1)}
+    report = class_report.of_predictions(predicted.labels, predicted.predictions, names)
+    rows = {OWN: classification.top_k_accuracy(predicted.ranks, 1)}
     if len(names) > 5:
-        rows["top-5 accuracy"] = classification.top_k_accuracy(found.ranks, 5)
+        rows["top-5 accuracy"] = classification.top_k_accuracy(predicted.ranks, 5)
     rows["balanced accuracy"] = classification.mean(report.columns["recall"])
     rows["macro F1"] = classification.mean(report.columns["f1"])
     return rows, report
 
 
-def _several_classes(found: predictions.Scores, names) -> tuple[dict[str, float], ClassReport] | None:
-    labelled = found.positives.any(axis=1)
+def _several_classes(scored: predictions.Scores, names) -> tuple[dict[str, float], ClassReport] | None:
+    labelled = scored.positives.any(axis=1)
     if not labelled.any():
         return None
-    areas = _average_precisions(found)
-    best = found.scores[labelled].argmax(axis=1)
-    hits = found.positives[labelled][range(len(best)), best]
+    areas = _average_precisions(scored)
+    best = scored.scores[labelled].argmax(axis=1)
+    hits = scored.positives[labelled][range(len(best)), best]
     rows = {OWN: float(hits.mean()), "mAP": classification.mean(areas)}
-    return rows, class_report.of_average_precisions(areas, found.positives, names)
+    return rows, class_report.of_average_precisions(areas, scored.positives, names)
 
 
-def _average_precisions(found: predictions.Scores) -> np.ndarray:
+def _average_precisions(scored: predictions.Scores) -> np.ndarray:
     """(Y,); some classes at a time, because thousands of them take a while."""
-    begins = tqdm(range(0, found.scores.shape[1], 50), "average precision", leave=False, unit="x50", delay=2)
-    parts = [(found.positives[:, begin : begin + 50], found.scores[:, begin : begin + 50]) for begin in begins]
+    begins = tqdm(range(0, scored.scores.shape[1], 50), "average precision", leave=False, unit="x50", delay=2)
+    parts = [(scored.positives[:, begin : begin + 50], scored.scores[:, begin : begin + 50]) for begin in begins]
     return np.concatenate([classification.average_precisions(*part) for part in parts])

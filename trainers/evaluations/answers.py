@@ -33,7 +33,7 @@ class Answers(NamedTuple):
 def batches(
     model: Any,
     feed: Feed,
-    where: Runtime,
+    runtime: Runtime,
     batch_size: int,
     *,
     doing: str,
@@ -47,7 +47,7 @@ def batches(
     Args:
         model: Keras model from images (B, H, W, C) to (B, D).
         feed: Of finite global batches, such as `EvaluationData.batches`.
-        where: Runtime, where the model's variables are placed.
+        runtime: Runtime, where the model's variables are placed.
         batch_size: Global batch size.
         doing: What is going on, for the bar that long work shows.
         callbacks: Told of the batches' beginnings and ends.
@@ -57,18 +57,18 @@ def batches(
         NotFinite: if an output is not finite.
     """
     callbacks = callbacks or keras.callbacks.CallbackList([], model=model)
-    answer = where.gathered(functools.partial(_answers, model))
-    distributed, count = where.distribute(feed, batch_size), number_of_batches(feed, batch_size)
+    answer = runtime.gathered(functools.partial(_answers, model))
+    distributed, count = runtime.distribute(feed, batch_size), number_of_batches(feed, batch_size)
     bar = tqdm(distributed, doing, count, leave=False, unit="batch", delay=2)
     for number, batch in enumerate(bar):
         callbacks.on_test_batch_begin(number)
-        found = answer(batch)
+        answers = answer(batch)
         callbacks.on_test_batch_end(number)
         after_batch()
-        counts = found["weights"] > 0
-        if not np.isfinite(found["outputs"][counts]).all():
+        counts = answers["weights"] > 0
+        if not np.isfinite(answers["outputs"][counts]).all():
             raise NotFinite(f"{doing}: the model's outputs are not finite; its training has diverged.")
-        yield Answers(*(found[name][counts] for name in Answers._fields))
+        yield Answers(*(answers[name][counts] for name in Answers._fields))
 
 
 def number_of_batches(feed: Feed, batch_size: int) -> int:
@@ -76,7 +76,7 @@ def number_of_batches(feed: Feed, batch_size: int) -> int:
     return int(feed(0, 1, batch_size).cardinality())
 
 
-def kept(answers: Iterator[Answers], rows: int) -> Answers:
+def collect(answers: Iterator[Answers], rows: int) -> Answers:
     """All answers at once.
 
     Args:
@@ -113,7 +113,7 @@ def check_memory(rows: int, columns: int) -> None:
 def features(
     model: Any,
     feed: Feed,
-    where: Runtime,
+    runtime: Runtime,
     batch_size: int,
     *,
     doing: str = "features",
@@ -124,7 +124,7 @@ def features(
     Args:
         model: A model of keras_vit, with any head or none.
         feed: Of finite global batches, such as `EvaluationData.batches`.
-        where: Runtime, where the model's variables are placed.
+        runtime: Runtime, where the model's variables are placed.
         batch_size: Global batch size.
         doing: What is going on, for the bar that long work shows.
         after_batch: Called after each batch, e.g. `source.bad.check`.
@@ -139,8 +139,8 @@ def features(
     """
     body = keras.Model(model.input, model.get_layer("pre_logits").output)
     rows = number_of_batches(feed, batch_size) * batch_size
-    found = batches(body, feed, where, batch_size, doing=doing, after_batch=after_batch)
-    return kept(found, rows)
+    parts = batches(body, feed, runtime, batch_size, doing=doing, after_batch=after_batch)
+    return collect(parts, rows)
 
 
 def _answers(model, batch):

@@ -12,7 +12,7 @@ from trainers.engine.protocols import Runtime
 from trainers.settings.evaluation import EvaluationSettings
 
 
-def measure(settings: EvaluationSettings, model, source: Source, where: Runtime, callbacks=()) -> dict[str, float]:
+def measure(settings: EvaluationSettings, model, source: Source, runtime: Runtime, callbacks=()) -> dict[str, float]:
     """{method: accuracy}; what a small model has to stand beside.
 
     Raises:

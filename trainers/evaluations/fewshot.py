@@ -22,14 +22,14 @@ from trainers.settings import splits
 from trainers.settings.evaluation import EvaluationSettings
 
 
-def measure(settings: EvaluationSettings, model, source: Source, where: Runtime, callbacks=()) -> dict[str, float]:
+def measure(settings: EvaluationSettings, model, source: Source, runtime: Runtime, callbacks=()) -> dict[str, float]:
     """{"fewshot 5-shot": mean accuracy over seeds, "fewshot 5-shot spread": their standard deviation, ...}.
 
     Args:
         settings: Needs split, train_split, batch_size, shots and seeds.
         model: Any model for the source's channels, whatever its head.
         source: Opened source.
-        where: Runtime.
+        runtime: Runtime.
         callbacks: Not told of anything: what they watch is the evaluation of the model's own head.
 
     Raises:
@@ -43,10 +43,10 @@ def measure(settings: EvaluationSettings, model, source: Source, where: Runtime,
     chosen = {(k, seed): examples[fewshot.choose(labels, k, seed)] for k in settings.shots for seed in settings.seeds}
     union = np.unique(np.concatenate(list(chosen.values())))
     some = dataclasses.replace(selected(split, union), name=CHOSEN)
-    train = _features(settings, model, some, where)
-    test = _features(settings, model, source.split(settings.split), where)
-    for name, found in ((settings.train_split, train), (settings.split, test)):
-        if not len(found.ids):
+    train = _features(settings, model, some, runtime)
+    test = _features(settings, model, source.split(settings.split), runtime)
+    for name, answers in ((settings.train_split, train), (settings.split, test)):
+        if not len(answers.ids):
             raise UserError(f"--evaluations=fewshot: {name} of {source.name} has no example with a label to be read.")
     rows: dict[str, float] = {}
     for k in settings.shots:
@@ -84,7 +84,7 @@ def central(images, size: tuple[int, int]):
     return images[:, top : top + size[0], left : left + size[1]]
 
 
-def _features(settings: EvaluationSettings, model, split: Split, where: Runtime) -> Answers:
+def _features(settings: EvaluationSettings, model, split: Split, runtime: Runtime) -> Answers:
     """Features of the examples that have a label, which is a number then."""
     wanted = model.preprocessing
     data = pipeline.EvaluationData(split, settings.batch_size, enlarged(wanted))
@@ -94,13 +94,13 @@ def _features(settings: EvaluationSettings, model, split: Split, where: Runtime)
         return batches.map(lambda batch: batch | {"images": central(batch["images"], wanted.size)})
 
     doing, check_bad = f"features of {split.name}", split.bad.check
-    found = features(model, feed, where, settings.batch_size, doing=doing, after_batch=check_bad)
-    if found.labels.ndim == 2:  # shares, of one class in all
-        labelled = (found.labels > 0).any(axis=1)
-        found = found._replace(labels=found.labels.argmax(axis=1))
+    answers = features(model, feed, runtime, settings.batch_size, doing=doing, after_batch=check_bad)
+    if answers.labels.ndim == 2:  # shares, of one class in all
+        labelled = (answers.labels > 0).any(axis=1)
+        answers = answers._replace(labels=answers.labels.argmax(axis=1))
     else:
-        labelled = found.labels >= 0
-    return Answers(*(part[labelled] for part in found))
+        labelled = answers.labels >= 0
+    return Answers(*(part[labelled] for part in answers))
 
 
 def _accuracy(train: Answers, rows: np.ndarray, test: Answers, num_classes: int) -> float:

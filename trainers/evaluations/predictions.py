@@ -42,7 +42,7 @@ class Scores(NamedTuple):
 def predict(
     model: Any,
     feed: Feed,
-    where: Runtime,
+    runtime: Runtime,
     batch_size: int,
     *,
     callbacks: keras.callbacks.CallbackList | None = None,
@@ -53,7 +53,7 @@ def predict(
     Args:
         model: A model of keras_vit, for as many classes as the source has.
         feed: Of finite global batches, such as `EvaluationData.batches`.
-        where: Runtime, where the model's variables are placed.
+        runtime: Runtime, where the model's variables are placed.
         batch_size: Global batch size.
         callbacks: Told of the batches' beginnings and ends.
         after_batch: Called after each batch, e.g. `source.bad.check`.
@@ -61,17 +61,17 @@ def predict(
     Raises:
         NotFinite: if a logit is not finite.
     """
-    found = answers.batches(
-        model, feed, where, batch_size, doing="evaluating", callbacks=callbacks, after_batch=after_batch
+    batches = answers.batches(
+        model, feed, runtime, batch_size, doing="evaluating", callbacks=callbacks, after_batch=after_batch
     )
-    parts = [_of_batch(batch) for batch in found]
+    parts = [_of_batch(batch) for batch in batches]
     return Predictions(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def scores(
     model: Any,
     feed: Feed,
-    where: Runtime,
+    runtime: Runtime,
     batch_size: int,
     *,
     callbacks: keras.callbacks.CallbackList | None = None,
@@ -82,11 +82,11 @@ def scores(
     Raises:
         UserError: if they take more memory than `answers.LIMIT`.
     """
-    found = answers.batches(
-        model, feed, where, batch_size, doing="evaluating", callbacks=callbacks, after_batch=after_batch
+    batches = answers.batches(
+        model, feed, runtime, batch_size, doing="evaluating", callbacks=callbacks, after_batch=after_batch
     )
     rows = answers.number_of_batches(feed, batch_size) * batch_size
-    logits, labels, _ = answers.kept((batch._replace(labels=batch.labels > 0) for batch in found), rows)
+    logits, labels, _ = answers.collect((batch._replace(labels=batch.labels > 0) for batch in batches), rows)
     return Scores(labels, logits)
 
 

@@ -16,16 +16,16 @@ from trainers.settings.export import ExportSettings
 BATCH = 64
 
 
-def answering_for(settings: ExportSettings, asked: SourceModel, source: Source | None, where: Runtime) -> Answering:
+def answering_for(settings: ExportSettings, loaded: SourceModel, source: Source | None, runtime: Runtime) -> Answering:
     """How logits become an answer: what the flags say, the run where they say nothing, and the labels if asked."""
-    kind = asked.answering.probabilities if settings.probabilities == "auto" else settings.probabilities
+    kind = loaded.answering.probabilities if settings.probabilities == "auto" else settings.probabilities
     degree = settings.temperature
     if settings.fit_temperature and source is not None:
-        degree = fitted(settings.calibration_split, asked.model, source, where, kind)
+        degree = fitted(settings.calibration_split, loaded.model, source, runtime, kind)
     return Answering(probabilities=kind, temperature=degree, top=settings.top)
 
 
-def fitted(split: str, model: ImageClassifier, source: Source, where: Runtime, probabilities: str) -> float:
+def fitted(split: str, model: ImageClassifier, source: Source, runtime: Runtime, probabilities: str) -> float:
     """The temperature under which the labels of a split are likeliest; says what it changes.
 
     Raises:
@@ -38,12 +38,12 @@ def fitted(split: str, model: ImageClassifier, source: Source, where: Runtime, p
         )
     data = pipeline.EvaluationData(source.split(split), BATCH, model.preprocessing)
     rows = answers.number_of_batches(data.batches, BATCH) * BATCH
-    found = answers.kept(
-        answers.batches(model, data.batches, where, BATCH, doing="temperature", after_batch=source.bad.check),
+    collected = answers.collect(
+        answers.batches(model, data.batches, runtime, BATCH, doing="temperature", after_batch=source.bad.check),
         rows,
     )
-    labelled = found.labels >= 0 if found.labels.ndim == 1 else np.zeros(len(found.labels), bool)
-    logits, labels = found.outputs[labelled], found.labels[labelled]
+    labelled = collected.labels >= 0 if collected.labels.ndim == 1 else np.zeros(len(collected.labels), bool)
+    logits, labels = collected.outputs[labelled], collected.labels[labelled]
     degree = calibration.fit_temperature(logits, labels)
     before, after = (calibration.negative_log_likelihood(logits, labels, each) for each in (1.0, degree))
     print(

@@ -17,7 +17,7 @@ from trainers.data.source import Split, selected
 from trainers.engine.workers import Workers
 from trainers.evaluations import answers
 from trainers.evaluations.answers import Answers
-from trainers.training.plan import Planned
+from trainers.training.plan import Plan
 
 # Seconds that computing features may take, of training examples and of each split that is predicted; there are no more
 # than so many of each.
@@ -59,64 +59,64 @@ class BesideBaseline(keras.callbacks.Callback):
         self.accuracies = state["accuracies"]
 
 
-def train_features(planned: Planned, model, asked: int | None) -> tuple[Answers, int]:
+def train_features(plan: Plan, model, count: int | None) -> tuple[Answers, int]:
     """Features of training examples, as many as asked for or there is time for; the same on all workers.
 
     With them their number, those included that could not be read or have no label.
 
     Args:
         settings: Of the run.
-        planned: The run.
+        plan: The run.
         model: With the weights that fine-tuning starts from, made where variables are placed.
-        asked: How many; None for as many as there is time for.
+        count: How many; None for as many as there is time for.
     """
-    seconds = TRAIN_SECONDS if asked is None else float("inf")
-    return _some(planned, model, planned.training, "training features", asked or MOST, seconds)
+    seconds = TRAIN_SECONDS if count is None else float("inf")
+    return _some(plan, model, plan.training, "training features", count or MOST, seconds)
 
 
-def accuracies(planned: Planned, model, train: Answers) -> dict[str, float]:
+def accuracies(plan: Plan, model, train: Answers) -> dict[str, float]:
     """Accuracy of the paper's closed-form probe (section 4.1) on the splits that choose and report, `val` and `test`.
 
     Args:
-        planned: The run.
+        plan: The run.
         model: As of `train_features`.
         train: Features of training examples.
     """
-    found = {}
-    for kind, split in {"val": planned.validation, "test": planned.test}.items():
+    by_split = {}
+    for kind, split in {"val": plan.validation, "test": plan.test}.items():
         if split is None or not len(train.ids):
             continue
-        test, _ = _some(planned, model, split, f"features of {split.name}", MOST, TEST_SECONDS)
+        test, _ = _some(plan, model, split, f"features of {split.name}", MOST, TEST_SECONDS)
         if not len(test.ids):
             continue
-        found[kind] = fewshot.accuracy(
-            train.outputs, train.labels, test.outputs, test.labels, planned.source.num_classes
+        by_split[kind] = fewshot.accuracy(
+            train.outputs, train.labels, test.outputs, test.labels, plan.source.num_classes
         )
-        if planned.where.is_chief:
+        if plan.runtime.is_chief:
             print(
-                f"instant baseline: {100 * found[kind]:.2f} % on {len(test.ids):,} examples of {split.name}, by a "
+                f"instant baseline: {100 * by_split[kind]:.2f} % on {len(test.ids):,} examples of {split.name}, by a "
                 f"linear classifier on frozen features of {len(train.ids):,} training examples",
                 flush=True,
             )
-    return found
+    return by_split
 
 
-def _some(planned: Planned, model, split: Split, doing: str, most: int, seconds: float) -> tuple[Answers, int]:
+def _some(plan: Plan, model, split: Split, doing: str, most: int, seconds: float) -> tuple[Answers, int]:
     """Features of a split's examples in random order, until there are enough or the time is up; and how many."""
     order = np.random.default_rng(0).permutation(split.size)[:most]
-    settings, workers = planned.settings, planned.workers
+    settings, workers = plan.settings, plan.workers
     # With a count of its own: the same images come again in training, where those that cannot be read are listed.
     bad = BadImages(settings.on_bad_image, settings.max_bad_share)
     some = dataclasses.replace(selected(split, order), bad=bad)
-    data = EvaluationData(some, settings.batch_size, planned.preprocessing)
+    data = EvaluationData(some, settings.batch_size, plan.preprocessing)
     body = keras.Model(model.input, model.get_layer("pre_logits").output)
     rows = answers.number_of_batches(data.batches, settings.batch_size) * settings.batch_size
     taken: list[int] = []
     with workers.waiting(doing):
-        found = answers.batches(body, data.batches, planned.where, settings.batch_size, doing=doing)
-        until = _until(time.monotonic() + seconds, found, workers, bad, taken)
-        kept = _labelled(answers.kept(until, rows), planned.source.several_labels)
-    return kept, min(len(taken) * settings.batch_size, len(order))
+        parts = answers.batches(body, data.batches, plan.runtime, settings.batch_size, doing=doing)
+        until = _until(time.monotonic() + seconds, parts, workers, bad, taken)
+        features = _labelled(answers.collect(until, rows), plan.source.several_labels)
+    return features, min(len(taken) * settings.batch_size, len(order))
 
 
 def _until(
@@ -132,20 +132,20 @@ def _until(
         yield part
         late, news = workers.any(time.monotonic() > deadline, bool(bad.snapshot()))
         if news:
-            for found in workers.gather(bad.snapshot()):
-                bad.merge(found)
+            for snapshot in workers.gather(bad.snapshot()):
+                bad.merge(snapshot)
             bad.check()
         if late:
             return
 
 
-def _labelled(found: Answers, several_labels: bool) -> Answers:
+def _labelled(features: Answers, several_labels: bool) -> Answers:
     """Those with a label, which is a number then where examples have one class each."""
     if several_labels:
-        return found
-    if found.labels.ndim == 2:  # shares
-        labelled, labels = (found.labels > 0).any(axis=1), found.labels.argmax(axis=1)
-        found = found._replace(labels=labels)
+        return features
+    if features.labels.ndim == 2:  # shares
+        labelled, labels = (features.labels > 0).any(axis=1), features.labels.argmax(axis=1)
+        features = features._replace(labels=labels)
     else:
-        labelled = found.labels >= 0
-    return Answers(*(part[labelled] for part in found))
+        labelled = features.labels >= 0
+    return Answers(*(part[labelled] for part in features))

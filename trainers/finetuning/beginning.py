@@ -9,14 +9,14 @@ from trainers.finetuning import baseline, warm_head
 from trainers.finetuning.baseline import BesideBaseline
 from trainers.finetuning.warm_head import Head
 from trainers.settings.finetuning import EVERYTHING, HEAD, FinetuningSettings, TrainedPart
-from trainers.training.plan import Planned
+from trainers.training.plan import Plan
 
 # Of weight paths.
 HEADS = "head(_distillation)?/.*"
 TAIL = "(norm|pool|pre_logits|head(_distillation)?)/.*"  # what comes after the blocks
 
 
-class Found(NamedTuple):
+class Preparation(NamedTuple):
     """What came before training.
 
     Args:
@@ -30,42 +30,42 @@ class Found(NamedTuple):
     probe_images: int | None
 
 
-def found(settings: FinetuningSettings, planned: Planned, start) -> Found:
+def prepare(settings: FinetuningSettings, plan: Plan, start) -> Preparation:
     """Tells the instant baseline and trains the head alone, as far as the settings want it.
 
     A run that is resumed needs neither: its checkpoint knows the one and has what became of the other.
 
     Args:
         settings: Of the run.
-        planned: The run.
+        plan: The run.
         start: The model to begin from.
     """
-    speaks = planned.where.is_chief
-    tells = settings.baseline and not planned.source.several_labels
-    if planned.start or not (tells or settings.warm_head):
-        return Found(None, BesideBaseline({}, speaks), settings.probe_images)
-    with planned.where.placed():
-        frozen = model(settings, planned, start, None)
-    train, probe_images = baseline.train_features(planned, frozen, settings.probe_images)
-    accuracies = baseline.accuracies(planned, frozen, train) if tells else {}
-    head = warm_head.trained(planned, train) if settings.warm_head and len(train.ids) else None
-    return Found(head, BesideBaseline(accuracies, speaks), probe_images)
+    speaks = plan.runtime.is_chief
+    tells = settings.baseline and not plan.source.several_labels
+    if plan.start or not (tells or settings.warm_head):
+        return Preparation(None, BesideBaseline({}, speaks), settings.probe_images)
+    with plan.runtime.placed():
+        frozen = model(settings, plan, start, None)
+    train, probe_images = baseline.train_features(plan, frozen, settings.probe_images)
+    accuracies = baseline.accuracies(plan, frozen, train) if tells else {}
+    head = warm_head.trained(plan, train) if settings.warm_head and len(train.ids) else None
+    return Preparation(head, BesideBaseline(accuracies, speaks), probe_images)
 
 
-def model(settings: FinetuningSettings, planned: Planned, start, head: Head | None) -> Any:
+def model(settings: FinetuningSettings, plan: Plan, start, head: Head | None) -> Any:
     """The model to train; called where its variables are placed.
 
     Args:
         settings: Of the run.
-        planned: The run.
+        plan: The run.
         start: Model with the weights to begin from, its head zero.
         head: To begin with instead; None for zeros.
     """
     made = keras_vit.build(
-        planned.architecture,
-        class_names=None if planned.source.class_names is None else list(planned.source.class_names),
-        preprocessing=planned.preprocessing,
-        dtype=planned.where.precision,
+        plan.architecture,
+        class_names=None if plan.source.class_names is None else list(plan.source.class_names),
+        preprocessing=plan.preprocessing,
+        dtype=plan.runtime.precision,
     )
     made.set_weights(start.get_weights())
     if head is not None:

@@ -10,7 +10,7 @@ from keras_vit.errors import UserError
 from trainers import run_dir
 from trainers.settings.finetuning import EVERYTHING, FinetuningSettings, TrainedPart
 from trainers.training import resume
-from trainers.training.plan import Planned, training_data
+from trainers.training.plan import Plan, training_data
 from trainers.training.task import learner_of
 from trainers.training.train import steps_for
 
@@ -57,38 +57,37 @@ def as_before(settings: FinetuningSettings) -> dict[str, Any]:
             f"--run_dir={settings.run_dir} holds an unfinished run that was begun without --budget; give its own flags "
             "to go on, --resume=never to begin anew, or another folder."
         )
-    found: dict[str, Any] = {} if settings.probe_images else {"probe_images": before.probe_images}
-    return found | ({"budget": "", **{name: getattr(before, name) for name in SETTLED}} if settings.budget else {})
+    fields: dict[str, Any] = {} if settings.probe_images else {"probe_images": before.probe_images}
+    return fields | ({"budget": "", **{name: getattr(before, name) for name in SETTLED}} if settings.budget else {})
 
 
 def settled(
-    settings: FinetuningSettings, planned: Planned, make_model: Callable[[], Any], spent: float
+    settings: FinetuningSettings, plan: Plan, make_model: Callable[[], Any], spent: float
 ) -> FinetuningSettings:
     """The settings with steps, trained part and rhythm of evaluation such that everything fits into the budget.
 
     Args:
         settings: With a budget.
-        planned: The run, of any length.
+        plan: The run, of any length.
         make_model: As for `run_training`.
         spent: Seconds of the budget that are gone.
     """
     begin = time.monotonic()
-    per_update = planned.workers.from_chief(seconds_per_update(planned, make_model))
+    per_update = plan.workers.from_chief(seconds_per_update(plan, make_model))
     left = (settings.budget_seconds or 0.0) - spent - (time.monotonic() - begin)
-    left = planned.workers.from_chief(left) * FOR_WORK
+    left = plan.workers.from_chief(left) * FOR_WORK
     # Forward is about a third of an update.
     validation, test = (
-        per_update / 3 * split.size / settings.batch_size if split else 0.0
-        for split in (planned.validation, planned.test)
+        per_update / 3 * split.size / settings.batch_size if split else 0.0 for split in (plan.validation, plan.test)
     )
     left -= TEST_PASSES * test
     evaluations = min(max(int(FOR_EVALUATIONS * left / validation), 1), MOST_EVALUATIONS) if validation else 1
     free = settings.trained_part == EVERYTHING and not settings.lora_rank and not settings.multipliers
-    depth = getattr(planned.architecture, "depth", 0) if free else 0
-    per_epoch = planned.training.size / settings.batch_size
+    depth = getattr(plan.architecture, "depth", 0) if free else 0
+    per_epoch = plan.training.size / settings.batch_size
     choice = choose(left - evaluations * validation, per_update, depth, per_epoch)
-    if planned.where.is_chief:
-        part = f"train {choice.words}" if depth else f"train {planned.trained}"
+    if plan.runtime.is_chief:
+        part = f"train {choice.words}" if depth else f"train {plan.trained}"
         print(
             f"--budget={settings.budget}: an update takes {per_update:.2g} s, so {choice.steps:,} of them "
             f"({choice.steps / per_epoch:.1f} epochs) {part}",
@@ -104,11 +103,11 @@ def settled(
     )
 
 
-def seconds_per_update(planned: Planned, make_model: Callable[[], Any]) -> float:
+def seconds_per_update(plan: Plan, make_model: Callable[[], Any]) -> float:
     """Of an update of what is to be trained, after the first, which compiles."""
-    data = training_data(planned)
-    with planned.workers.waiting("the timing of updates"):
-        steps = steps_for(planned, data.element_spec, learner_of(planned, make_model))
+    data = training_data(plan)
+    with plan.workers.waiting("the timing of updates"):
+        steps = steps_for(plan, data.element_spec, learner_of(plan, make_model))
         iterator = steps.batches(data.batches)
         steps.train(iterator, 1)
         begin = time.monotonic()

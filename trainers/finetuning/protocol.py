@@ -26,7 +26,7 @@ from trainers.inference import models
 from trainers.settings import flags, splits
 from trainers.settings.finetuning import FinetuningSettings
 from trainers.training import model_card, resume
-from trainers.training.plan import Planned
+from trainers.training.plan import Plan
 from trainers.training.train import Result
 
 
@@ -38,7 +38,7 @@ class Means(NamedTuple):
         run: From its settings to its result.
     """
 
-    plan: Callable[[FinetuningSettings], Planned]
+    plan: Callable[[FinetuningSettings], Plan]
     run: Callable[[FinetuningSettings], Result]
 
 
@@ -74,14 +74,14 @@ def run(settings: FinetuningSettings, source: Source, workers: Workers, means: M
     with contextlib.ExitStack() as claims:
         resumed = workers.on_chief(lambda: _claim(settings, claims))
         begun = dataclasses.replace(settings, overwrite=True, resume="auto" if resumed else "never")
-        found: dict[str, Any] = {}
+        search: dict[str, Any] = {}
         rate = settings.learning_rate
         if settings.learning_rates:
-            found = _searched(begun, source, workers, means)
-            rate = found["learning_rate"]
+            search = _searched(begun, source, workers, means)
+            rate = search["learning_rate"]
         trials = finals(begun, rate)
         runs = {str(trial.seed): _metrics(trial, workers, means) for trial in trials}
-        metrics = found | {"runs": runs} | spread(list(runs.values())) | {"versions": machine.versions()}
+        metrics = search | {"runs": runs} | spread(list(runs.values())) | {"versions": machine.versions()}
         if workers.is_chief:
             _publish(settings, trials[0], metrics)
         workers.any(False)
@@ -108,9 +108,9 @@ def finals(settings: FinetuningSettings, rate: float) -> list[FinetuningSettings
 
 
 def _part(settings: FinetuningSettings, name: str, **changes: Any) -> FinetuningSettings:
-    kept = {"baseline": False} | changes
+    fields = {"baseline": False} | changes
     folder = os.path.join(settings.run_dir, name)
-    return dataclasses.replace(settings, learning_rates="", seeds="", run_dir=folder, **kept)
+    return dataclasses.replace(settings, learning_rates="", seeds="", run_dir=folder, **fields)
 
 
 def _searched(settings: FinetuningSettings, source: Source, workers: Workers, means: Means) -> dict[str, Any]:
@@ -130,10 +130,10 @@ def _searched(settings: FinetuningSettings, source: Source, workers: Workers, me
             raise UserError(f"--held_out={settings.held_out}: no held-out example has a label that can be read.")
         accuracies[trial.learning_rate] = metrics.get(name)
         losses[trial.learning_rate] = metrics.get("val_loss", math.inf)
-    kept = {rate: value for rate, value in accuracies.items() if value is not None}
-    if not kept:
+    finished = {rate: value for rate, value in accuracies.items() if value is not None}
+    if not finished:
         raise NotFinite(f"Training diverged with each of --learning_rates={settings.learning_rates}; try smaller ones.")
-    best = max(kept, key=lambda rate: (kept[rate], -losses[rate]))
+    best = max(finished, key=lambda rate: (finished[rate], -losses[rate]))
     return {"learning_rate": best, "val_accuracy_of_rates": {str(rate): value for rate, value in accuracies.items()}}
 
 
@@ -151,22 +151,22 @@ def held_out(expression: str, source: Source, share: float) -> tuple[str, str]:
     Raises:
         UserError: if nothing would be left on either side, or the end has classes of its own.
     """
-    kept, held = [], []
+    trained, held = [], []
     source.intervals(expression)  # for its errors
     for term in splits.parse(expression):
         first, last = splits.bounds(term, sum(part.size for part in source.intervals(term.name)))
         cut = last - round(share * (last - first))
         if not first < cut < last:
             raise UserError(f"--held_out={share} of {last - first:,} examples of {term.name} leaves one side empty.")
-        kept.append(f"{term.name}[{first}:{cut}]")
+        trained.append(f"{term.name}[{first}:{cut}]")
         held.append(f"{term.name}[{cut}:{last}]")
-    return "+".join(kept), "+".join(held)
+    return "+".join(trained), "+".join(held)
 
 
 def check_order(train: str, held: str, source: Source) -> None:
     """Raises UserError if held-out examples have classes that are not trained: then the split is sorted by class."""
-    learned, asked = (np.unique(source.split(split).positives()[1]) for split in (train, held))
-    alone = np.setdiff1d(asked, learned)
+    learned, tested = (np.unique(source.split(split).positives()[1]) for split in (train, held))
+    alone = np.setdiff1d(tested, learned)
     if len(alone):
         name = source.class_names[alone[0]] if source.class_names else alone[0]
         raise UserError(
@@ -180,21 +180,21 @@ def spread(runs: list[dict[str, Any]]) -> dict[str, float]:
 
     The baseline is the first run's.
     """
-    found: dict[str, float] = {}
+    means: dict[str, float] = {}
     names = [name for name in runs[0] if re.fullmatch(r"(val|test)_(loss|.*accuracy|macro_f1|map)", name)]
     for name in names:
         values = [run[name] for run in runs]
-        found[name] = statistics.fmean(values)
-        found[f"{name}_spread"] = statistics.stdev(values) if len(values) > 1 else 0.0
-    return found | {name: value for name, value in runs[0].items() if name.startswith("baseline_")}
+        means[name] = statistics.fmean(values)
+        means[f"{name}_spread"] = statistics.stdev(values) if len(values) > 1 else 0.0
+    return means | {name: value for name, value in runs[0].items() if name.startswith("baseline_")}
 
 
 def table(metrics: dict[str, Any]) -> str:
     """What came out, in words."""
     lines = []
     for rate, value in metrics.get("val_accuracy_of_rates", {}).items():
-        told = "diverged" if value is None else f"{100 * value:.2f} % on held-out examples"
-        lines.append(f"learning rate {rate}: {told}{' (chosen)' * (float(rate) == metrics['learning_rate'])}")
+        accuracy = "diverged" if value is None else f"{100 * value:.2f} % on held-out examples"
+        lines.append(f"learning rate {rate}: {accuracy}{' (chosen)' * (float(rate) == metrics['learning_rate'])}")
     for kind in ("val", "test"):
         if f"{kind}_accuracy" in metrics:
             values = ", ".join(f"{100 * run[f'{kind}_accuracy']:.2f}" for run in metrics["runs"].values())

@@ -11,7 +11,7 @@ from keras_vit.objectives.classification import OBJECTIVES
 from trainers.engine import loop
 from trainers.engine.protocols import UpdateRule
 from trainers.evaluations.answers import Answers
-from trainers.training.plan import Planned
+from trainers.training.plan import Plan
 
 EPOCHS, FEWEST, MOST = 20, 200, 2000  # of training, and its bounds in updates
 LEARNING_RATE = 0.1  # over the root of the number of features, so that logits move alike
@@ -25,28 +25,26 @@ class Head(NamedTuple):
     bias: np.ndarray
 
 
-def trained(planned: Planned, found: Answers) -> Head:
+def trained(plan: Plan, features: Answers) -> Head:
     """The head of a linear classifier on features, by the run's own objective.
 
     Features are whitened while it is trained, so that one learning rate does for all models; that is folded into the
     head afterwards.
 
     Args:
-        planned: The run.
-        found: Features of training examples, and their labels.
+        plan: The run.
+        features: Features of training examples, and their labels.
     """
-    mean, deviation = found.outputs.mean(axis=0), found.outputs.std(axis=0) + EPSILON
-    whitened = found._replace(outputs=(found.outputs - mean) / deviation)
-    settings = planned.settings
-    width = found.outputs.shape[1]
-    total = int(np.clip(EPOCHS * len(found.ids) // settings.batch_size, FEWEST, MOST))
-    with planned.where.placed():
+    mean, deviation = features.outputs.mean(axis=0), features.outputs.std(axis=0) + EPSILON
+    whitened = features._replace(outputs=(features.outputs - mean) / deviation)
+    settings = plan.settings
+    width = features.outputs.shape[1]
+    total = int(np.clip(EPOCHS * len(features.ids) // settings.batch_size, FEWEST, MOST))
+    with plan.runtime.placed():
         model = keras.Sequential(
             [
                 keras.Input((width,), dtype="float32"),
-                keras.layers.Dense(
-                    planned.source.num_classes, kernel_initializer="zeros", dtype="float32", name="head"
-                ),
+                keras.layers.Dense(plan.source.num_classes, kernel_initializer="zeros", dtype="float32", name="head"),
             ]
         )
         optimizer = optimization.optimizer(
@@ -57,23 +55,23 @@ def trained(planned: Planned, found: Answers) -> Head:
         )
         model.compile(optimizer=optimizer)
     feed = _feed(whitened, settings.batch_size, settings.seed)
-    objective: Any = OBJECTIVES[settings.objective](planned.source.num_classes, settings.label_smoothing)
+    objective: Any = OBJECTIVES[settings.objective](plan.source.num_classes, settings.label_smoothing)
     spec = feed(0, 1, settings.batch_size).element_spec
     rule = UpdateRule(batch_size=settings.batch_size, clip_norm=1.0)
-    steps = planned.where.steps(model, objective, optimizer, spec, rule)
-    loop.Trainer(steps, loop.Plan(total, total, total, 100), [], workers=planned.workers).fit(feed)
+    steps = plan.runtime.steps(model, objective, optimizer, spec, rule)
+    loop.Trainer(steps, loop.Plan(total, total, total, 100), [], workers=plan.workers).fit(feed)
     kernel, bias = (np.asarray(weight) for weight in model.get_weights())
     kernel = kernel / deviation[:, None]
     return Head(kernel, bias - mean @ kernel)
 
 
-def _feed(found: Answers, batch_size: int, seed: int):
+def _feed(features: Answers, batch_size: int, seed: int):
     """Endless batches of features, in the place of images."""
 
     def feed(share: int, shares: int, rows: int) -> tf.data.Dataset:
         with tf.device("CPU"):
-            tensors = {"images": tf.constant(found.outputs), "labels": tf.constant(found.labels)}
-        count = len(found.ids)
+            tensors = {"images": tf.constant(features.outputs), "labels": tf.constant(features.labels)}
+        count = len(features.ids)
         pair = tf.constant([seed, 0], tf.uint32)
 
         def batch(step):

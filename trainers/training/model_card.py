@@ -20,7 +20,7 @@ from trainers.settings.finetuning import FinetuningSettings
 from trainers.settings.model import ModelSettings
 from trainers.settings.run import RunSettings
 from trainers.training import provenance
-from trainers.training.plan import Planned
+from trainers.training.plan import Plan
 
 FIELDS = {field.name for field in dataclasses.fields(Facts)} | {
     *("description", "model", "classes", "limits", "export", "preprocessing", "citations", "intended_use")
@@ -29,18 +29,18 @@ WORST = 5  # classes that a card names
 DECISIVE = ("f1", "average_precision")  # measures of per_class.csv by which the worst classes are found
 
 
-def write(planned: Planned, model: Any, metrics: Mapping[str, Any], revision: str | None) -> None:
+def write(plan: Plan, model: Any, metrics: Mapping[str, Any], revision: str | None) -> None:
     """Writes the card of a run that has been trained. What goes wrong here is told, and loses no run.
 
     Args:
-        planned: The run.
+        plan: The run.
         model: What it leaves behind.
         metrics: Contents of results.json.
         revision: Of the project, when the run began.
     """
-    run_dir = planned.settings.run_dir
+    run_dir = plan.settings.run_dir
     try:
-        put(run_dir, card(model, facts(planned, metrics, revision)))
+        put(run_dir, card(model, facts(plan, metrics, revision)))
     except Exception as error:  # whatever it is: days of training are worth more than a page about them
         _warn(run_dir, error)
 
@@ -79,12 +79,12 @@ def read(run_dir: str) -> dict[str, Any] | None:
     if not files.is_folder(run_dir) or not files.exists(path):
         return None
     try:
-        found = json.loads(files.read_text(path))
+        fields = json.loads(files.read_text(path))
     except (*files.ERRORS, ValueError) as error:
         raise UserError(f"{path} cannot be read: {reason(error)}; remove it to go on without.") from error
-    if not isinstance(found, dict) or not found.keys() >= FIELDS:
+    if not isinstance(fields, dict) or not fields.keys() >= FIELDS:
         raise UserError(f"{path} is no model card; remove it to go on without.")
-    return found
+    return fields
 
 
 def put(path: str, made: Mapping[str, Any]) -> None:
@@ -97,13 +97,13 @@ def put(path: str, made: Mapping[str, Any]) -> None:
     files.write_json(os.path.join(path, CARD_JSON), dict(made))
 
 
-def facts(planned: Planned, metrics: Mapping[str, Any], revision: str | None) -> Facts:
+def facts(plan: Plan, metrics: Mapping[str, Any], revision: str | None) -> Facts:
     """What is known of a run."""
-    settings, source = planned.settings, planned.source
+    settings, source = plan.settings, plan.source
     begins = settings.weights if isinstance(settings, FinetuningSettings | ModelSettings) else None
     return Facts(
         name=_name(settings.run_dir),
-        data={"source": source.name, "fingerprint": source.fingerprint or None, "splits": _splits(planned)},
+        data={"source": source.name, "fingerprint": source.fingerprint or None, "splits": _splits(plan)},
         training={
             "command": "finetune" if isinstance(settings, FinetuningSettings) else "pretrain",
             "objective": settings.objective,
@@ -111,7 +111,7 @@ def facts(planned: Planned, metrics: Mapping[str, Any], revision: str | None) ->
             "teacher": settings.teacher or None,
             "steps": metrics["step"],
             **{name: metrics[name] for name in ("examples", "seconds", "precision", "seed", "versions")},
-            "hardware": provenance.hardware(planned.where),
+            "hardware": provenance.hardware(plan.runtime),
             "git_revision": revision,
             "flags": flags.to_flagfile(settings),
         },
@@ -127,24 +127,24 @@ def _name(run_dir: str) -> str:
     return f"{os.path.basename(parent)}/{name}" if name.startswith(PARTS) else name or "model"
 
 
-def _splits(planned: Planned) -> dict[str, dict[str, Any]]:
+def _splits(plan: Plan) -> dict[str, dict[str, Any]]:
     """Expression and number of examples of each split that the run has a use for."""
-    settings = planned.settings
+    settings = plan.settings
     part = f", {settings.subset:,} of them chosen at random" if settings.subset else ""
-    found = {"train": {"split": f"{planned.training.name}{part}", "examples": planned.training.size}}
-    for role, split in {"validation": planned.validation, "test": planned.test}.items():
+    splits = {"train": {"split": f"{plan.training.name}{part}", "examples": plan.training.size}}
+    for role, split in {"validation": plan.validation, "test": plan.test}.items():
         if split is not None:
-            found[role] = {"split": split.name, "examples": split.size}
-    return found
+            splits[role] = {"split": split.name, "examples": split.size}
+    return splits
 
 
 def _weights(name: str | None) -> dict[str, Any] | None:
     """Those that training began from, with what their own card says; None for random ones."""
     if not name:
         return None
-    theirs = read(name) or {}
-    source = (theirs.get("data") or {}).get("source")
-    return {"name": name, "source": source, "licence": theirs.get("licence") or None}
+    fields = read(name) or {}
+    source = (fields.get("data") or {}).get("source")
+    return {"name": name, "source": source, "licence": fields.get("licence") or None}
 
 
 def measures(metrics: Mapping[str, Any]) -> dict[str, float]:

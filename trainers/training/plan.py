@@ -13,10 +13,10 @@ from trainers import run_dir
 from trainers.data import class_weights, pipeline
 from trainers.data.augmentation import recipe
 from trainers.data.source import Source, Split
-from trainers.engine import runtime
+from trainers.engine import loop
 from trainers.engine.checkpoint import Checkpoints
-from trainers.engine.loop import Plan
 from trainers.engine.protocols import Runtime
+from trainers.engine.runtime import check_batch_size
 from trainers.engine.workers import Workers
 from trainers.settings import flags, splits
 from trainers.settings.optimization import OptimizationSettings
@@ -26,20 +26,20 @@ from trainers.training import resume
 
 
 @dataclasses.dataclass(frozen=True)
-class Planned:
+class Plan:
     """A training run that has not begun.
 
     Args:
         settings: Of the command.
         source: Opened source.
-        where: Runtime it will train on.
+        runtime: Runtime it will train on.
         name: Of the model, for people.
         architecture: Of the model.
         preprocessing: The model's test-time transform.
         multipliers: Learning-rate multipliers by weight path, as `keras_vit.multipliers` has them.
         trained: What of the model is trained, for people.
         workers: The processes of the run.
-        plan: Length and rhythm.
+        loop_plan: Length and rhythm.
         training: What one epoch goes through.
         validation: What chooses between checkpoints, or None.
         test: What the finished model is reported on, or None.
@@ -49,14 +49,14 @@ class Planned:
 
     settings: TrainingSettings
     source: Source
-    where: Runtime
+    runtime: Runtime
     name: str
     architecture: AnyArchitecture
     preprocessing: Preprocessing
     multipliers: str
     trained: str
     workers: Workers
-    plan: Plan
+    loop_plan: loop.Plan
     training: Split
     validation: Split | None
     test: Split | None
@@ -64,10 +64,10 @@ class Planned:
     teacher: Any = None
 
 
-def planned(
+def make_plan(
     settings: TrainingSettings,
     source: Source,
-    where: Runtime,
+    runtime: Runtime,
     *,
     name: str,
     architecture: AnyArchitecture,
@@ -76,8 +76,8 @@ def planned(
     trained: str,
     workers: Workers,
     teacher: Any = None,
-) -> Planned:
-    """The run that the settings ask for; the arguments are fields of `Planned`.
+) -> Plan:
+    """The run that the settings ask for; the arguments are fields of `Plan`.
 
     Raises:
         UserError: for settings that do not fit the source, the runtime or the folder.
@@ -85,21 +85,21 @@ def planned(
     check_labels(settings, source)
     recipe.check(preprocessing, source.channels, settings)
     training = source.split(settings.train_split, settings.subset)
-    plan = plan_for(settings, training.size)
+    loop_plan = loop_plan_for(settings, training.size)
     validation, test = splits_of(settings, source)
-    runtime.check_batch_size(settings.batch_size, where.replicas, settings.accumulate)
+    check_batch_size(settings.batch_size, runtime.replicas, settings.accumulate)
     start = workers.on_chief(lambda: start_of(settings))
-    return Planned(
+    return Plan(
         settings=settings,
         source=source,
-        where=where,
+        runtime=runtime,
         name=name,
         architecture=architecture,
         preprocessing=preprocessing,
         multipliers=multipliers,
         trained=trained,
         workers=workers,
-        plan=plan,
+        loop_plan=loop_plan,
         training=training,
         validation=validation,
         test=test,
@@ -116,9 +116,9 @@ def splits_of(settings: TrainingSettings, source: Source) -> tuple[Split | None,
     Raises:
         UserError: if a split that was named does not exist, or early stopping has nothing to go by.
     """
-    found: dict[str, str] = {}
-    for given, usual in ((settings.validation_split, "validation"), (settings.test_split, "test")):
-        name = given or (usual if usual in source.names else "none")
+    names: dict[str, str] = {}
+    for expression, usual in ((settings.validation_split, "validation"), (settings.test_split, "test")):
+        name = expression or (usual if usual in source.names else "none")
         if name == "none":
             continue
         if splits.overlap(source.intervals(name), source.intervals(settings.train_split)):
@@ -126,30 +126,30 @@ def splits_of(settings: TrainingSettings, source: Source) -> tuple[Split | None,
                 f"--{usual}_split={name} holds examples of --train_split={settings.train_split}, so it would not "
                 "tell how well the model does on new ones."
             )
-        found[usual] = name
-    if len(found) == 2 and splits.overlap(*map(source.intervals, found.values())):
+        names[usual] = name
+    if len(names) == 2 and splits.overlap(*map(source.intervals, names.values())):
         if settings.test_split:
             raise UserError(
-                f"--test_split={found['test']} holds examples of --validation_split={found['validation']}, which "
+                f"--test_split={names['test']} holds examples of --validation_split={names['validation']}, which "
                 "choose: name splits apart, or --test_split=none."
             )
-        del found["test"]  # what chooses cannot report as well
-    if settings.early_stopping and "validation" not in found:
+        del names["test"]  # what chooses cannot report as well
+    if settings.early_stopping and "validation" not in names:
         raise UserError(
             f"--early_stopping={settings.early_stopping} needs evaluations, but {source.name} has no validation split; "
             "name a part of another, e.g. --train_split=train[:99%] --validation_split=train[99%:]."
         )
-    parts = {usual: source.split(name) for usual, name in found.items()}
+    parts = {usual: source.split(name) for usual, name in names.items()}
     return parts.get("validation"), parts.get("test")
 
 
-def training_data(planned: Planned) -> pipeline.TrainingData:
+def training_data(plan: Plan) -> pipeline.TrainingData:
     """The batches of the run."""
-    settings = planned.settings
+    settings = plan.settings
     return pipeline.TrainingData(
-        planned.training,
+        plan.training,
         settings.batch_size,
-        planned.preprocessing,
+        plan.preprocessing,
         settings,
         seed=settings.seed,
         shuffle=settings.shuffle,
@@ -169,7 +169,7 @@ def check_labels(settings: TrainingSettings, source: Source) -> None:
         )
 
 
-def plan_for(settings: TrainingSettings, examples: int) -> Plan:
+def loop_plan_for(settings: TrainingSettings, examples: int) -> loop.Plan:
     """Length and rhythm of training in updates.
 
     Raises:
@@ -186,7 +186,7 @@ def plan_for(settings: TrainingSettings, examples: int) -> Plan:
     if settings.warmup_steps >= total:
         raise UserError(f"--warmup_steps={settings.warmup_steps} must be less than the {total} steps of training.")
     evaluate_every = min(settings.evaluate_every or math.ceil(per_epoch), total)
-    return Plan(total, evaluate_every, settings.log_every, settings.steps_per_call, settings.checkpoint_every)
+    return loop.Plan(total, evaluate_every, settings.log_every, settings.steps_per_call, settings.checkpoint_every)
 
 
 def decay_updates(settings: OptimizationSettings, total: int) -> list[int]:
@@ -194,16 +194,16 @@ def decay_updates(settings: OptimizationSettings, total: int) -> list[int]:
     return [round(share * total) for share in settings.decay_shares]
 
 
-def workers_of(settings: TrainingSettings, source: Source, where: Runtime) -> Workers:
+def workers_of(settings: TrainingSettings, source: Source, runtime: Runtime) -> Workers:
     """The processes of the run.
 
     Raises:
         UserError: if they were started with different flags or data, or chose different precisions.
     """
-    workers = where.workers(settings.worker_timeout)
+    workers = runtime.workers(settings.worker_timeout)
     here = ("--run_dir", "--data_dir")  # may differ between machines
     workers.agree("flags", " ".join(line for line in flags.to_flagfile(settings).split() if not line.startswith(here)))
-    workers.agree("precisions; name one by --precision", where.precision)
+    workers.agree("precisions; name one by --precision", runtime.precision)
     workers.agree(f"examples in --source={settings.source}", source.fingerprint)
     return workers
 

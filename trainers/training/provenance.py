@@ -26,12 +26,12 @@ def revision(root: pathlib.Path = ROOT) -> str | None:
     return said.strip() or None
 
 
-def hardware(where: Runtime) -> str:
+def hardware(runtime: Runtime) -> str:
     """Devices of a run, in words."""
-    machines = f" on {where.processes} machines" if where.processes > 1 else ""
-    replicas = f", {where.replicas} replicas" if where.replicas > 1 else ""
-    if where.device_kind == "TPU":
-        return f"{where.replicas} TPU cores"
-    if where.device_kind == "GPU":
-        return f"{where.replicas} x {where.device_name}{machines}"
+    machines = f" on {runtime.processes} machines" if runtime.processes > 1 else ""
+    replicas = f", {runtime.replicas} replicas" if runtime.replicas > 1 else ""
+    if runtime.device_kind == "TPU":
+        return f"{runtime.replicas} TPU cores"
+    if runtime.device_kind == "GPU":
+        return f"{runtime.replicas} x {runtime.device_name}{machines}"
     return f"{machine.cpus()} CPU cores ({platform.machine()}){replicas}{machines}"

@@ -8,23 +8,23 @@ from keras_vit import variants
 from keras_vit.objectives.distillation import DISTILLATIONS
 from trainers import machine
 from trainers.data import cache
-from trainers.engine.loop import Plan
+from trainers.engine import loop
 from trainers.engine.protocols import Steps
 from trainers.memory import limit
 from trainers.memory.demand import demand_of, plan_of, size
 from trainers.run_dir import BAD_IMAGES, CARD, CHECKPOINTS, FLAGS, LOGS, METRICS, MODEL, PICTURES, RESULTS
 from trainers.settings.optimization import OptimizationSettings
 from trainers.settings.training import TrainingSettings
-from trainers.training.plan import Planned, decay_updates
+from trainers.training.plan import Plan, decay_updates
 from trainers.training.task import Monitor, monitor_of
 
 
-def plan(planned: Planned) -> str:
+def plan(plan: Plan) -> str:
     """The plan of a training run."""
-    settings, source, architecture = planned.settings, planned.source, planned.architecture
-    plan, where, train = planned.plan, planned.where, planned.training.size
-    validation, test = (split and split.name for split in (planned.validation, planned.test))
-    examples = plan.total_steps * settings.batch_size
+    settings, source, architecture = plan.settings, plan.source, plan.architecture
+    loop_plan, runtime, train = plan.loop_plan, plan.runtime, plan.training.size
+    validation, test = (split and split.name for split in (plan.validation, plan.test))
+    examples = loop_plan.total_steps * settings.batch_size
     written = ", ".join(
         (
             *(FLAGS, MODEL, METRICS, RESULTS, CARD),
@@ -38,10 +38,10 @@ def plan(planned: Planned) -> str:
     patience = f"after {settings.early_stopping} evaluations without better validation {monitored}"
     return table(
         {
-            "model": f"{planned.name}, {variants.count_params(architecture):,} parameters, "
+            "model": f"{plan.name}, {variants.count_params(architecture):,} parameters, "
             f"{variants.flops(architecture) / 1e9:,.2f} GFLOPs per image",
             **_map_row(architecture),
-            **_teacher_row(planned),
+            **_teacher_row(plan),
             "source": f"{source.name}, {train:,} training examples, {source.num_classes} classes",
             "splits": f"trains on {settings.train_split}, chooses on {validation or 'nothing'}, reports on "
             f"{test or 'nothing'}",
@@ -50,17 +50,17 @@ def plan(planned: Planned) -> str:
             f"{f'central {settings.test_crop:g}' if settings.test_crop else 'whole'} at test time",
             "order": f"{f'{settings.sampling}, shuffled' if settings.shuffle else 'as it comes'}; class weights "
             f"{settings.class_weights}; images that cannot be read: {settings.on_bad_image}",
-            "cache": cache.words(planned.training, settings.cache),
-            "batch": f"{settings.batch_size} in all, {settings.batch_size // where.replicas} on each of "
-            f"{where.replicas} replicas ({where.reason})",
-            "training": f"{plan.total_steps:,} steps = {examples:,} examples = {examples / train:,.1f} epochs; "
-            f"evaluation every {plan.evaluate_every:,} steps",
-            "loss": f"{_objective(settings)}, in {where.precision} ({where.precision_reason})",
-            "trains": planned.trained,
-            "update": f"{settings.optimizer}, {_rates(settings, plan.total_steps)}, decay "
+            "cache": cache.words(plan.training, settings.cache),
+            "batch": f"{settings.batch_size} in all, {settings.batch_size // runtime.replicas} on each of "
+            f"{runtime.replicas} replicas ({runtime.reason})",
+            "training": f"{loop_plan.total_steps:,} steps = {examples:,} examples = {examples / train:,.1f} epochs; "
+            f"evaluation every {loop_plan.evaluate_every:,} steps",
+            "loss": f"{_objective(settings)}, in {runtime.precision} ({runtime.precision_reason})",
+            "trains": plan.trained,
+            "update": f"{settings.optimizer}, {_rates(settings, loop_plan.total_steps)}, decay "
             f"{settings.weight_decay:g}, clip {settings.clip_norm or 'off'}, averages {settings.ema or 'off'}",
-            **_memory_row(planned),
-            "start": f"goes on from step {planned.start:,}" if planned.start else "from step 0",
+            **_memory_row(plan),
+            "start": f"goes on from step {plan.start:,}" if plan.start else "from step 0",
             "checkpoints": f"{rhythm}, the last {settings.keep} and the best are kept",
             "stopping": patience if settings.early_stopping else "at the end",
             "files": f"{settings.run_dir}/: {written}",
@@ -89,28 +89,28 @@ def _objective(settings: TrainingSettings) -> str:
     return f"{1 - share:g} of {loss}; {share:g} of {settings.distillation} distillation{softened}"
 
 
-def _teacher_row(planned: Planned) -> dict[str, str]:
+def _teacher_row(plan: Plan) -> dict[str, str]:
     """Whom the model learns from, beside the labels."""
-    if planned.teacher is None:
+    if plan.teacher is None:
         return {}
-    a = planned.teacher.architecture
-    height, width = planned.teacher.preprocessing.size
+    a = plan.teacher.architecture
+    height, width = plan.teacher.preprocessing.size
     return {
-        "teacher": f"{planned.settings.teacher}, {variants.count_params(a):,} parameters, "
+        "teacher": f"{plan.settings.teacher}, {variants.count_params(a):,} parameters, "
         f"{variants.flops(a) / 1e9:,.2f} GFLOPs per image of {height}x{width}; neither trained nor saved"
     }
 
 
-def _memory_row(planned: Planned) -> dict[str, str]:
+def _memory_row(plan: Plan) -> dict[str, str]:
     """What memory an update will take, where there is a formula, and what to change where that is too much."""
-    taught = None if planned.teacher is None else planned.teacher.architecture
-    demand = demand_of(planned.settings, planned.architecture, planned.where, taught)
-    found, available = plan_of(demand), limit.limit(planned.where)
-    if found is None:
+    taught = None if plan.teacher is None else plan.teacher.architecture
+    demand = demand_of(plan.settings, plan.architecture, plan.runtime, taught)
+    memory_plan, available = plan_of(demand), limit.limit(plan.runtime)
+    if memory_plan is None:
         return {}
     of = f", of {size(available)}" if available else ""
     advice = limit.advice(demand, available)
-    return {"memory": f"{found.words()}{of} on each replica{f'. TOO MUCH: {advice}' if advice else ''}"}
+    return {"memory": f"{memory_plan.words()}{of} on each replica{f'. TOO MUCH: {advice}' if advice else ''}"}
 
 
 def _map_row(architecture: variants.AnyArchitecture) -> dict[str, str]:
@@ -126,7 +126,7 @@ def _map_row(architecture: variants.AnyArchitecture) -> dict[str, str]:
 
 def results(
     settings: TrainingSettings,
-    plan: Plan,
+    loop_plan: loop.Plan,
     steps: Steps,
     seconds: float,
     history: keras.callbacks.History,
@@ -139,7 +139,7 @@ def results(
 
     Args:
         settings: Of the command.
-        plan: Length and rhythm of training.
+        loop_plan: Length and rhythm of training.
         steps: Graph functions of the run.
         seconds: Spent training, without interruptions.
         history: Keras's History of the run.
@@ -151,7 +151,7 @@ def results(
         best = monitor.best(values)
         metrics |= {
             f"best_{monitor.logged}": values[best],
-            "best_step": min(plan.epoch_end(history.epoch[best]), steps.step),
+            "best_step": min(loop_plan.epoch_end(history.epoch[best]), steps.step),
         }
     examples = steps.step * settings.batch_size
     return metrics | {

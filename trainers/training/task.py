@@ -15,7 +15,7 @@ from keras_vit.objectives.classification import OBJECTIVES
 from keras_vit.objectives.distillation import Distillation
 from keras_vit.objectives.masked_patches import MaskedPatches
 from trainers.settings.optimization import OptimizationSettings
-from trainers.training.plan import Planned
+from trainers.training.plan import Plan
 from trainers.training.teacher import place_teacher
 
 
@@ -62,29 +62,29 @@ class Learner:
     measured: keras.Model
 
 
-def learner_of(planned: Planned, make_model: Callable[[], keras.Model]) -> Learner:
+def learner_of(plan: Plan, make_model: Callable[[], keras.Model]) -> Learner:
     """The learner that the run's settings ask for.
 
     Args:
-        planned: The run.
+        plan: The run.
         make_model: Makes the model that the run leaves behind; called where the run's variables are placed.
 
     Raises:
         UserError: if the model has no patches to mask.
     """
-    settings = planned.settings
-    with planned.where.placed():
+    settings = plan.settings
+    with plan.runtime.placed():
         saved = make_model()
         if settings.masked is None:
-            objective: Any = OBJECTIVES[settings.objective](planned.source.num_classes, settings.label_smoothing)
+            objective: Any = OBJECTIVES[settings.objective](plan.source.num_classes, settings.label_smoothing)
             # Evaluation is about the labels themselves.
             evaluated_by = dataclasses.replace(objective, label_smoothing=0.0)
-            if planned.teacher is None:
+            if plan.teacher is None:
                 return Learner(saved, saved, objective, evaluated_by, monitor_of(settings), saved)
             trained = distilling.student(saved)
-            objective = distillation_objective(planned)
+            objective = distillation_objective(plan)
             return Learner(trained, saved, objective, evaluated_by, monitor_of(settings), saved)
-        objective = masked_objective(planned, settings.masked)
+        objective = masked_objective(plan, settings.masked)
         trained = masking.masked_model(saved, objective.target)
         return Learner(trained, saved, objective, objective, monitor_of(settings), trained)
 
@@ -97,12 +97,12 @@ def monitor_of(settings: OptimizationSettings) -> Monitor:
     return Monitor("loss", "min") if settings.masked == "pixels" else Monitor("masked_accuracy", "max")
 
 
-def distillation_objective(planned: Planned) -> Distillation:
+def distillation_objective(plan: Plan) -> Distillation:
     """The objective of learning from labels and teacher; called where its variables are placed."""
-    settings = planned.settings
+    settings = plan.settings
     return Distillation(
-        planned.source.num_classes,
-        place_teacher(planned),
+        plan.source.num_classes,
+        place_teacher(plan),
         settings.distillation,
         settings.label_smoothing,
         settings.distillation_share,
@@ -110,7 +110,7 @@ def distillation_objective(planned: Planned) -> Distillation:
     )
 
 
-def masked_objective(planned: Planned, target: str) -> MaskedPatches:
+def masked_objective(plan: Plan, target: str) -> MaskedPatches:
     """The objective of masked patch prediction on images as the model takes them."""
-    scaling = planned.preprocessing
+    scaling = plan.preprocessing
     return MaskedPatches(target, mean=scaling.mean, std=scaling.std)

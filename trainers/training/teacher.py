@@ -8,7 +8,7 @@ from keras_vit import distilling
 from trainers.data.source import Source
 from trainers.inference import compatibility, models
 from trainers.settings.training import TrainingSettings
-from trainers.training.plan import Planned
+from trainers.training.plan import Plan
 
 ADVICE = "take one that was trained on this source, or fine-tune it first."
 
@@ -29,12 +29,12 @@ def open_teacher(settings: TrainingSettings, source: Source) -> keras.Model | No
     return teacher
 
 
-def place_teacher(planned: Planned) -> distilling.Teacher:
+def place_teacher(plan: Plan) -> distilling.Teacher:
     """The run's teacher in its precision, frozen; called where its variables are placed."""
-    given = planned.teacher
+    original = plan.teacher
     model = keras_vit.build(
-        given.architecture, preprocessing=given.preprocessing, dtype=planned.where.precision, name="teacher"
+        original.architecture, preprocessing=original.preprocessing, dtype=plan.runtime.precision, name="teacher"
     )
-    model.set_weights(given.get_weights())
+    model.set_weights(original.get_weights())
     model.trainable = False
-    return distilling.Teacher(model, planned.preprocessing)
+    return distilling.Teacher(model, plan.preprocessing)

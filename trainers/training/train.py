@@ -24,7 +24,7 @@ from trainers.settings.training import TrainingSettings
 from trainers.training import model_card, provenance, summary
 from trainers.training.callbacks.data_watch import DataWatch
 from trainers.training.callbacks.input_wait import InputWait
-from trainers.training.plan import Planned, checkpoints_of, decay_updates, start_of, training_data
+from trainers.training.plan import Plan, checkpoints_of, decay_updates, start_of, training_data
 from trainers.training.task import Learner, learner_of
 
 
@@ -38,7 +38,7 @@ class Result(NamedTuple):
 
 
 def run_training(
-    planned: Planned,
+    plan: Plan,
     make_model: Callable[[], keras.Model],
     further_callbacks: Sequence[keras.callbacks.Callback] = (),
     last: Callable[[keras.Model], dict[str, Any]] = lambda model: {},
@@ -46,7 +46,7 @@ def run_training(
     """Trains, or goes on training, in the run folder; only the chief writes there and speaks.
 
     Args:
-        planned: The run.
+        plan: The run.
         make_model: Makes the model that the run leaves behind; called where its variables are placed.
         further_callbacks: The user's.
         last: Called with that model, trained, before results are written, on all workers; returns more of those.
@@ -60,35 +60,35 @@ def run_training(
         Unwritable: if a file of the run cannot be written.
         BadImage: for the first image that cannot be read, or too many of them.
     """
-    data = training_data(planned)
-    with planned.workers.waiting("the set-up of the model"):
-        learner = learner_of(planned, make_model)
-        steps = steps_for(planned, data.element_spec, learner)
-    return _trained(planned, data, learner, steps, further_callbacks, last)
+    data = training_data(plan)
+    with plan.workers.waiting("the set-up of the model"):
+        learner = learner_of(plan, make_model)
+        steps = steps_for(plan, data.element_spec, learner)
+    return _trained(plan, data, learner, steps, further_callbacks, last)
 
 
-def steps_for(planned: Planned, element_spec: Any, learner: Learner) -> Steps:
+def steps_for(plan: Plan, element_spec: Any, learner: Learner) -> Steps:
     """The updates of what is trained, with an optimizer of its own.
 
     Args:
-        planned: The run.
+        plan: The run.
         element_spec: Of its batches.
         learner: What is trained.
 
     Raises:
         UserError: if the learning-rate multipliers do not fit the model.
     """
-    settings = planned.settings
-    with planned.where.placed():
+    settings = plan.settings
+    with plan.runtime.placed():
         model = learner.trained
-        factors = multipliers.freeze(model, planned.multipliers)
+        factors = multipliers.freeze(model, plan.multipliers)
         schedule = optimization.WarmupSchedule(
             settings.schedule,
             settings.learning_rate,
-            planned.plan.total_steps,
+            plan.loop_plan.total_steps,
             settings.warmup_steps,
             settings.end_learning_rate,
-            decay_updates(settings, planned.plan.total_steps),
+            decay_updates(settings, plan.loop_plan.total_steps),
         )
         optimizer = optimization.optimizer(
             settings.optimizer,
@@ -108,20 +108,20 @@ def steps_for(planned: Planned, element_spec: Any, learner: Learner) -> Steps:
         seed=settings.seed,
         skip_nonfinite=settings.on_nonfinite == "skip",
     )
-    return planned.where.steps(model, learner.objective, optimizer, element_spec, rule)
+    return plan.runtime.steps(model, learner.objective, optimizer, element_spec, rule)
 
 
-def evaluation_of(planned: Planned, learner: Learner, split: Split | None, keep: str = "none") -> Evaluation | None:
+def evaluation_of(plan: Plan, learner: Learner, split: Split | None, keep: str = "none") -> Evaluation | None:
     """Evaluation on a split; None without a split."""
     if split is None:
         return None
-    batch_size = planned.settings.batch_size
-    data = EvaluationData(split, batch_size, planned.preprocessing, keep)
-    return planned.where.evaluation(learner.measured, learner.evaluated_by, data.batches, batch_size)
+    batch_size = plan.settings.batch_size
+    data = EvaluationData(split, batch_size, plan.preprocessing, keep)
+    return plan.runtime.evaluation(learner.measured, learner.evaluated_by, data.batches, batch_size)
 
 
 def _trained(
-    planned: Planned,
+    plan: Plan,
     data: TrainingData,
     learner: Learner,
     steps: Steps,
@@ -129,7 +129,7 @@ def _trained(
     last: Callable[[keras.Model], dict[str, Any]],
 ) -> Result:
     """The part of `run_training` that comes after the set-up of data and model, whose errors these are too."""
-    settings, plan, workers = planned.settings, planned.plan, planned.workers
+    settings, loop_plan, workers = plan.settings, plan.loop_plan, plan.workers
     with Preemption() as preemption, contextlib.ExitStack() as claims:
         with workers.waiting("the others' set-up"):  # who built the model in less time waits for the others here
             own = checkpoints_of(settings)
@@ -137,22 +137,22 @@ def _trained(
         revision = provenance.revision() if workers.is_chief else None  # now: files may change while training lasts
         checkpoints = own if workers.is_chief else None
         listing = os.path.join(settings.run_dir, BAD_IMAGES) if workers.is_chief else None
-        watch = DataWatch(planned.source, listing, workers)
-        history, ours = make_callbacks(planned, learner, steps, checkpoints)
+        watch = DataWatch(plan.source, listing, workers)
+        history, ours = make_callbacks(plan, learner, steps, checkpoints)
         with workers.waiting("the set-up of evaluation"):
-            evaluation = evaluation_of(planned, learner, planned.validation, settings.cache)
+            evaluation = evaluation_of(plan, learner, plan.validation, settings.cache)
         everybody = [watch, *ours, *further_callbacks]
-        trainer = loop.Trainer(steps, plan, everybody, evaluation, checkpoints, workers, preemption)
+        trainer = loop.Trainer(steps, loop_plan, everybody, evaluation, checkpoints, workers, preemption)
         if state is not None:
             trainer.restore(state)
         if state is not None and workers.is_chief:
-            print(f"resumes from step {steps.step:,} of {plan.total_steps:,} in {settings.run_dir}/", flush=True)
+            print(f"resumes from step {steps.step:,} of {loop_plan.total_steps:,} in {settings.run_dir}/", flush=True)
         trainer.fit(functools.partial(data.batches, steps.step))
         if checkpoints is not None:
             checkpoints.wait()
             save_best(settings, learner.saved, checkpoints)
-        metrics = summary.results(settings, plan, steps, trainer.progress.seconds, history, learner.monitor)
-        model = finish(planned, learner, watch, metrics, last, revision)
+        metrics = summary.results(settings, loop_plan, steps, trainer.progress.seconds, history, learner.monitor)
+        model = finish(plan, learner, watch, metrics, last, revision)
     return Result(model, history, metrics, settings.run_dir if workers.is_chief else None)
 
 
@@ -175,7 +175,7 @@ def save_best(settings: RunSettings, model: keras.Model, checkpoints: Checkpoint
 
 
 def finish(
-    planned: Planned,
+    plan: Plan,
     learner: Learner,
     watch: DataWatch,
     metrics: dict[str, Any],
@@ -183,12 +183,12 @@ def finish(
     revision: str | None,
 ) -> keras.Model:
     """Saves the trained model, adds what it does on the test split to the metrics, and writes card and results."""
-    settings, workers = planned.settings, planned.workers
+    settings, workers = plan.settings, plan.workers
     model = adapters.plain_copy(learner.saved)
     if workers.is_chief:
         files.replace_with(os.path.join(settings.run_dir, MODEL), model.save)
     with workers.waiting("the set-up of the test"):
-        evaluation = evaluation_of(planned, learner, planned.test)
+        evaluation = evaluation_of(plan, learner, plan.test)
     if evaluation is not None:
         with workers.waiting("the test"):
             means = evaluation.run(after_batch=workers.answered)
@@ -197,16 +197,16 @@ def finish(
     with workers.waiting("the report"):
         metrics |= last(learner.saved)
     if workers.is_chief:
-        model_card.write(planned, model, metrics, revision)
+        model_card.write(plan, model, metrics, revision)
         files.write_json(os.path.join(settings.run_dir, RESULTS), metrics)
         print(summary.closing(metrics, settings.run_dir, learner.monitor))
     workers.any(False)  # nobody leaves while another still needs it
     return model
 
 
-def make_callbacks(planned: Planned, learner: Learner, steps: Steps, checkpoints: Checkpoints | None):
+def make_callbacks(plan: Plan, learner: Learner, steps: Steps, checkpoints: Checkpoints | None):
     """Keras's history, and the callbacks of every run; those that write and speak only on the chief."""
-    settings, monitor = planned.settings, learner.monitor
+    settings, monitor = plan.settings, learner.monitor
     history = keras.callbacks.History()
     ours: list[keras.callbacks.Callback] = [history]
     if checkpoints is not None:
@@ -214,14 +214,14 @@ def make_callbacks(planned: Planned, learner: Learner, steps: Steps, checkpoints
         ours += [
             MetricsFile(
                 os.path.join(settings.run_dir, METRICS),
-                planned.where,
+                plan.runtime,
                 batch_size=settings.batch_size,
                 log_every=settings.log_every,
                 metrics=steps.metrics,
                 summaries=os.path.join(logs, "rows"),
             ),
-            callbacks.Progress(planned.plan.total_steps, settings.batch_size, metrics=steps.metrics),
-            InputWait(settings, planned.training),
+            callbacks.Progress(plan.loop_plan.total_steps, settings.batch_size, metrics=steps.metrics),
+            InputWait(settings, plan.training),
             keras.callbacks.TensorBoard(logs, write_graph=False),
             callbacks.Best(checkpoints, monitor.logged, monitor.mode),
         ]

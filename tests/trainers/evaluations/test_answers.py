@@ -52,13 +52,13 @@ def logits(model, count):
 @given(count=st.integers(1, 12), batch_size=st.integers(1, 8))
 def test_every_example_is_predicted_once(model, count, batch_size):
     labels = np.arange(count, dtype="int32") % CLASSES
-    found = predictions.predict(model, feed(model, labels, batch_size), ONE, batch_size)
+    predicted = predictions.predict(model, feed(model, labels, batch_size), ONE, batch_size)
     order = np.argsort(-logits(model, count), axis=1)
-    np.testing.assert_array_equal(found.ids, np.arange(count))
-    np.testing.assert_array_equal(found.labels, labels)
-    np.testing.assert_array_equal(found.predictions, order[:, 0])
-    np.testing.assert_array_equal(found.ranks, (order == labels[:, None]).argmax(axis=1))
-    assert {part.ndim for part in found} == {1}  # nothing of the size of the logits
+    np.testing.assert_array_equal(predicted.ids, np.arange(count))
+    np.testing.assert_array_equal(predicted.labels, labels)
+    np.testing.assert_array_equal(predicted.predictions, order[:, 0])
+    np.testing.assert_array_equal(predicted.ranks, (order == labels[:, None]).argmax(axis=1))
+    assert {part.ndim for part in predicted} == {1}  # nothing of the size of the logits
 
 
 def test_of_shares_the_best_of_the_largest_is_the_label_and_none_is_left_out(model):
@@ -66,27 +66,27 @@ def test_of_shares_the_best_of_the_largest_is_the_label_and_none_is_left_out(mod
     shares[0, [1, 4]] = 0.5
     shares[1:5, 2] = [1, 0.6, 0.4, 1]
     shares[2:4, 3] = [0.4, 0.6]
-    found = predictions.predict(model, feed(model, shares, 4), ONE, 4)
+    predicted = predictions.predict(model, feed(model, shares, 4), ONE, 4)
     best = [1, 4][logits(model, 1)[0, [1, 4]].argmax()]
-    assert found.labels.tolist() == [best, 2, 2, 3, 2] and found.ids.tolist() == [0, 1, 2, 3, 4]
+    assert predicted.labels.tolist() == [best, 2, 2, 3, 2] and predicted.ids.tolist() == [0, 1, 2, 3, 4]
     none = predictions.predict(model, feed(model, np.array([2, -1, 3], "int32"), 2), ONE, 2)
     assert none.ids.tolist() == [0, 2]
 
 
 def test_scores_of_several_classes(model):
     positives = np.random.default_rng(2).integers(0, 2, (5, CLASSES)).astype("float32")
-    found = predictions.scores(model, feed(model, positives, 2, several_labels=True), ONE, 2)
-    np.testing.assert_array_equal(found.positives, positives > 0)
-    np.testing.assert_allclose(found.scores, logits(model, 5), atol=1e-5)
-    assert (found.scores.dtype, found.positives.dtype) == ("float32", "bool")
+    scored = predictions.scores(model, feed(model, positives, 2, several_labels=True), ONE, 2)
+    np.testing.assert_array_equal(scored.positives, positives > 0)
+    np.testing.assert_allclose(scored.scores, logits(model, 5), atol=1e-5)
+    assert (scored.scores.dtype, scored.positives.dtype) == ("float32", "bool")
 
 
 def test_features_are_what_the_head_sees(model):
-    found = features(model, feed(model, np.arange(5, dtype="int32"), 3), ONE, 3)
+    answers = features(model, feed(model, np.arange(5, dtype="int32"), 3), ONE, 3)
     kernel, bias = model.get_layer("head").get_weights()
-    np.testing.assert_allclose(found.outputs @ kernel + bias, logits(model, 5), atol=1e-5)
-    assert found.outputs.shape == (5, 32) and found.outputs.dtype == "float32"
-    assert found.labels.tolist() == found.ids.tolist() == [0, 1, 2, 3, 4]
+    np.testing.assert_allclose(answers.outputs @ kernel + bias, logits(model, 5), atol=1e-5)
+    assert answers.outputs.shape == (5, 32) and answers.outputs.dtype == "float32"
+    assert answers.labels.tolist() == answers.ids.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_images_that_cannot_be_read_are_left_out(model):
@@ -127,18 +127,18 @@ from trainers.data.source import Source
 from trainers.engine import runtime
 from trainers.evaluations.answers import features
 import keras_vit
-where = runtime.start("mirrored", "float32", 0, 2)
-with where.placed():
+chosen = runtime.start("mirrored", "float32", 0, 2)
+with chosen.placed():
     model = keras_vit.build("mu/8", image_size=16, num_classes=3)
 images = np.random.default_rng(1).integers(0, 256, (7, 16, 16, 3)).astype("uint8")
 split = arrays.from_arrays("test", images, np.arange(7, dtype="int32"))
 data = pipeline.EvaluationData(Source("made", 3, 3, None, {"test": split}).split("test"), 4, model.preprocessing)
-found = features(model, data.batches, where, 4)
+answers = features(model, data.batches, chosen, 4)
 body = keras_vit.build(model.architecture)
 body.set_weights(model.get_weights())
 import keras
 expected = keras.Model(body.input, body.get_layer("pre_logits").output)(images.astype("float32") / 127.5 - 1)
-print(json.dumps([where.replicas, found.ids.tolist(), float(np.abs(found.outputs - expected).max())]))
+print(json.dumps([chosen.replicas, answers.ids.tolist(), float(np.abs(answers.outputs - expected).max())]))
 """
 
 

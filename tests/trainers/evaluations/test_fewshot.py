@@ -30,8 +30,8 @@ def data():
     random = np.random.default_rng(0)
     labels = {"train": random.permutation(np.repeat([0, 1, 2], COUNTS)), "test": np.arange(12) % 3}
     return {
-        name: (random.integers(0, 256, (len(given), 20, 20, 3)).astype("uint8"), given)
-        for name, given in labels.items()
+        name: (random.integers(0, 256, (len(classes), 20, 20, 3)).astype("uint8"), classes)
+        for name, classes in labels.items()
     }
 
 
@@ -40,7 +40,7 @@ def opened(data):
     return Source("made", 3, 3, None, splits)
 
 
-def asked(**changes):
+def settings(**changes):
     settings = {"fewshot_shots": "1,4", "batch_size": 5, "evaluations": "fewshot", **changes}
     return evaluate.Settings(model="made", source="made", **settings)
 
@@ -66,12 +66,12 @@ def test_the_protocol(model, data, monkeypatch):
     original = fewshot.features
 
     def watched(*arguments, **named):
-        found = original(*arguments, **named)
-        computed.append(found)
-        return found
+        values = original(*arguments, **named)
+        computed.append(values)
+        return values
 
     monkeypatch.setattr(fewshot, "features", watched)
-    rows = fewshot.measure(asked(), model, opened(data), HERE)
+    rows = fewshot.measure(settings(), model, opened(data), HERE)
 
     (train_images, train_labels), (test_images, test_labels) = data["train"], data["test"]
     train, test = expected_features(model, train_images), expected_features(model, test_images)
@@ -98,12 +98,12 @@ def test_one_seed_has_no_spread_and_labels_may_be_shares(model, data):
     whole = opened(data)
     shares = {name: (images, np.eye(3)[labels]) for name, (images, labels) in data.items()}
     splits = {
-        name: arrays.from_arrays(name, images, given.astype("float32")) for name, (images, given) in shares.items()
+        name: arrays.from_arrays(name, images, classes.astype("float32")) for name, (images, classes) in shares.items()
     }
-    rows = fewshot.measure(asked(fewshot_shots="4", fewshot_seeds="1"), model, whole, HERE)
+    rows = fewshot.measure(settings(fewshot_shots="4", fewshot_seeds="1"), model, whole, HERE)
     assert list(rows) == ["fewshot 4-shot"]
     assert rows == fewshot.measure(
-        asked(fewshot_shots="4", fewshot_seeds="1"), model, dataclasses.replace(whole, splits=splits), HERE
+        settings(fewshot_shots="4", fewshot_seeds="1"), model, dataclasses.replace(whole, splits=splits), HERE
     )
 
 
@@ -118,4 +118,4 @@ def test_one_seed_has_no_spread_and_labels_may_be_shares(model, data):
 )
 def test_mistakes_are_one_line(model, data, fields, changes, said):
     with pytest.raises(ValueError, match=said):
-        fewshot.measure(asked(**changes), model, dataclasses.replace(opened(data), **fields), HERE)
+        fewshot.measure(settings(**changes), model, dataclasses.replace(opened(data), **fields), HERE)

@@ -13,14 +13,14 @@ def model():
     return keras_vit.build("mu/8", image_size=16, depth=3, num_classes=5, pool="map", position_site="blocks")
 
 
-def of_layers(model, train="all", **given):
+def of_layers(model, train="all", **options):
     """{layer: its multipliers}."""
     variables = model.trainable_variables
-    found: dict[str, set[float]] = {}
-    rules = beginning.multipliers(model.architecture, part_of(train), **given)
+    by_layer: dict[str, set[float]] = {}
+    rules = beginning.multipliers(model.architecture, part_of(train), **options)
     for variable, value in zip(variables, multipliers.parse(rules, variables), strict=True):
-        found.setdefault(variable.path.split("/")[0], set()).add(value)
-    return {name: values.pop() for name, values in found.items() if len(values) == 1}
+        by_layer.setdefault(variable.path.split("/")[0], set()).add(value)
+    return {name: values.pop() for name, values in by_layer.items() if len(values) == 1}
 
 
 def test_all_at_one_rate_needs_no_rules(model):
@@ -38,10 +38,15 @@ def test_the_last_blocks_and_what_follows(model):
 
 
 def test_rates_fall_towards_the_stem(model):
-    found = of_layers(model, layer_decay=0.5)
-    assert (found["head"], found["norm"]) == (1, 1)
-    assert (found["block_2"], found["block_1"], found["block_0"], found["position_0"]) == (0.5, 0.25, 0.125, 0.125)
-    assert found["patch_encoder"] == 0.0625
+    by_layer = of_layers(model, layer_decay=0.5)
+    assert (by_layer["head"], by_layer["norm"]) == (1, 1)
+    assert (by_layer["block_2"], by_layer["block_1"], by_layer["block_0"], by_layer["position_0"]) == (
+        0.5,
+        0.25,
+        0.125,
+        0.125,
+    )
+    assert by_layer["patch_encoder"] == 0.0625
     both = of_layers(model, layer_decay=0.5, train="last:2")
     assert (both["block_1"], both["block_0"], both["patch_encoder"]) == (0.25, 0, 0)
 

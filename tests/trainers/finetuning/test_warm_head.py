@@ -12,15 +12,15 @@ from trainers.evaluations.answers import Answers
 from trainers.finetuning import warm_head
 
 
-def planned_for(classes, objective="softmax"):
+def plan_for(classes, objective="softmax"):
     settings = types.SimpleNamespace(batch_size=50, seed=0, objective=objective, label_smoothing=0.0)
-    where = Runtime(tf.distribute.OneDeviceStrategy("/cpu:0"), "", "float32", "")
+    runtime = Runtime(tf.distribute.OneDeviceStrategy("/cpu:0"), "", "float32", "")
     source = types.SimpleNamespace(num_classes=classes)
-    return types.SimpleNamespace(settings=settings, where=where, source=source, workers=Workers())
+    return types.SimpleNamespace(settings=settings, runtime=runtime, source=source, workers=Workers())
 
 
-def accuracy(head, found):
-    return np.mean((found.outputs @ head.kernel + head.bias).argmax(axis=1) == found.labels)
+def accuracy(head, features):
+    return np.mean((features.outputs @ head.kernel + head.bias).argmax(axis=1) == features.labels)
 
 
 def clusters(scale, offset, count=300, classes=3, width=6):
@@ -32,14 +32,14 @@ def clusters(scale, offset, count=300, classes=3, width=6):
 
 
 def test_it_does_as_well_as_logistic_regression_whatever_the_features_scale():
-    found = clusters(1e-3, 5.0)
-    head = warm_head.trained(planned_for(3), found)
-    whitened = (found.outputs - found.outputs.mean(0)) / found.outputs.std(0)
-    oracle = LogisticRegression().fit(whitened, found.labels).score(whitened, found.labels)
-    assert accuracy(head, found) >= oracle - 0.02
+    features = clusters(1e-3, 5.0)
+    head = warm_head.trained(plan_for(3), features)
+    whitened = (features.outputs - features.outputs.mean(0)) / features.outputs.std(0)
+    oracle = LogisticRegression().fit(whitened, features.labels).score(whitened, features.labels)
+    assert accuracy(head, features) >= oracle - 0.02
 
 
 def test_several_labels():
-    found = clusters(1.0, 0.0)
-    several = found._replace(labels=np.eye(3, dtype="float32")[found.labels])
-    assert accuracy(warm_head.trained(planned_for(3, "sigmoid"), several), found) > 0.8
+    features = clusters(1.0, 0.0)
+    several = features._replace(labels=np.eye(3, dtype="float32")[features.labels])
+    assert accuracy(warm_head.trained(plan_for(3, "sigmoid"), several), features) > 0.8

@@ -43,13 +43,13 @@ def test_a_card_is_read_as_it_was_written(first):
 def test_a_part_of_a_split_chosen_at_random_is_called_so():
     settings = pretrain.Settings(source="synthetic", variant="mu/16", steps=1, subset=400, train_split="train[:90%]")
     source = sources.open_source(settings)
-    planned = types.SimpleNamespace(
+    plan = types.SimpleNamespace(
         settings=settings,
         training=source.split(settings.train_split, settings.subset),
         validation=source.split("train[90%:]"),
         test=None,
     )
-    assert model_card._splits(planned) == {
+    assert model_card._splits(plan) == {
         "train": {"split": "train[:90%], 400 of them chosen at random", "examples": 400},
         "validation": {"split": "train[90%:]", "examples": 100},
     }
@@ -79,8 +79,8 @@ def test_a_new_run_begins_without_the_card_of_the_one_it_replaces(first, tmp_pat
 
 
 def test_no_run_is_lost_for_a_card(first, tmp_path, monkeypatch, capsys):
-    planned = types.SimpleNamespace(settings=types.SimpleNamespace(run_dir=str(tmp_path)))
-    model_card.write(planned, None, {}, None)  # nothing that it asks for is there
+    plan = types.SimpleNamespace(settings=types.SimpleNamespace(run_dir=str(tmp_path)))
+    model_card.write(plan, None, {}, None)  # nothing that it asks for is there
     said = capsys.readouterr().err
     assert said.startswith(f"warning: no model card in {tmp_path}: ") and said.count("\n") == 1
 

@@ -43,11 +43,11 @@ class DataWatch(keras.callbacks.Callback):
         """Brings all workers to what any of them has newly found, and checks it; all must ask."""
         (news,) = self.workers.any(sum(map(len, self.source.bad.snapshot().values())) > self._known)
         if news:
-            for found in self.workers.gather(self.source.bad.snapshot()):
-                self.source.bad.merge(found)
-            found = self.source.bad.snapshot()
-            self._known = sum(map(len, found.values()))
-            self._listed |= {(name, place): why for name, places in found.items() for place, why in places.items()}
+            for bad in self.workers.gather(self.source.bad.snapshot()):
+                self.source.bad.merge(bad)
+            bad = self.source.bad.snapshot()
+            self._known = sum(map(len, bad.values()))
+            self._listed |= {(name, place): why for name, places in bad.items() for place, why in places.items()}
             self._write()
             self.source.bad.check()
 

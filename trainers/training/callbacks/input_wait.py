@@ -71,8 +71,8 @@ def words(share: float, seconds: float, settings: TrainingSettings, split: Split
         split: What is trained on.
     """
     seen = f"advice: of the last {seconds:.0f} s, {share:.0%} went into waiting for input. Each of these makes it less:"
-    found = [cores(share), *(change(settings, split) for change in CHANGES.values())]
-    return "\n".join([seen, *(f"  - {line}" for line in found if line)])
+    advice = [cores(share), *(change(settings, split) for change in CHANGES.values())]
+    return "\n".join([seen, *(f"  - {line}" for line in advice if line)])
 
 
 def cores(share: float) -> str:
@@ -106,9 +106,9 @@ def records(settings: TrainingSettings, split: Split) -> str | None:
 
 def recipe(settings: TrainingSettings, split: Split) -> str | None:
     """What of the recipe takes time; named, but without it the run would be another."""
-    found = [f"--{name}={getattr(settings, name)}" for name in SLOW if getattr(settings, name)]
-    found += ["--antialias"] if settings.antialias else []
-    return f"a cheaper recipe, which changes the result: less of {', '.join(found)}." if found else None
+    parts = [f"--{name}={getattr(settings, name)}" for name in SLOW if getattr(settings, name)]
+    parts += ["--antialias"] if settings.antialias else []
+    return f"a cheaper recipe, which changes the result: less of {', '.join(parts)}." if parts else None
 
 
 # Kinds of sources with a file for each image.

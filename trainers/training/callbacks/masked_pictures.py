@@ -16,7 +16,7 @@ from trainers.data.source import Split
 from trainers.engine.callbacks import step_of
 from trainers.files import Unwritable
 from trainers.run_dir import LOGS, PICTURES
-from trainers.training.plan import Planned
+from trainers.training.plan import Plan
 from trainers.training.task import masked_objective
 
 SIDE = 96  # pixels that images are enlarged towards, where they have fewer
@@ -30,18 +30,18 @@ class MaskedPictures(keras.callbacks.Callback):
     An example is masked the same way every time, as in the evaluation itself. Only for the process that writes.
 
     Args:
-        planned: The run.
+        plan: The run.
         target: What is predicted of masked patches.
         split: Its validation split.
     """
 
     EXAMPLES = 8
 
-    def __init__(self, planned: Planned, target: str, split: Split):
+    def __init__(self, plan: Plan, target: str, split: Split):
         super().__init__()
-        self._objective = masked_objective(planned, target)
-        self._data = EvaluationData(split, self.EXAMPLES, planned.preprocessing)
-        run_dir = planned.settings.run_dir
+        self._objective = masked_objective(plan, target)
+        self._data = EvaluationData(split, self.EXAMPLES, plan.preprocessing)
+        run_dir = plan.settings.run_dir
         self._folder = os.path.join(run_dir, PICTURES)
         self._logs = os.path.join(run_dir, LOGS, PICTURES)
 

@@ -125,6 +125,6 @@ def test_a_run_on_a_slow_source_says_so(monkeypatch, tmp_path, capfd):
             run_dir=str(tmp_path / "run"),
         )
     )
-    told = capfd.readouterr().err
-    assert told.count("advice: of the last") == 1 and "more CPU cores" in told
-    assert "input wait " in told.splitlines()[-1]
+    stderr = capfd.readouterr().err
+    assert stderr.count("advice: of the last") == 1 and "more CPU cores" in stderr
+    assert "input wait " in stderr.splitlines()[-1]
