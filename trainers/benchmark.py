@@ -27,60 +27,60 @@ class Settings(BenchmarkSettings):
 
     def check(self) -> None:
         self.check_positive("updates", "images", "rounds")
-        unknown = sorted(set(self.asked) - set(BENCHMARKS))
+        unknown = sorted(set(self.benchmark_names) - set(BENCHMARKS))
         if unknown:
             raise UserError(f"Unknown --benchmarks {unknown[0]!r}; choose among {', '.join(BENCHMARKS)}.")
 
 
 def run(settings: Settings, callbacks: Sequence[Any] = ()) -> dict[str, float]:
     """Measures; prints tables and returns {row: value}. Keras callbacks have nothing to watch here."""
-    from trainers.engine import runtime
+    from trainers.engine.runtime import start as start_runtime
 
-    where = runtime.start("one_device", "float32", settings.seed)
-    print(", ".join(f"{name} {version}" for name, version in machine.versions().items()), f"; {where.reason}", sep="")
+    runtime = start_runtime("one_device", "float32", settings.seed)
+    print(", ".join(f"{name} {version}" for name, version in machine.versions().items()), f"; {runtime.reason}", sep="")
     values: dict[str, float] = {}
-    for name in settings.asked:
-        values |= BENCHMARKS[name](settings, where)
+    for name in settings.benchmark_names:
+        values |= BENCHMARKS[name](settings, runtime)
     return values
 
 
 # Imported only when run, because --help is not to wait for TensorFlow.
 
 
-def engine(settings: Settings, where: "Runtime") -> dict[str, float]:
+def engine(settings: Settings, runtime: "Runtime") -> dict[str, float]:
     from trainers.benchmarks import engine
 
-    return engine.measure(settings, where)
+    return engine.measure(settings, runtime)
 
 
-def checkpoint(settings: Settings, where: "Runtime") -> dict[str, float]:
+def checkpoint(settings: Settings, runtime: "Runtime") -> dict[str, float]:
     from trainers.benchmarks import checkpoint
 
-    return checkpoint.measure(settings, where)
+    return checkpoint.measure(settings, runtime)
 
 
-def input_pipeline(settings: Settings, where: "Runtime") -> dict[str, float]:
+def input_pipeline(settings: Settings, runtime: "Runtime") -> dict[str, float]:
     from trainers.benchmarks import input
 
-    return input.measure(settings, where)
+    return input.measure(settings, runtime)
 
 
-def weight_files(settings: Settings, where: "Runtime") -> dict[str, float]:
+def weight_files(settings: Settings, runtime: "Runtime") -> dict[str, float]:
     from trainers.benchmarks import weights
 
-    return weights.measure(settings, where)
+    return weights.measure(settings, runtime)
 
 
-def memory(settings: Settings, where: "Runtime") -> dict[str, float]:
+def memory(settings: Settings, runtime: "Runtime") -> dict[str, float]:
     from trainers.benchmarks import memory
 
-    return memory.measure(settings, where)
+    return memory.measure(settings, runtime)
 
 
-def exported(settings: Settings, where: "Runtime") -> dict[str, float]:
+def exported(settings: Settings, runtime: "Runtime") -> dict[str, float]:
     from trainers.benchmarks import exported
 
-    return exported.measure(settings, where)
+    return exported.measure(settings, runtime)
 
 
 BENCHMARKS = {

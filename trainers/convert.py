@@ -46,13 +46,13 @@ class Settings(Group):
     @functools.cached_property
     def changes(self) -> dict[str, Any]:
         """The fields of the architecture that `change` names, with their values."""
-        found: dict[str, Any] = {}
+        overrides: dict[str, Any] = {}
         for item in filter(None, self.change.split(";")):
             name, equals, value = item.partition("=")
             if not equals or not name.strip():
                 raise UserError(f"--change={self.change}: {item!r} is not FIELD=VALUE, e.g. image_size=384.")
-            found[name.strip()] = _value(value.strip())
-        return found
+            overrides[name.strip()] = _value(value.strip())
+        return overrides
 
     def check(self) -> None:
         if self.list:

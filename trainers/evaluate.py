@@ -31,10 +31,10 @@ class Settings(EvaluationSettings):
     def check(self) -> None:
         if not self.model:
             raise UserError("--model is needed: the folder of a run, a weight file, or the name of published weights.")
-        unknown = sorted(set(self.asked) - set(EVALUATIONS))
+        unknown = sorted(set(self.evaluation_names) - set(EVALUATIONS))
         if unknown:
             raise UserError(f"Unknown --evaluations {unknown[0]!r}; choose among {', '.join(EVALUATIONS)}.")
-        if self.per_class and "accuracy" not in self.asked:
+        if self.per_class and "accuracy" not in self.evaluation_names:
             raise UserError(f"--per_class is about accuracy, which is not among --evaluations={self.evaluations}.")
         splits.parse(self.split)
         splits.parse(self.train_split)
@@ -45,19 +45,19 @@ class Settings(EvaluationSettings):
 def run(settings: Settings, callbacks: Sequence[Any] = ()) -> dict[str, float]:
     """Evaluates; prints a table and returns {row: value}. Keras callbacks are told of the model's own evaluation."""
     from trainers.data import sources
-    from trainers.engine import runtime
+    from trainers.engine.runtime import start as start_runtime
     from trainers.inference import models
 
     if settings.output:
         claim(settings.output)
-    where = runtime.start("one_device", "float32", 0)
+    runtime = start_runtime("one_device", "float32", 0)
     model = models.load(settings.model)
     source = sources.open_source(settings)
     source.ready()
     size = source.split(settings.split).size  # also to refuse a split that is not there
     rows: dict[str, float] = {}
-    for name in settings.asked:
-        rows |= EVALUATIONS[name](settings, model, source, where, callbacks)
+    for name in settings.evaluation_names:
+        rows |= EVALUATIONS[name](settings, model, source, runtime, callbacks)
     report_bad(source)
     if settings.output:
         write_results(settings, source, rows)
@@ -95,9 +95,11 @@ def write_results(settings: Settings, source: "Source", rows: dict[str, float]) 
 
     left_out = {split: len(places) for split, places in source.bad.snapshot().items()}
     fields = ("model", "source", "split", "train_split", "fewshot_shots", "fewshot_seeds")
-    asked = {name: getattr(settings, name) for name in (fields if "fewshot" in settings.asked else fields[:3])}
-    found = {"examples": source.split(settings.split).size, "left_out": left_out, "rows": rows}
-    files.write_json(os.path.join(settings.output or "", RESULTS), {**asked, **found, "versions": machine.versions()})
+    flags = {
+        name: getattr(settings, name) for name in (fields if "fewshot" in settings.evaluation_names else fields[:3])
+    }
+    results = {"examples": source.split(settings.split).size, "left_out": left_out, "rows": rows}
+    files.write_json(os.path.join(settings.output or "", RESULTS), {**flags, **results, "versions": machine.versions()})
     print(f"{RESULTS}: in {os.path.join(settings.output or '', '')}")
 
 
@@ -119,27 +121,27 @@ SPREAD = " spread"  # after the name of a row, of which it is the standard devia
 
 
 def accuracy(
-    settings: Settings, model: "ImageClassifier", source: "Source", where: "Runtime", callbacks: Sequence[Any] = ()
+    settings: Settings, model: "ImageClassifier", source: "Source", runtime: "Runtime", callbacks: Sequence[Any] = ()
 ) -> dict[str, float]:
     from trainers.evaluations import accuracy
 
-    return accuracy.measure(settings, model, source, where, callbacks)
+    return accuracy.measure(settings, model, source, runtime, callbacks)
 
 
 def fewshot(
-    settings: Settings, model: "ImageClassifier", source: "Source", where: "Runtime", callbacks: Sequence[Any] = ()
+    settings: Settings, model: "ImageClassifier", source: "Source", runtime: "Runtime", callbacks: Sequence[Any] = ()
 ) -> dict[str, float]:
     from trainers.evaluations import fewshot
 
-    return fewshot.measure(settings, model, source, where, callbacks)
+    return fewshot.measure(settings, model, source, runtime, callbacks)
 
 
 def baselines(
-    settings: Settings, model: "ImageClassifier", source: "Source", where: "Runtime", callbacks: Sequence[Any] = ()
+    settings: Settings, model: "ImageClassifier", source: "Source", runtime: "Runtime", callbacks: Sequence[Any] = ()
 ) -> dict[str, float]:
     from trainers.evaluations import baselines
 
-    return baselines.measure(settings, model, source, where, callbacks)
+    return baselines.measure(settings, model, source, runtime, callbacks)
 
 
 EVALUATIONS = {"accuracy": accuracy, "fewshot": fewshot, "baselines": baselines}

@@ -86,11 +86,11 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "list[Prediction]"
         )
     for note in predictor.notes:
         print(note, file=sys.stderr)
-    found = list(predictions.of_files(predictor, named, settings.top, settings.batch_size))
-    text = formats.FORMATS[settings.format](found, None if settings.output else terminal_width())
+    answers = list(predictions.of_files(predictor, named, settings.top, settings.batch_size))
+    text = formats.FORMATS[settings.format](answers, None if settings.output else terminal_width())
     write(text, settings.output)
-    report_failures(found)
-    return found
+    report_failures(answers)
+    return answers
 
 
 def terminal_width() -> int | None:

@@ -17,8 +17,8 @@ def fixtures(request):
 
 
 def settings(fixtures, tmp_path, **changes):
-    given = {"input": str(fixtures / "vit_token.npz"), "output": str(tmp_path / "out.npz"), "format": "bigvision"}
-    return convert.Settings(**{**given, **changes})
+    defaults = {"input": str(fixtures / "vit_token.npz"), "output": str(tmp_path / "out.npz"), "format": "bigvision"}
+    return convert.Settings(**{**defaults, **changes})
 
 
 @pytest.mark.parametrize(

@@ -97,15 +97,15 @@ def test_rows_and_files(folder, tmp_path, capsys):
 
 
 def test_anybodys_file_is_evaluated(folder):
-    theirs, ours = (
+    foreign, own = (
         evaluate.run(evaluate.Settings(model=str(folder / name), source="synthetic"))
         for name in ("theirs.npz", "good.keras")
     )
-    assert theirs == pytest.approx(ours)
+    assert foreign == pytest.approx(own)
 
 
 def test_few_shots_need_no_head(folder, capsys):
-    found = [
+    results = [
         evaluate.run(
             evaluate.Settings(
                 model=str(folder / name),
@@ -117,9 +117,9 @@ def test_few_shots_need_no_head(folder, capsys):
         )
         for name in ("zeros.keras", "four.keras")
     ]
-    assert found[0] == found[1]
-    assert list(found[0])[::2] == ["fewshot 2-shot", "fewshot 5-shot"]
-    rows = found[0]
+    assert results[0] == results[1]
+    assert list(results[0])[::2] == ["fewshot 2-shot", "fewshot 5-shot"]
+    rows = results[0]
     line = f"fewshot 2-shot  {100 * rows['fewshot 2-shot']:6.2f} % ± {100 * rows['fewshot 2-shot spread']:.2f}\n"
     assert line in capsys.readouterr().out
 

@@ -54,8 +54,8 @@ def test_the_card_tells_of_the_files(tiny_export):
 
 
 def test_the_fitted_temperature_is_inside(tiny_export, tiny):
-    told = json.loads((tiny_export / "1" / "assets.extra" / "keras_vit.json").read_text())
-    degree = told["answering"]["temperature"]
+    description = json.loads((tiny_export / "1" / "assets.extra" / "keras_vit.json").read_text())
+    degree = description["answering"]["temperature"]
     model = keras.models.load_model(tiny)
     pixels = np.random.default_rng(0).uniform(-1, 1, (2, 8, 8, 1)).astype("float32")
     signature = tf.saved_model.load(str(tiny_export / "1")).signatures["pixels"]
@@ -81,13 +81,13 @@ def test_a_broken_file_is_refused_and_nothing_is_published(tiny, tiny_export, tm
     with_writer(
         monkeypatch, "saved_model", lambda job, path: shutil.copytree(tiny_export / "1", path, dirs_exist_ok=True)
     )
-    asked = (f"--model={tmp_path}/reversed.keras", "--formats=saved_model", "--check_images=8")
-    code = command(*asked, f"--output={tmp_path}/export")
-    told = capsys.readouterr()
+    flags = (f"--model={tmp_path}/reversed.keras", "--formats=saved_model", "--check_images=8")
+    code = command(*flags, f"--output={tmp_path}/export")
+    output = capsys.readouterr()
     assert code == 1
-    line = told.err.splitlines()[-1]
+    line = output.err.splitlines()[-1]
     assert line.startswith("error: nothing was published: saved_model (TensorFlow session) differs by ")
-    assert "REFUSED" in told.out and not (tmp_path / "export").exists()
+    assert "REFUSED" in output.out and not (tmp_path / "export").exists()
 
 
 def test_what_passes_is_published_beside_what_does_not(tiny, tmp_path, monkeypatch, capsys):
@@ -193,9 +193,9 @@ def test_an_export_that_breaks_off_leaves_earlier_versions_alone(tiny, tmp_path,
 def test_mistakes_are_told_in_one_line(tiny, tmp_path, monkeypatch, capsys, arguments, words):
     monkeypatch.chdir(tmp_path)
     code = command(*(argument.format(model=tiny) for argument in arguments))
-    told = capsys.readouterr().err
-    assert code == 2 and told.startswith("error: ") and told.count("\n") == 1
-    assert all(word in told for word in words), told
+    message = capsys.readouterr().err
+    assert code == 2 and message.startswith("error: ") and message.count("\n") == 1
+    assert all(word in message for word in words), message
     assert not list(tmp_path.iterdir())
 
 

@@ -52,23 +52,23 @@ def settings(place, *paths, **changes):
 
 
 def command(place, *arguments):
-    given = [argument.format(place=place) for argument in arguments]
-    return command_line.main(predict.Settings, predict.run, "predict", given, code=predict.exit_code)
+    flags = [argument.format(place=place) for argument in arguments]
+    return command_line.main(predict.Settings, predict.run, "predict", flags, code=predict.exit_code)
 
 
 def test_the_best_classes_of_each_file(place, model, capsys):
-    found = predict.run(settings(place, top=2, batch_size=2))
-    names = [os.path.relpath(one.file, place / "photos") for one in found]
+    answers = predict.run(settings(place, top=2, batch_size=2))
+    names = [os.path.relpath(one.file, place / "photos") for one in answers]
     assert names == ["a.png", "b c.png", "bad.jpg", "más/d.png"]
-    for one in (found[0], found[1], found[3]):
+    for one in (answers[0], answers[1], answers[3]):
         image = decoding.decode(tf.io.read_file(one.file), 3)
         wanted = keras.ops.softmax(model(transform.apply(image, model.preprocessing)[None])[0]).numpy()
         best = np.argsort(-wanted)[:2]
         assert [(guess.label, guess.index) for guess in one.top] == [(NAMES[i], i) for i in best]
         np.testing.assert_allclose([guess.probability for guess in one.top], wanted[best], atol=1e-5)
-    assert found[2].error == "neither of JPEG, PNG, GIF, BMP, WebP: it looks like text" and not found[2].top
+    assert answers[2].error == "neither of JPEG, PNG, GIF, BMP, WebP: it looks like text" and not answers[2].top
     out, err = capsys.readouterr()
-    assert len(out.splitlines()) == 1 + 3 * 2 and f"{100 * found[0].top[0].probability:.2f}" in out
+    assert len(out.splitlines()) == 1 + 3 * 2 and f"{100 * answers[0].top[0].probability:.2f}" in out
     assert "1 of 4 files without an answer:" in err and "photos/bad.jpg: neither of JPEG" in err
 
 
@@ -76,8 +76,8 @@ def test_exported_forms_say_the_same(place):
     pytest.importorskip("ai_edge_litert", reason="pip install -e '.[export]'")
     ours = predict.run(settings(place, model=str(DIGITS), top=10))
     for form, tolerance in {"export": 1e-4, "export/1/model.tflite": 0.05}.items():  # weights of 8 bits differ
-        theirs = predict.run(settings(place, model=f"{DIGITS}/{form}", top=10))
-        for one, other in zip(ours, theirs, strict=True):
+        exported = predict.run(settings(place, model=f"{DIGITS}/{form}", top=10))
+        for one, other in zip(ours, exported, strict=True):
             assert (one.file, one.error, len(one.top)) == (other.file, other.error, len(other.top))
             wanted = {guess.label: guess.probability for guess in one.top}
             for guess in other.top:
@@ -132,9 +132,9 @@ def test_answers_before_a_server_failed_are_kept(place):
 
     photos = [f"{place}/photos/{name}" for name in ("a.png", "b c.png", "más/d.png")]
     served = Predictor("TF Serving", "probabilities", ["x", "y"], answer)
-    found = list(predictions.of_files(served, dict.fromkeys(photos), 1, batch_size=1))
-    assert [one.error for one in found] == [None, "it answered 503", "it answered 503"] and calls == [1, 1]
-    assert found[0].top[0].label == "y"
+    answers = list(predictions.of_files(served, dict.fromkeys(photos), 1, batch_size=1))
+    assert [one.error for one in answers] == [None, "it answered 503", "it answered 503"] and calls == [1, 1]
+    assert answers[0].top[0].label == "y"
 
 
 def test_names_of_published_classes_are_told(place, tmp_path, capsys):
@@ -172,9 +172,9 @@ def test_exit_codes(arguments, code, said, place, capsys, monkeypatch):
 
 
 def test_flags_may_come_behind_files():
-    found = flags.read(["a.jpg", "--model=m", "-", "--top=3", "--", "--odd.jpg"], predict.Settings)
-    assert (found.paths, found.model, found.top) == (("a.jpg", "-", "--odd.jpg"), "m", 3)
-    assert "a.jpg" not in flags.to_flagfile(found)
+    settings = flags.read(["a.jpg", "--model=m", "-", "--top=3", "--", "--odd.jpg"], predict.Settings)
+    assert (settings.paths, settings.model, settings.top) == (("a.jpg", "-", "--odd.jpg"), "m", 3)
+    assert "a.jpg" not in flags.to_flagfile(settings)
 
 
 def test_help_shows_what_stands_beside_the_flags(capsys):

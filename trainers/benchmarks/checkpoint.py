@@ -11,14 +11,14 @@ from trainers.engine.protocols import Runtime
 from trainers.settings.benchmark import BenchmarkSettings
 
 
-def measure(settings: BenchmarkSettings, where: Runtime) -> dict[str, float]:
+def measure(settings: BenchmarkSettings, runtime: Runtime) -> dict[str, float]:
     """What training waits for a checkpoint, and what it loses to the thread that writes it.
 
     Args:
         settings: Of the command.
-        where: Runtime of one device.
+        runtime: Runtime of one device.
     """
-    steps, iterator = trained(settings, where, True)
+    steps, iterator = trained(settings, runtime, True)
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(os.path.join(folder, "checkpoint"))
         waited: list[float] = []

@@ -13,17 +13,17 @@ from trainers.pretrain import architecture_for
 from trainers.settings.benchmark import BenchmarkSettings
 
 
-def measure(settings: BenchmarkSettings, where: Runtime) -> dict[str, float]:
+def measure(settings: BenchmarkSettings, runtime: Runtime) -> dict[str, float]:
     """Updates per second of this engine and of `fit`, each plain and under XLA.
 
     Args:
         settings: Of the command.
-        where: Runtime of one device.
+        runtime: Runtime of one device.
     """
     rows = {}
     for xla in (False, True):
         suffix = ", XLA" if xla else ""
-        rows[f"engine{suffix}"] = _engine_row(settings, where, xla)
+        rows[f"engine{suffix}"] = _engine_row(settings, runtime, xla)
         rows[f"fit{suffix}"] = _fit_row(settings, xla, 1)
         rows[f"fit{suffix}, {settings.updates} steps per execution"] = _fit_row(settings, xla, settings.updates)
     seconds = timing.in_turns(rows, settings.rounds)
@@ -35,20 +35,20 @@ def measure(settings: BenchmarkSettings, where: Runtime) -> dict[str, float]:
     return speeds
 
 
-def trained(settings: BenchmarkSettings, where: Runtime, xla: bool):
+def trained(settings: BenchmarkSettings, runtime: Runtime, xla: bool):
     """The graph functions of a fresh model, and an iterator that feeds them."""
     batches = batches_of(settings)
-    steps = new_steps(settings, where, xla, batches.element_spec)
+    steps = new_steps(settings, runtime, xla, batches.element_spec)
     return steps, steps.batches(lambda share, shares, rows: batches)
 
 
-def new_steps(settings: BenchmarkSettings, where: Runtime, xla: bool, element_spec) -> Steps:
+def new_steps(settings: BenchmarkSettings, runtime: Runtime, xla: bool, element_spec) -> Steps:
     """Graph functions of a fresh model, with the clipping and decay of the paper's recipes."""
-    with where.placed():
+    with runtime.placed():
         model = new_model(settings)
         optimizer = optimization.optimizer("adamw", model.trainable_variables, learning_rate=1e-3, weight_decay=0.1)
     rule = UpdateRule(batch_size=settings.batch_size, clip_norm=1.0, xla=xla)
-    return where.steps(model, Softmax(model.architecture.num_classes), optimizer, element_spec, rule)
+    return runtime.steps(model, Softmax(model.architecture.num_classes), optimizer, element_spec, rule)
 
 
 def new_model(settings: BenchmarkSettings) -> keras.Model:
@@ -74,8 +74,8 @@ def batches_of(settings: BenchmarkSettings):
     return batches.repeat()
 
 
-def _engine_row(settings: BenchmarkSettings, where: Runtime, xla: bool):
-    steps, iterator = trained(settings, where, xla)
+def _engine_row(settings: BenchmarkSettings, runtime: Runtime, xla: bool):
+    steps, iterator = trained(settings, runtime, xla)
     return lambda: timing.seconds_of(lambda: steps.train(iterator, settings.updates))
 
 

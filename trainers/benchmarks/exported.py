@@ -35,7 +35,7 @@ class Row(NamedTuple):
 Rows = dict[str, Row]
 
 
-def measure(settings: BenchmarkSettings, where: Runtime) -> dict[str, float]:
+def measure(settings: BenchmarkSettings, runtime: Runtime) -> dict[str, float]:
     """Milliseconds of a request of one image, and megabytes of the file.
 
     Ours begin with an encoded JPEG of 375x500; KerasHub's exports know no preprocessing, and begin with pixels that
@@ -43,7 +43,7 @@ def measure(settings: BenchmarkSettings, where: Runtime) -> dict[str, float]:
 
     Args:
         settings: Of the command.
-        where: Runtime, which is not asked: everything runs where TensorFlow and LiteRT run it, on a CPU if that is all.
+        runtime: Not used: everything runs where TensorFlow and LiteRT run it, on a CPU if that is all.
     """
     model = keras_vit.build(settings.variant, **settings.overrides)
     random = np.random.default_rng(settings.seed)
@@ -123,14 +123,14 @@ def keras_hubs(model: ImageClassifier, place: pathlib.Path) -> Rows:
         hidden_dim=a.width,
         mlp_dim=a.mlp_width,
     )
-    theirs = keras_hub.models.ViTImageClassifier(backbone=backbone, num_classes=a.num_classes, preprocessor=None)
+    classifier = keras_hub.models.ViTImageClassifier(backbone=backbone, num_classes=a.num_classes, preprocessor=None)
     pixels = pixels_for(model)
-    compiled = functools.partial(tf.function(theirs), tf.constant(pixels))
-    rows = {"KerasHub, keras": Row(compiled, 4 * theirs.count_params())}
+    compiled = functools.partial(tf.function(classifier), tf.constant(pixels))
+    rows = {"KerasHub, keras": Row(compiled, 4 * classifier.count_params())}
     for name, format, file, runner in KERASHUBS:
         path = place / file
         try:
-            theirs.export(path, format=format, verbose=False)
+            classifier.export(path, format=format, verbose=False)
             row = Row(functools.partial(runner(path), pixels), formats.size_of(path))
             row.request()
         except Exception as error:  # whatever a converter or a runtime of others raises costs no other row

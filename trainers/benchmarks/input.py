@@ -27,12 +27,12 @@ from trainers.settings.benchmark import BenchmarkSettings
 BATCHES_BEFORE = 4
 
 
-def measure(settings: BenchmarkSettings, where: Runtime) -> dict[str, float]:
+def measure(settings: BenchmarkSettings, runtime: Runtime) -> dict[str, float]:
     """Images per second of each row, and MiB of this process while the train recipe goes on and on.
 
     Args:
         settings: Of the command.
-        where: Not used.
+        runtime: Not used.
     """
     with _opened(settings) as source:
         split = source.split("train")
@@ -98,12 +98,12 @@ def _take(iterator, count: int) -> None:
 
 def _memory(batches: tf.data.Dataset, count: int, batch_size: int) -> dict[str, float]:
     """MiB at first, after `count` batches, and after ten times as many."""
-    found = {"memory at first": _resident()}
+    gibibytes = {"memory at first": _resident()}
     iterator = iter(batches)
     for seen, more in ((count, count), (10 * count, 9 * count)):
         _take(iterator, more)
-        found[f"memory after {seen * batch_size:,} images"] = _resident()
-    return found
+        gibibytes[f"memory after {seen * batch_size:,} images"] = _resident()
+    return gibibytes
 
 
 def _resident() -> float:

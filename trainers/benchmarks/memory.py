@@ -16,8 +16,8 @@ from tqdm import tqdm
 import keras_vit
 from keras_vit import optimization, variants, vit
 from keras_vit.objectives.classification import Softmax
-from trainers.engine import runtime
 from trainers.engine.protocols import Runtime, Steps, UpdateRule
+from trainers.engine.runtime import start as start_runtime
 from trainers.memory.demand import Demand, plan_of
 from trainers.settings.benchmark import BenchmarkSettings
 from trainers.settings.finetuning import part_of
@@ -53,12 +53,12 @@ class Configuration:
         )
 
 
-def measure(settings: BenchmarkSettings, where: Runtime) -> dict[str, float]:
+def measure(settings: BenchmarkSettings, runtime: Runtime) -> dict[str, float]:
     """Planned and measured bytes of each configuration, and their ratio.
 
     Args:
         settings: Not used; configurations are a table of this file.
-        where: Not used; each has a process of its own.
+        runtime: Not used; each has a process of its own.
     """
     print("\nMemory of an update above weights, optimizer and averages, MB: planned, measured, and the process's rise")
     ratios = {}
@@ -66,9 +66,9 @@ def measure(settings: BenchmarkSettings, where: Runtime) -> dict[str, float]:
         plan = plan_of(configuration.demand())
         assert plan is not None
         planned = plan.total - plan.weights - plan.optimizer - plan.averages
-        found = _in_process(configuration)
-        ratios[name] = planned / found["peak"]
-        numbers = "".join(f"{count / 1e6:8,.0f}" for count in (planned, found["peak"], found["process"]))
+        measured = _in_process(configuration)
+        ratios[name] = planned / measured["peak"]
+        numbers = "".join(f"{count / 1e6:8,.0f}" for count in (planned, measured["peak"], measured["process"]))
         print(f"  {name:<36}{numbers}  {ratios[name]:6.2f} planned / measured", flush=True)
     return ratios
 
@@ -89,10 +89,10 @@ def peaks(configuration: Configuration) -> dict[str, int]:
         peak: what TensorFlow's allocator counts as in use, as on a GPU; process: how far the process's memory rose
         above what it was with model and optimizer built, compiled functions included; 0 where the system does not tell.
     """
-    where = runtime.start("one_device", configuration.precision, 0)
-    steps = _steps(configuration, where)
-    iterator = iter(where.distribute(_feed(configuration), configuration.rows))
-    device = f"{where.device_kind}:0"
+    runtime = start_runtime("one_device", configuration.precision, 0)
+    steps = _steps(configuration, runtime)
+    iterator = iter(runtime.distribute(_feed(configuration), configuration.rows))
+    device = f"{runtime.device_kind}:0"
     built = _status("VmRSS")
     steps.train(iterator, 1)
     between = tf.config.experimental.get_memory_info(device)["current"]
@@ -102,11 +102,11 @@ def peaks(configuration: Configuration) -> dict[str, int]:
     return {"peak": peak - between, "process": _status("VmHWM") - built}
 
 
-def _steps(configuration: Configuration, where: Runtime) -> Steps:
+def _steps(configuration: Configuration, runtime: Runtime) -> Steps:
     """The graph functions of a fresh model."""
     demand = configuration.demand()
-    with where.placed():
-        model = keras_vit.build(demand.architecture, dtype=where.precision)
+    with runtime.placed():
+        model = keras_vit.build(demand.architecture, dtype=runtime.precision)
         _freeze(model, configuration.train)
         optimizer = optimization.optimizer(configuration.optimizer, model.trainable_variables, learning_rate=1e-3)
     if configuration.remat:
@@ -119,7 +119,7 @@ def _steps(configuration: Configuration, where: Runtime) -> Steps:
         xla=configuration.xla,
     )
     spec = _feed(configuration)(0, 1, configuration.rows).element_spec
-    return where.steps(model, Softmax(CLASSES), optimizer, spec, rule)
+    return runtime.steps(model, Softmax(CLASSES), optimizer, spec, rule)
 
 
 def _freeze(model, train: str) -> None:
@@ -128,10 +128,10 @@ def _freeze(model, train: str) -> None:
         return
     depth = model.architecture.depth
     last = int(train.removeprefix("last:")) if train.startswith("last:") else 0
-    kept = {"head"} if train == "head" else {"norm", "pool", "pre_logits", "head"}
-    kept |= {f"block_{number}" for number in range(depth - last, depth)}
+    trained = {"head"} if train == "head" else {"norm", "pool", "pre_logits", "head"}
+    trained |= {f"block_{number}" for number in range(depth - last, depth)}
     for layer in model.layers:
-        layer.trainable = layer.name in kept
+        layer.trainable = layer.name in trained
 
 
 def _feed(configuration: Configuration):
@@ -148,10 +148,10 @@ def _status(name: str) -> int:
     """A number of bytes that Linux tells of this process; 0 elsewhere."""
     try:
         with open("/proc/self/status", encoding="ascii") as file:
-            found = re.search(rf"{name}:\s+(\d+) kB", file.read())
+            match = re.search(rf"{name}:\s+(\d+) kB", file.read())
     except FileNotFoundError:
         return 0
-    return 1024 * int(found[1]) if found else 0
+    return 1024 * int(match[1]) if match else 0
 
 
 # Each below 4 GB.

@@ -20,15 +20,15 @@ def write(folder: str, count: int) -> None:
     Raises:
         MissingPackage: naming the extra to install, if scikit-image is missing.
     """
-    found = photographs()
-    for name in found:
+    images = photographs()
+    for name in images:
         os.makedirs(os.path.join(folder, "train", name), exist_ok=True)
-    names = list(found)
+    names = list(images)
     for number in tqdm(range(count), desc="making JPEGs", unit="image", delay=2, leave=False):
         name = names[number % len(names)]
         size = SIZE[::-1] if number // len(names) % 4 == 3 else SIZE
         path = os.path.join(folder, "train", name, f"{number:05d}.jpg")
-        tf.io.write_file(path, _jpeg(found[name], [0, number], size))
+        tf.io.write_file(path, _jpeg(images[name], [0, number], size))
 
 
 def photographs() -> dict[str, tf.Tensor]:
@@ -46,7 +46,7 @@ def photographs() -> dict[str, tf.Tensor]:
             name=error.name,
         ) from None
     left, right, _ = data.stereo_motorcycle()
-    found = {
+    images = {
         "astronaut": data.astronaut(),
         "chelsea": data.chelsea(),
         "coffee": data.coffee(),
@@ -54,7 +54,7 @@ def photographs() -> dict[str, tf.Tensor]:
         "motorcycle_right": right,
         "rocket": data.rocket(),
     }
-    return {name: tf.constant(pixels) for name, pixels in found.items()}
+    return {name: tf.constant(pixels) for name, pixels in images.items()}
 
 
 def _jpeg(photograph, seed, size):

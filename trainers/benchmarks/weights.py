@@ -41,12 +41,12 @@ print(json.dumps([time.perf_counter() - begin, resident("VmHWM") - before]))
 """
 
 
-def measure(settings: BenchmarkSettings, where: Runtime) -> dict[str, float]:
+def measure(settings: BenchmarkSettings, runtime: Runtime) -> dict[str, float]:
     """Seconds to load, and peak memory beside the size of the file, which is also that of the model.
 
     Args:
         settings: Of the command.
-        where: Runtime, which is not asked: every row is a process of its own.
+        runtime: Not used: every row is a process of its own.
     """
     values: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -26,17 +26,17 @@ TIMED = 20  # requests of one image, of which the median is told
 Answered = Callable[[str], np.ndarray]  # from an output's name to what the model answers
 
 
-def written(job: Job, asked: Sequence[str], staging: pathlib.Path, shown: Examples) -> list[Row]:
+def written(job: Job, names: Sequence[str], staging: pathlib.Path, shown: Examples) -> list[Row]:
     """Writes every format into a folder, and compares it there; the model's own row comes first."""
 
     @functools.cache
     def ours(output: str) -> np.ndarray:
         return answers(keras_model.of_model(job.model, job.answering, output), shown.encoded)
 
-    with tqdm(total=len(asked) + 1, unit="file", leave=False, delay=2) as bar:
+    with tqdm(total=len(names) + 1, unit="file", leave=False, delay=2) as bar:
         bar.set_description("answers of the model", refresh=False)
         rows = [model_row(job, ours, shown)]
-        for name in asked:
+        for name in names:
             bar.update()
             bar.set_description(name, refresh=False)
             path = staging / formats.FORMATS[name].file
@@ -49,8 +49,8 @@ def written(job: Job, asked: Sequence[str], staging: pathlib.Path, shown: Exampl
 def model_row(job: Job, ours: Answered, shown: Examples) -> Row:
     """The model itself beside what is made of it."""
     own, size = keras_model.of_model(job.model, job.answering), 4 * job.model.count_params()
-    found = finding(job, own.output, ours(own.output), ours(own.output), shown)
-    return Row("model", own.runtime, "", size, milliseconds(own, shown), found)
+    comparison = finding(job, own.output, ours(own.output), ours(own.output), shown)
+    return Row("model", own.runtime, "", size, milliseconds(own, shown), comparison)
 
 
 def compared(job: Job, name: str, path: pathlib.Path, ours: Answered, shown: Examples) -> list[Row]:
@@ -62,17 +62,19 @@ def compared(job: Job, name: str, path: pathlib.Path, ours: Answered, shown: Exa
         predictors = opening.open_runtimes(os.fspath(path), check)
         gate.check_labels(predictors[0].labels, job.model)
         for each in predictors:
-            found = finding(job, each.output, ours(each.output), answers(each, shown.encoded), shown)
+            comparison = finding(job, each.output, ours(each.output), answers(each, shown.encoded), shown)
             took = None if rows else milliseconds(each, shown)
-            rows.append(Row(name, each.runtime, file, None if rows else size, took, found, tuple(found.faults(limit))))
+            rows.append(
+                Row(name, each.runtime, file, None if rows else size, took, comparison, tuple(comparison.faults(limit)))
+            )
     except Exception as error:  # runtimes raise whatever they like, and any of it is a fault of the file
         rows.append(Row(name, "", file, size, None, None, (f"cannot be used: {reason(error)}",)))
     return rows
 
 
-def finding(job: Job, output: str, ours: np.ndarray, theirs: np.ndarray, shown: Examples) -> Finding:
+def finding(job: Job, output: str, ours: np.ndarray, answers: np.ndarray, shown: Examples) -> Finding:
     """How answers compare with the model's."""
-    return gate.compare(ours, theirs, shown.labels, job.answering if output == MAIN[0] else None)
+    return gate.compare(ours, answers, shown.labels, job.answering if output == MAIN[0] else None)
 
 
 def answers(predictor: Predictor, encoded: Sequence[bytes]) -> np.ndarray:
@@ -81,13 +83,13 @@ def answers(predictor: Predictor, encoded: Sequence[bytes]) -> np.ndarray:
     Raises:
         UserError: if it does not read one of them.
     """
-    found: Answers = []
+    answered: Answers = []
     for first in range(0, len(encoded), ROWS):
-        found += predictor.answer(encoded[first : first + ROWS])
-    refused = next((one for one in found if isinstance(one, Unreadable)), None)
+        answered += predictor.answer(encoded[first : first + ROWS])
+    refused = next((one for one in answered if isinstance(one, Unreadable)), None)
     if refused is not None:
         raise UserError(f"it does not read an image that its model reads: {refused.reason}")
-    return np.stack([one for one in found if isinstance(one, np.ndarray)])
+    return np.stack([one for one in answered if isinstance(one, np.ndarray)])
 
 
 def milliseconds(predictor: Predictor, shown: Examples) -> float:

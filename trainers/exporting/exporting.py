@@ -15,7 +15,7 @@ from keras_vit.export import serving
 from trainers import files
 from trainers.data import sources
 from trainers.data.source import Source
-from trainers.engine import runtime
+from trainers.engine.runtime import start as start_runtime
 from trainers.exporting import comparing, examples, formats, publishing, report, temperature
 from trainers.exporting.examples import Examples
 from trainers.exporting.report import Row
@@ -57,39 +57,39 @@ def export(settings: ExportSettings) -> Exported:
         MissingPackage: for a missing package, likewise.
         NotPublished: if anything did not pass; what did is published before, unless it was the SavedModel that failed.
     """
-    formats.check_packages(settings.asked)
-    where = runtime.start("one_device", "float32", 0)
+    formats.check_packages(settings.format_names)
+    runtime = start_runtime("one_device", "float32", 0)
     output = publishing.check(settings.output)
-    asked = source_model.load(settings.model)
+    loaded = source_model.load(settings.model)
     source = sources.open_source(settings) if settings.source else None
-    check(f"--model={settings.model}", asked.model, source)
-    answering = temperature.answering_for(settings, asked, source, where)
-    for note in asked.notes:
+    check(f"--model={settings.model}", loaded.model, source)
+    answering = temperature.answering_for(settings, loaded, source, runtime)
+    for note in loaded.notes:
         print(note)
-    known = model_card.read(settings.model) or card.card_of_model(asked.model, settings.model)
+    known = model_card.read(settings.model) or card.card_of_model(loaded.model, settings.model)
     size = settings.tflite_image_size
     job = formats.Job(
-        model=asked.model,
+        model=loaded.model,
         name=publishing.name_of(settings.model),
         answering=answering,
         provenance=card.provenance(known),
         tflite_batch=settings.tflite_batch if settings.tflite_batch == "dynamic" else int(settings.tflite_batch),
         tflite_size=size if isinstance(size, tuple) or size is None else (size, size),
-        calibration=None if source is None else lambda: calibration(settings, asked.model, source),
+        calibration=None if source is None else lambda: calibration(settings, loaded.model, source),
     )
-    shown = examples_for(settings, asked.model, source, job.tflite_size)
+    shown = examples_for(settings, loaded.model, source, job.tflite_size)
     with publishing.staged(output) as staging:
-        rows = comparing.written(job, settings.asked, staging, shown)
+        rows = comparing.written(job, settings.format_names, staging, shown)
         print(report.table(rows, f"{settings.model} on {shown.words}"))
-        faulty = [name for name in settings.asked if any(row.faults for row in rows if row.format == name)]
+        faulty = [name for name in settings.format_names if any(row.faults for row in rows if row.format == name)]
         path = None
-        if set(settings.asked) - set(faulty) and "saved_model" not in faulty:
+        if set(settings.format_names) - set(faulty) and "saved_model" not in faulty:
             for name in faulty:
                 (staging / formats.FORMATS[name].file).unlink()
-            told = report.summary(settings.model, shown.words, answering, rows)
-            files.write_json(os.path.join(staging, REPORT), told)
-            model_card.put(os.fspath(staging), card.with_export(known, told))
-            if "saved_model" in settings.asked:
+            summary = report.summary(settings.model, shown.words, answering, rows)
+            files.write_json(os.path.join(staging, REPORT), summary)
+            model_card.put(os.fspath(staging), card.with_export(known, summary))
+            if "saved_model" in settings.format_names:
                 configure(output, job.name)
             path = os.fspath(publishing.publish(staging, output))
             print(f"published in {path}/: {', '.join(sorted(os.listdir(path)))}")
@@ -129,8 +129,8 @@ def examples_for(
 
 def calibration(settings: ExportSettings, model: ImageClassifier, source: Source) -> Iterator[np.ndarray]:
     """Decoded images of the calibration split, one after the other."""
-    found = examples.from_source(source, settings.calibration_split, settings.calibration_images)
-    return (examples.decoded(encoded, model.architecture.channels) for encoded in found.encoded)
+    chosen = examples.from_source(source, settings.calibration_split, settings.calibration_images)
+    return (examples.decoded(encoded, model.architecture.channels) for encoded in chosen.encoded)
 
 
 def configure(output: pathlib.Path, name: str) -> None:

@@ -59,9 +59,9 @@ def missing(name: str) -> list[str]:
     return [package for package in FORMATS[name].needs if importlib.util.find_spec(package) is None]
 
 
-def check_packages(asked: Iterable[str]) -> None:
+def check_packages(names: Iterable[str]) -> None:
     """Raises MissingPackage if what writes or runs a format is not installed."""
-    for name in asked:
+    for name in names:
         if packages := missing(name):
             raise MissingPackage(
                 f"--formats={name} needs {', '.join(packages)}, not installed here; from a clone, "

@@ -50,63 +50,65 @@ class Finding:
 
     def faults(self, limit: Limit) -> list[str]:
         """What goes beyond a limit, in words with both numbers; nothing if it passes."""
-        found = []
+        faults = []
         if not self.difference <= limit.difference:  # so that NaN fails too
-            found.append(f"differs by {self.difference:.3g}, more than the {limit.difference:g} allowed")
+            faults.append(f"differs by {self.difference:.3g}, more than the {limit.difference:g} allowed")
         if self.agreement is not None and self.agreement < limit.agreement:
-            found.append(
+            faults.append(
                 f"has the same best class for {100 * self.agreement:.1f} % of the images, fewer than the "
                 f"{100 * limit.agreement:g} % asked for"
             )
         if self.accuracy is not None and self.model_accuracy is not None:
             lost = self.model_accuracy - self.accuracy
             if lost > limit.accuracy + ROUNDING:
-                found.append(
+                faults.append(
                     f"loses {100 * lost:.2f} points of accuracy, more than the {100 * limit.accuracy:g} allowed"
                 )
-        return found
+        return faults
 
 
-def compare(ours: np.ndarray, theirs: np.ndarray, labels: np.ndarray | None, answering: Answering | None) -> Finding:
+def compare(
+    expected: np.ndarray, answers: np.ndarray, labels: np.ndarray | None, answering: Answering | None
+) -> Finding:
     """How a file's answers compare with the model's.
 
     Args:
-        ours: (N, Y) probabilities of the model, or features (N, D).
-        theirs: Those of the file.
+        expected: (N, Y) probabilities of the model, or features (N, D).
+        answers: Those of the file.
         labels: (N,), -1 for none, or None.
         answering: How logits became probabilities; None for features.
     """
-    if ours.shape != theirs.shape:
+    if expected.shape != answers.shape:
         return Finding(float("inf"))
     if answering is None:
-        return Finding(_largest(ours - theirs) / (float(ours.std()) or 1.0))
-    agreement = float(np.mean(ours.argmax(axis=1) == theirs.argmax(axis=1)))
-    difference = _largest(logits_of(ours, answering) - logits_of(theirs, answering))
+        return Finding(_largest(expected - answers) / (float(expected.std()) or 1.0))
+    agreement = float(np.mean(expected.argmax(axis=1) == answers.argmax(axis=1)))
+    difference = _largest(logits_of(expected, answering) - logits_of(answers, answering))
     known = labels is not None and labels >= 0
     if labels is None or not np.any(known):
         return Finding(difference, agreement)
-    accuracies = [float(np.mean(part[known].argmax(axis=1) == labels[known])) for part in (theirs, ours)]
+    accuracies = [float(np.mean(part[known].argmax(axis=1) == labels[known])) for part in (answers, expected)]
     return Finding(difference, agreement, *accuracies)
 
 
-def check_labels(found: Sequence[str], model: ImageClassifier) -> None:
+def check_labels(labels: Sequence[str], model: ImageClassifier) -> None:
     """Raises UserError if labels are not those of a model's classes, in their order."""
     wanted = description.lines_of(model)
-    if list(found) != wanted:
-        pairs = enumerate(itertools.zip_longest(found, wanted))
-        number, (theirs, ours) = next((number, pair) for number, pair in pairs if pair[0] != pair[1])
-        raise UserError(f"its label of class {number} is {theirs!r}, the model's {ours!r}")
+    if list(labels) != wanted:
+        pairs = enumerate(itertools.zip_longest(labels, wanted))
+        number, (label, expected) = next((number, pair) for number, pair in pairs if pair[0] != pair[1])
+        raise UserError(f"its label of class {number} is {label!r}, the model's {expected!r}")
 
 
-def check_best(found: dict[str, np.ndarray], labels: np.ndarray) -> None:
+def check_best(outputs: dict[str, np.ndarray], labels: np.ndarray) -> None:
     """Raises UserError if the best classes of an answer are not those of its probabilities, by number and name."""
-    if "probabilities" not in found:
+    if "probabilities" not in outputs:
         return
-    indices = found["top_indices"]
-    told = np.take_along_axis(found["probabilities"], indices, axis=1)
-    best = -np.sort(-found["probabilities"], axis=1)[:, : indices.shape[1]]
-    names = [[name.decode() for name in row] for row in found["top_labels"]]
-    if not np.array_equal(told, best) or not np.array_equal(found["top_probabilities"], best):
+    indices = outputs["top_indices"]
+    best_probabilities = np.take_along_axis(outputs["probabilities"], indices, axis=1)
+    best = -np.sort(-outputs["probabilities"], axis=1)[:, : indices.shape[1]]
+    names = [[name.decode() for name in row] for row in outputs["top_labels"]]
+    if not np.array_equal(best_probabilities, best) or not np.array_equal(outputs["top_probabilities"], best):
         raise UserError("its best classes are not those of its probabilities")
     if names != labels[indices].tolist():
         raise UserError("its names of the best classes are not the model's")
@@ -115,11 +117,11 @@ def check_best(found: dict[str, np.ndarray], labels: np.ndarray) -> None:
 def logits_of(probabilities: np.ndarray, answering: Answering) -> np.ndarray:
     """Logits from probabilities (N, Y): of a softmax up to a constant per image, here so that they sum to one."""
     floor = max(FLOOR ** (1 / min(answering.temperature, 1.0)), LOWEST)
-    kept = np.clip(np.asarray(probabilities, "float64"), floor, 1.0)
+    clipped = np.clip(np.asarray(probabilities, "float64"), floor, 1.0)
     if answering.probabilities == "sigmoid":
-        kept = np.minimum(kept, 1 - CEILING)
-        return answering.temperature * (np.log(kept) - np.log1p(-kept))
-    return answering.temperature * np.log(kept)
+        clipped = np.minimum(clipped, 1 - CEILING)
+        return answering.temperature * (np.log(clipped) - np.log1p(-clipped))
+    return answering.temperature * np.log(clipped)
 
 
 def plain(finding: Finding) -> dict[str, Any]:

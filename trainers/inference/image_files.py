@@ -28,14 +28,14 @@ def named(paths: Iterable[str]) -> dict[str, Unreadable | None]:
     Raises:
         UserError: if they are to come from stdin, and that is a terminal, or there is none.
     """
-    found: dict[str, Unreadable | None] = {}
+    problems: dict[str, Unreadable | None] = {}
     for path in list(paths) or [STDIN]:
         for one in _piped(sys.stdin.buffer) if path == STDIN else [path]:
             for file, problem in _expanded(one):
-                found.setdefault(file, problem)
-    if not found:
+                problems.setdefault(file, problem)
+    if not problems:
         raise UserError("No image is named: stdin held no path.")
-    return found
+    return problems
 
 
 def read(path: str) -> bytes | Unreadable:
@@ -81,11 +81,11 @@ def _expanded(path: str) -> Iterator[tuple[str, Unreadable | None]]:
 
 def _below(folder: str) -> Iterator[tuple[str, Unreadable | None]]:
     try:
-        found = sorted(os.fsdecode(path) for path in scan(folder, folder).paths)
+        paths = sorted(os.fsdecode(path) for path in scan(folder, folder).paths)
     except UserError as error:
         yield folder, Unreadable(str(error).removeprefix(f"{folder}: ").rstrip("."))
         return
-    for path in found:
+    for path in paths:
         yield os.path.join(folder, path), None
-    if not found:
+    if not paths:
         yield folder, Unreadable(f"the folder holds no image ({', '.join(IMAGE_SUFFIXES)})")

@@ -22,20 +22,20 @@ def opened(path: str, flag: str) -> Predictor:
         raise UserError(f"--{flag}={path}: onnxruntime cannot load it: {reason(error)}.") from error
     metadata, inputs, outputs = session.get_modelmeta().custom_metadata_map, session.get_inputs(), session.get_outputs()
     try:
-        told = description.read({file: metadata[name].encode() for name, file in METADATA.items()})
-        (given,), (output,) = inputs, outputs
+        model_description = description.read({file: metadata[name].encode() for name, file in METADATA.items()})
+        (image_input,), (output,) = inputs, outputs
     except (KeyError, ValueError) as error:
         raise UserError(
             f"--{flag}={path}: not a file of python -m trainers.export: it lacks {' or '.join(METADATA)} in its "
             "metadata, or has more than one input or output."
         ) from error
-    _, *sides, channels = given.shape
+    _, *sides, channels = image_input.shape
     known = [side if isinstance(side, int) else None for side in sides]
     return pixels.of_file(
         "ONNX Runtime",
-        pixels.Input(known, channels, {"tensor(uint8)": "uint8"}.get(given.type, "float32")),
-        lambda images: session.run([output.name], {given.name: images})[0],
-        told,
+        pixels.Input(known, channels, {"tensor(uint8)": "uint8"}.get(image_input.type, "float32")),
+        lambda images: session.run([output.name], {image_input.name: images})[0],
+        model_description,
     )
 
 

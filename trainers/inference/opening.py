@@ -44,8 +44,8 @@ def open_runtimes(path: str, check: Callable[[saved_model.Outputs], None]) -> li
     """
     if not saved_model.recognises(path):
         return [open_predictor(path)]
-    found = saved_model.by_signature(path, check)
-    return [*found, openvino.opened(path)] if importlib.util.find_spec("openvino") else found
+    predictors = saved_model.by_signature(path, check)
+    return [*predictors, openvino.opened(path)] if importlib.util.find_spec("openvino") else predictors
 
 
 # The first that recognises a path opens it.

@@ -25,7 +25,7 @@ def opened(place: str) -> Predictor:
     """
     import openvino
 
-    told = saved_model.read_description(place)
+    model_description = saved_model.read_description(place)
     whole = SavedModel.FromString(pathlib.Path(place, saved_model.FILE).read_bytes())
     signature = whole.meta_graphs[0].signature_def["pixels"]
     output, channels = saved_model.main_output(signature), saved_model.channels_of(signature)
@@ -37,8 +37,10 @@ def opened(place: str) -> Predictor:
     return Predictor(
         "OpenVINO, pixels",
         output,
-        told.labels if output == MAIN[0] else (),
-        pixels.together(pixels.preprocessed(channels, told.preprocessing), lambda images: compiled(images)[output]),
+        model_description.labels if output == MAIN[0] else (),
+        pixels.together(
+            pixels.preprocessed(channels, model_description.preprocessing), lambda images: compiled(images)[output]
+        ),
     )
 
 

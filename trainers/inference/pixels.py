@@ -30,10 +30,10 @@ def decoded(channels: int) -> Read:
 def resized(channels: int, preprocessing: Preprocessing, size: tuple[int, int]) -> Read:
     """Images uint8 (H, W, C) of one size, for what preprocesses them itself."""
     # What the model crops keeps its aspect here too.
-    kept = dataclasses.replace(preprocessing, size=size, crop=None if preprocessing.crop is None else 1.0)
+    whole = dataclasses.replace(preprocessing, size=size, crop=None if preprocessing.crop is None else 1.0)
 
     def read(encoded):
-        image = transform.resize(decoding.decode(encoded, channels), kept)
+        image = transform.resize(decoding.decode(encoded, channels), whole)
         return tf.cast(tf.round(tf.clip_by_value(image, 0.0, 255.0)), tf.uint8)
 
     return read
@@ -95,13 +95,15 @@ class Input(NamedTuple):
     dtype: str
 
 
-def of_file(runtime: str, input: Input, run: Run, told: Told) -> Predictor:
+def of_file(runtime: str, input: Input, run: Run, model_description: Told) -> Predictor:
     """What a single file that `trainers.export` wrote answers, one image at a time."""
     height, width = input.sides
     if input.dtype == "float32":
-        read = preprocessed(input.channels, told.preprocessing)
+        read = preprocessed(input.channels, model_description.preprocessing)
     elif height is None or width is None:
         read = decoded(input.channels)
     else:
-        read = resized(input.channels, told.preprocessing, (height, width))
-    return Predictor(runtime, MAIN[0] if told.labels else MAIN[1], told.labels, one_by_one(read, run))
+        read = resized(input.channels, model_description.preprocessing, (height, width))
+    return Predictor(
+        runtime, MAIN[0] if model_description.labels else MAIN[1], model_description.labels, one_by_one(read, run)
+    )

@@ -61,7 +61,7 @@ def by_signature(place: str, check: Callable[[Outputs], None]) -> list[Predictor
     Raises:
         UserError: if it does not say what it is.
     """
-    session, told = Session(place), read_description(place)
+    session, model_description = Session(place), read_description(place)
     output, channels = main_output(session.signatures["pixels"]), channels_of(session.signatures["pixels"])
 
     def run(signature: str) -> pixels.Run:
@@ -70,10 +70,12 @@ def by_signature(place: str, check: Callable[[Outputs], None]) -> list[Predictor
     answers = {
         RUNTIME: _of_bytes(session, SIGNATURE, output, check),
         f"{RUNTIME}, images": pixels.one_by_one(pixels.decoded(channels), run("images")),
-        f"{RUNTIME}, pixels": pixels.together(pixels.preprocessed(channels, told.preprocessing), run("pixels")),
+        f"{RUNTIME}, pixels": pixels.together(
+            pixels.preprocessed(channels, model_description.preprocessing), run("pixels")
+        ),
     }
     features = Predictor(f"{RUNTIME}, features", MAIN[1], (), _of_bytes(session, "features", MAIN[1]))
-    return [*(Predictor(name, output, told.labels, answer) for name, answer in answers.items()), features]
+    return [*(Predictor(name, output, model_description.labels, answer) for name, answer in answers.items()), features]
 
 
 def read_description(place: str) -> Told:
@@ -86,10 +88,10 @@ def _of_bytes(
     session: "Session", signature: str, output: str, check: Callable[[Outputs], None] | None = None
 ) -> Answer:
     def all_of(encoded: Sequence[bytes]) -> Answers:
-        found = session.run(signature, list(encoded))
+        outputs = session.run(signature, list(encoded))
         if check:
-            check(found)
-        return list(found[output])
+            check(outputs)
+        return list(outputs[output])
 
     return lambda encoded: apart(all_of, encoded, tf.errors.InvalidArgumentError, reason)
 
@@ -113,9 +115,9 @@ class Session:
 
     def run(self, signature: str, values: Any) -> Outputs:
         """The outputs of a signature, by name, for its one input."""
-        told = self.signatures[signature]
-        (fed,) = told.inputs.values()
-        return self._session.run({name: output.name for name, output in told.outputs.items()}, {fed.name: values})
+        definition = self.signatures[signature]
+        (fed,) = definition.inputs.values()
+        return self._session.run({name: output.name for name, output in definition.outputs.items()}, {fed.name: values})
 
 
 def main_output(signature: SignatureDef) -> str:

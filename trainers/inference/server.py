@@ -45,10 +45,10 @@ def opened(url: str, flag: str, timeout: float = TIMEOUT) -> Predictor:
         raise UserError(f"--{flag}={url}: expected the form http://host:8501/v1/models/NAME.")
     base = match[1]
     try:
-        told = _asked(f"{base}/metadata", None, timeout)
+        metadata = _request_json(f"{base}/metadata", None, timeout)
     except (ServerFailed, _Refused) as error:
         raise UserError(f"--{flag}={url}: {error}") from error
-    classes = _classes(told)
+    classes = _classes(metadata)
     if classes is None:
         raise UserError(
             f"--{flag}={url}: the model has no signature {SIGNATURE} from `bytes` to `probabilities` or `features`; "
@@ -59,7 +59,7 @@ def opened(url: str, flag: str, timeout: float = TIMEOUT) -> Predictor:
     def all_of(encoded: Sequence[bytes]) -> Answers:
         instances = [{"bytes": {"b64": base64.b64encode(image).decode()}} for image in encoded]
         request = {"signature_name": SIGNATURE, "instances": instances}
-        return _answers(_asked(f"{base}:predict", request, timeout), len(encoded), labels, base)
+        return _answers(_request_json(f"{base}:predict", request, timeout), len(encoded), labels, base)
 
     output = MAIN[0] if classes else MAIN[1]
     return Predictor("TF Serving", output, labels, lambda encoded: apart(all_of, encoded, _Refused, str))
@@ -81,20 +81,20 @@ def _answers(answer: Any, count: int, labels: list[str], base: str) -> Answers:
     """Raises ServerFailed if the answer is not one for so many images."""
     try:
         rows: list[Mapping] = answer["predictions"]
-        found: Answers = []
+        answers: Answers = []
         for row in rows:
-            found.append(np.array(row[next(name for name in MAIN if name in row)], "float32"))
+            answers.append(np.array(row[next(name for name in MAIN if name in row)], "float32"))
             if labels:
                 for index, name in zip(row["top_indices"], row["top_labels"], strict=True):
                     labels[int(index)] = name
-        if len(found) == count and all(one.ndim == 1 for one in found if isinstance(one, np.ndarray)):
-            return found
+        if len(answers) == count and all(one.ndim == 1 for one in answers if isinstance(one, np.ndarray)):
+            return answers
     except (KeyError, TypeError, IndexError, ValueError, StopIteration):
         pass
     raise ServerFailed(f"{base} gave an answer that is none for {count} images: {str(answer)[:200]}")
 
 
-def _asked(url: str, request: Any, timeout: float) -> Any:
+def _request_json(url: str, request: Any, timeout: float) -> Any:
     """The JSON that a URL answers.
 
     Raises:
@@ -102,12 +102,12 @@ def _asked(url: str, request: Any, timeout: float) -> Any:
         ServerFailed: if there is no answer, or another.
     """
     data = None if request is None else json.dumps(request).encode()
-    asked = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    http_request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(asked, timeout=timeout) as response:
+        with urllib.request.urlopen(http_request, timeout=timeout) as response:
             return json.loads(response.read())
     except urllib.error.HTTPError as error:
-        reason = _said(error)
+        reason = _reason_in(error)
         if error.code in CONTENT:
             raise _Refused(reason) from None
         raise ServerFailed(f"{url} answered {error.code} {error.reason}: {reason}") from None
@@ -126,14 +126,14 @@ def _asked(url: str, request: Any, timeout: float) -> Any:
 CONTENT = (400, 413)
 
 
-def _said(error: urllib.error.HTTPError) -> str:
+def _reason_in(error: urllib.error.HTTPError) -> str:
     """The message in the body of a refusal, in one line."""
     try:
         body = error.read().decode(errors="replace")
     except (OSError, http.client.HTTPException):
         return str(error.reason)
     try:
-        told = json.loads(body)["error"]
+        message = json.loads(body)["error"]
     except (ValueError, KeyError, TypeError):
-        told = body
-    return reason(told) if told else error.reason
+        message = body
+    return reason(message) if message else error.reason

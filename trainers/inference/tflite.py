@@ -29,7 +29,7 @@ def opened(path: str, flag: str) -> Predictor:
         raise UserError(f"--{flag}={path}: LiteRT cannot load it: {reason(error)}.") from error
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            told = description.read({name: archive.read(name) for name in (LABELS, DESCRIPTION)})
+            model_description = description.read({name: archive.read(name) for name in (LABELS, DESCRIPTION)})
         runner = interpreter.get_signature_runner(SIGNATURE)
         ((name, details),) = runner.get_input_details().items()
         (output,) = runner.get_output_details()
@@ -44,7 +44,7 @@ def opened(path: str, flag: str) -> Predictor:
         "LiteRT",
         pixels.Input(known, channels, details["dtype"].__name__),
         lambda images: runner(**{name: images})[output],
-        told,
+        model_description,
     )
 
 

@@ -22,6 +22,6 @@ class BenchmarkSettings(BatchSettings, SourceSettings, ModelSettings):
     seed: int = setting(0, "Of the weights and of augmentation.")
 
     @functools.cached_property
-    def asked(self) -> list[str]:
+    def benchmark_names(self) -> list[str]:
         """The benchmarks, in the order asked for."""
         return self.benchmarks.split(",")

@@ -96,16 +96,16 @@ class DataSettings(Group):
         """The factors that `class_weights` gives classes by their names; none for `none` and `balanced`."""
         if self.class_weights in ("none", "balanced"):
             return {}
-        found: dict[str, float] = {}
+        factors: dict[str, float] = {}
         for term in self.class_weights.split(";"):
             name, _, number = term.rpartition("=")
             try:
-                found[name] = float(number)
+                factors[name] = float(number)
             except ValueError:
                 raise UserError(f"--class_weights: {term!r} is not NAME=NUMBER, nor none or balanced.") from None
-            if not 0 < found[name] < math.inf:
+            if not 0 < factors[name] < math.inf:
                 raise UserError(f"--class_weights: the factor of {name!r} must be above 0; got {number}.")
-        return found
+        return factors
 
     def check(self) -> None:
         for split in (self.train_split, self.validation_split, self.test_split):

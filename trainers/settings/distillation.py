@@ -30,8 +30,8 @@ class DistillationSettings(Group):
     )
 
     def check(self) -> None:
-        given = {"distillation": DISTILLATIONS[0], "distillation_share": None, "distillation_temperature": None}
-        for name, usual in given.items():
+        defaults = {"distillation": DISTILLATIONS[0], "distillation_share": None, "distillation_temperature": None}
+        for name, usual in defaults.items():
             if not self.teacher and getattr(self, name) != usual:
                 raise UserError(f"--{name}={getattr(self, name)} means nothing without --teacher; give both.")
         self.check_within("(0, 1]", "distillation_share")

@@ -32,7 +32,7 @@ class EvaluationSettings(BatchSettings, SourceSettings):
     fewshot_seeds: str = setting("0,1,2", "Seeds of their choice; the mean is reported.")
 
     @functools.cached_property
-    def asked(self) -> list[str]:
+    def evaluation_names(self) -> list[str]:
         """The evaluations, in the order asked for."""
         return self.evaluations.split(",")
 

@@ -51,14 +51,14 @@ class ExportSettings(SourceSettings):
     )
 
     @functools.cached_property
-    def asked(self) -> list[str]:
+    def format_names(self) -> list[str]:
         """The formats, each once, in the order asked for."""
         return list(dict.fromkeys(self.formats.split(",")))
 
     def check(self) -> None:
         if not self.model:
             raise UserError("--model is needed: the folder of a run, a weight file, or the name of published weights.")
-        unknown = sorted(set(self.asked) - set(EXPORT_FORMATS))
+        unknown = sorted(set(self.format_names) - set(EXPORT_FORMATS))
         if unknown:
             raise UserError(f"Unknown --formats {unknown[0]!r}; choose among {', '.join(EXPORT_FORMATS)}.")
         self.check_positive("check_images", "calibration_images", "top", "temperature")
@@ -66,7 +66,10 @@ class ExportSettings(SourceSettings):
             raise UserError(f"--tflite_image_size must be positive; got {self.tflite_image_size}.")
         splits.parse(self.split)
         splits.parse(self.calibration_split)
-        for name, needs in (("fit_temperature", self.fit_temperature), ("formats", "tflite_full_int8" in self.asked)):
+        for name, needs in (
+            ("fit_temperature", self.fit_temperature),
+            ("formats", "tflite_full_int8" in self.format_names),
+        ):
             if needs and not self.source:
                 raise UserError(
                     f"--{name}={getattr(self, name)} needs examples: give --source, and --calibration_split of it."

@@ -178,13 +178,13 @@ class FinetuningSettings(TrainingSettings, TransferSettings):
                 "instead, e.g. --train_split=train[:1000]."
             )
         self._check_one_way_of_choosing()
-        given = [f"--{name}={getattr(self, name)}" for name in ("steps", "epochs", "examples") if getattr(self, name)]
+        lengths = [f"--{name}={getattr(self, name)}" for name in ("steps", "epochs", "examples") if getattr(self, name)]
         if not self.budget:
             self.check_duration()
-        elif given:
+        elif lengths:
             raise UserError(
-                f"--budget={self.budget} chooses the length that {given[0]} gives. A flag file's value is cleared by "
-                f"--budget= or {given[0].partition('=')[0]}=0."
+                f"--budget={self.budget} chooses the length that {lengths[0]} gives. A flag file's value is cleared by "
+                f"--budget= or {lengths[0].partition('=')[0]}=0."
             )
 
     def _check_one_way_of_choosing(self) -> None:
@@ -195,10 +195,10 @@ class FinetuningSettings(TrainingSettings, TransferSettings):
             f"--multipliers={self.multipliers}": bool(self.multipliers),
             f"--layer_decay={self.layer_decay}": self.layer_decay != 1,
         }
-        given = [flag for flag, is_given in ways.items() if is_given]
-        decayed_part = self.layer_decay != 1 and self.trained_part.blocks is not None and len(given) == 2
-        if len(given) > 1 and not decayed_part:
-            raise UserError(f"{' and '.join(given)} both say what is trained how fast; give one of them.")
+        chosen = [flag for flag, is_given in ways.items() if is_given]
+        decayed_part = self.layer_decay != 1 and self.trained_part.blocks is not None and len(chosen) == 2
+        if len(chosen) > 1 and not decayed_part:
+            raise UserError(f"{' and '.join(chosen)} both say what is trained how fast; give one of them.")
 
 
 N = TypeVar("N", int, float)
@@ -211,11 +211,11 @@ def numbers(name: str, text: str, kind: type[N]) -> tuple[N, ...]:
         UserError: if there is something else, or one comes twice.
     """
     try:
-        found = [kind(part) for part in text.split(",")] if text else []
+        values = [kind(part) for part in text.split(",")] if text else []
     except ValueError:
-        found = [kind(-1)]
+        values = [kind(-1)]
     allowed = (lambda value: 0 < value < float("inf")) if kind is float else (lambda value: 0 <= value < 2**31)
-    if not all(map(allowed, found)) or len(set(found)) < len(found):
+    if not all(map(allowed, values)) or len(set(values)) < len(values):
         example = "0.003,0.01,0.03" if kind is float else "0,1,2"
         raise UserError(f"--{name} is a list such as {example}, no number twice; got {text!r}.")
-    return tuple(found)
+    return tuple(values)

@@ -28,20 +28,20 @@ def expanded(arguments: Sequence[str], around: tuple[pathlib.Path, ...] = ()) ->
         if name not in OPTIONS:
             yield argument
             continue
-        path = _found(value if equals else next(rest, ""), around)
+        path = _flag_file(value if equals else next(rest, ""), around)
         if path in around:
             raise UserError(f"--flagfile={value}: {path} includes itself, by {around[-1]}.")
         yield from expanded(_lines(path), (*around, path))
 
 
-def _found(name: str, around: tuple[pathlib.Path, ...]) -> pathlib.Path:
+def _flag_file(name: str, around: tuple[pathlib.Path, ...]) -> pathlib.Path:
     if not name:
         raise UserError("--flagfile needs the name of a file: --flagfile=FILE.")
-    given = pathlib.Path(os.path.expanduser(name))
+    path = pathlib.Path(os.path.expanduser(name))
     places = [*(file.parent for file in around[-1:]), pathlib.Path.cwd()]
     for place in places:
-        if (place / given).is_file():
-            return (place / given).resolve()
+        if (place / path).is_file():
+            return (place / path).resolve()
     looked = " and ".join(str(place) for place in dict.fromkeys(places))
     raise UserError(f"--flagfile={name}: there is no such file, looked for from {looked}.")
 

@@ -67,10 +67,10 @@ def read(arguments: Sequence[str], settings_class: type[S]) -> S:
     fields = {field.name: values[field.name].value for field in flag_fields(settings_class)}
     recipes = values[RECIPE].value if settings_class.recipes_of else []
     if recipes:
-        given = {name for name in fields if values[name].present}
-        given |= LENGTHS if given & LENGTHS else set()
+        named = {name for name in fields if values[name].present}
+        named |= LENGTHS if named & LENGTHS else set()
         of_recipe = recipe(recipes, settings_class.recipes_of).flags
-        fields |= {name: value for name, value in of_recipe.items() if name not in given}
+        fields |= {name: value for name, value in of_recipe.items() if name not in named}
     for name, value in fields.items():
         if isinstance(value, str) and " #" in value:
             raise UserError(f"--{name}={value!r} swallowed a comment: in flag files a comment needs its own line.")
@@ -79,12 +79,12 @@ def read(arguments: Sequence[str], settings_class: type[S]) -> S:
 
 def _renamed(arguments: Iterable[str]) -> Iterator[str]:
     """Arguments under the names that flags have now; each old one is told of once, on stderr."""
-    told = set()
+    noted = set()
     for argument in arguments:
         name, equals, value = argument.partition("=")
         new = RENAMED.get(name.lstrip("-")) if name.startswith("-") else None
-        if new and new not in told:
-            told.add(new)
+        if new and new not in noted:
+            noted.add(new)
             print(f"note: {name} is called --{new} now.", file=sys.stderr)
         yield f"--{new}{equals}{value}" if new else argument
 

@@ -61,17 +61,17 @@ class ModelSettings(Group):
     @functools.cached_property
     def overrides(self) -> dict[str, Any]:
         """The fields of an architecture that the flags give another value than the variant's."""
-        given: dict[str, Any] = {
+        overrides: dict[str, Any] = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(ModelSettings)
             if field.name not in ("variant", "weights") and getattr(self, field.name) not in (None, "")
         }
         special = {"none": None, "root": ()}
         if self.stem:
-            given["stem"] = special[self.stem] if self.stem in special else stages("stem", self.stem)
+            overrides["stem"] = special[self.stem] if self.stem in special else stages("stem", self.stem)
         if self.units:
-            given["units"] = stages("units", self.units)
-        return given
+            overrides["units"] = stages("units", self.units)
+        return overrides
 
 
 def stages(name: str, text: str) -> tuple[int, ...]:

@@ -107,11 +107,11 @@ class OptimizationSettings(Group):
 
     def check_duration(self) -> None:
         """Raises UserError unless exactly one of steps, epochs and examples is given."""
-        given = {name: getattr(self, name) for name in ("steps", "epochs", "examples")}
-        given = {name: value for name, value in given.items() if value is not None}
-        if len(given) != 1:
-            shown = ", ".join(f"--{name}={value}" for name, value in given.items()) or "none of them"
+        lengths = {name: getattr(self, name) for name in ("steps", "epochs", "examples")}
+        lengths = {name: value for name, value in lengths.items() if value is not None}
+        if len(lengths) != 1:
+            shown = ", ".join(f"--{name}={value}" for name, value in lengths.items()) or "none of them"
             raise UserError(
                 f"Give exactly one of --steps, --epochs, --examples; got {shown}. A flag file's value is cleared by 0."
             )
-        self.check_positive(*given)
+        self.check_positive(*lengths)

@@ -42,13 +42,13 @@ def parse(expression: str) -> list[Slice]:
         UserError: if it is not NAME or NAME[FROM:TO], or several such joined by +.
     """
     matches = [_PART.fullmatch(term.strip()) for term in expression.split("+")]
-    found = [Slice(match[1], match[2], match[3]) for match in matches if match]
-    if len(found) < len(matches):
+    slices = [Slice(match[1], match[2], match[3]) for match in matches if match]
+    if len(slices) < len(matches):
         raise UserError(
             f"Unknown split {expression!r}; expected a name such as train, a part of one such as train[:99%] or "
             "train[1000:2000], or several joined by +."
         )
-    return found
+    return slices
 
 
 def resolve(expression: str, sizes: Mapping[str, int], views: Mapping[str, str], source: str) -> tuple[Interval, ...]:
@@ -63,7 +63,7 @@ def resolve(expression: str, sizes: Mapping[str, int], views: Mapping[str, str],
     Raises:
         UserError: if there is no such split, or the part is empty or reaches beyond it.
     """
-    found: list[Interval] = []
+    intervals: list[Interval] = []
     for part in parse(expression):
         name = part.name
         if name in views:
@@ -77,10 +77,10 @@ def resolve(expression: str, sizes: Mapping[str, int], views: Mapping[str, str],
         if not 0 <= first < last <= size:
             what = "is empty" if 0 <= first <= size and 0 <= last <= size else "reaches beyond it"
             raise UserError(f"Split {expression!r} of {source!r} {what}: {name!r} has {size:,} examples.")
-        found += _cut(whole, first, last)
-    if len(found) > 1 and any(_meet(one, other) for i, one in enumerate(found) for other in found[:i]):
+        intervals += _cut(whole, first, last)
+    if len(intervals) > 1 and any(_meet(one, other) for i, one in enumerate(intervals) for other in intervals[:i]):
         raise UserError(f"Split {expression!r} of {source!r} names some examples twice.")
-    return tuple(found)
+    return tuple(intervals)
 
 
 def bounds(part: Slice, size: int) -> tuple[int, int]:
@@ -107,10 +107,10 @@ def _position(end: str | None, size: int, usual: int) -> int:
 
 def _cut(parts: tuple[Interval, ...], first: int, last: int) -> list[Interval]:
     """Examples `first` to `last` of parts that follow each other."""
-    found, begin = [], 0
+    intervals, begin = [], 0
     for part in parts:
         low, high = max(first - begin, 0), min(last - begin, part.size)
         if low < high:
-            found.append(Interval(part.base, part.first + low, part.first + high))
+            intervals.append(Interval(part.base, part.first + low, part.first + high))
         begin += part.size
-    return found
+    return intervals

@@ -21,9 +21,9 @@ def test_generated_pictures_are_always_the_same_and_all_can_be_read():
 
 
 def test_images_of_one_size():
-    found = examples.resized(examples.generated((32, 48, 3), 4), (20, 30), 3)
-    assert {examples.decoded(one, 3).shape for one in found.encoded} == {(20, 30, 3)}
-    assert found.words.endswith("20x30")
+    images_shown = examples.resized(examples.generated((32, 48, 3), 4), (20, 30), 3)
+    assert {examples.decoded(one, 3).shape for one in images_shown.encoded} == {(20, 30, 3)}
+    assert images_shown.words.endswith("20x30")
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (1, 1, 3)])
@@ -33,13 +33,13 @@ def test_small_and_grey_ones(shape):
 
 def test_examples_of_a_split_are_spread_over_it_and_keep_their_labels():
     source = arrays.digits("", Settings(steps=1))
-    found = examples.from_source(source, "test", 10)
+    images_shown = examples.from_source(source, "test", 10)
     split = source.split("test")
     images, labels = split.read(tf.constant(0, tf.int64))
-    np.testing.assert_array_equal(examples.decoded(found.encoded[0], 1), images)
-    assert found.labels[0] == labels and len(found.encoded) == len(found.labels) == 10
+    np.testing.assert_array_equal(examples.decoded(images_shown.encoded[0], 1), images)
+    assert images_shown.labels[0] == labels and len(images_shown.encoded) == len(images_shown.labels) == 10
     last, _ = split.read(tf.constant(split.size - 1, tf.int64))
-    np.testing.assert_array_equal(examples.decoded(found.encoded[-1], 1), last)
+    np.testing.assert_array_equal(examples.decoded(images_shown.encoded[-1], 1), last)
 
 
 def a_source(read, **fields):
@@ -65,7 +65,7 @@ def test_images_that_cannot_be_decoded_are_named():
 
 
 def test_labels_of_several_classes_are_no_labels_here():
-    found = examples.from_source(
+    images_shown = examples.from_source(
         a_source(lambda index: (tf.zeros((2, 2, 3), tf.float32), tf.ones(2)), several_labels=True), "test", 2
     )
-    assert found.labels is None
+    assert images_shown.labels is None

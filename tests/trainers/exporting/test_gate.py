@@ -22,9 +22,9 @@ def test_differences_of_logits_are_told_from_probabilities():
     moved[3, 2] += 0.5
     moved -= np.log(np.exp(moved).sum(axis=1, keepdims=True))
     answering = Answering(temperature=3.0)
-    found = gate.compare(softmax(logits / 3), softmax(moved / 3), None, answering)
+    finding = gate.compare(softmax(logits / 3), softmax(moved / 3), None, answering)
     scaled = [part - 3 * np.log(np.exp(part / 3).sum(axis=1, keepdims=True)) for part in (logits, moved)]
-    assert found.difference == pytest.approx(np.abs(scaled[0] - scaled[1]).max(), rel=1e-6)
+    assert finding.difference == pytest.approx(np.abs(scaled[0] - scaled[1]).max(), rel=1e-6)
 
 
 def test_sigmoid_logits():
@@ -36,15 +36,19 @@ def test_sigmoid_logits():
 
 
 def test_probabilities_too_small_to_tell_do_not_count():
-    ours, theirs = np.array([[1.0, 1e-9, 0.0]]), np.array([[1.0, 0.0, 1e-12]])
-    assert gate.compare(ours, theirs, None, Answering()).difference == 0
+    expected, answers = np.array([[1.0, 1e-9, 0.0]]), np.array([[1.0, 0.0, 1e-12]])
+    assert gate.compare(expected, answers, None, Answering()).difference == 0
 
 
 def test_agreement_and_accuracy_leave_out_what_has_no_label():
-    ours, theirs = np.eye(3)[[0, 1, 2, 2]], np.eye(3)[[0, 1, 2, 1]]
-    found = gate.compare(ours, theirs, np.array([0, 2, -1, 2]), Answering())
-    assert (found.agreement, found.accuracy, found.model_accuracy) == (0.75, pytest.approx(1 / 3), pytest.approx(2 / 3))
-    assert gate.compare(ours, theirs, np.array([-1] * 4), Answering()).accuracy is None
+    expected, answers = np.eye(3)[[0, 1, 2, 2]], np.eye(3)[[0, 1, 2, 1]]
+    finding = gate.compare(expected, answers, np.array([0, 2, -1, 2]), Answering())
+    assert (finding.agreement, finding.accuracy, finding.model_accuracy) == (
+        0.75,
+        pytest.approx(1 / 3),
+        pytest.approx(2 / 3),
+    )
+    assert gate.compare(expected, answers, np.array([-1] * 4), Answering()).accuracy is None
 
 
 def test_features_are_compared_in_shares_of_their_spread():
@@ -56,17 +60,17 @@ def test_features_are_compared_in_shares_of_their_spread():
 
 @pytest.mark.parametrize("logit", [2.0, 8.0, 12.0, 30.0])
 def test_rounding_of_sigmoids_near_one_is_no_difference(logit):
-    ours = np.array([[1 / (1 + np.exp(-logit))]], "float32")
-    theirs = np.nextafter(ours, np.float32(0))
-    assert gate.compare(ours, theirs, None, Answering(probabilities="sigmoid")).difference < 3e-4
+    expected = np.array([[1 / (1 + np.exp(-logit))]], "float32")
+    answers = np.nextafter(expected, np.float32(0))
+    assert gate.compare(expected, answers, None, Answering(probabilities="sigmoid")).difference < 3e-4
 
 
 def test_a_low_temperature_hides_nothing():
     logits = np.array([[0.0, -2.0, -3.0]])
     moved = logits - np.array([0.0, 0.0, 0.5])
     answering = Answering(temperature=0.05)
-    found = gate.compare(softmax(logits / 0.05), softmax(moved / 0.05), None, answering)
-    assert found.difference == pytest.approx(0.5, rel=1e-3)
+    finding = gate.compare(softmax(logits / 0.05), softmax(moved / 0.05), None, answering)
+    assert finding.difference == pytest.approx(0.5, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +98,6 @@ def test_answers_of_another_shape_never_pass():
 
 
 def test_nan_is_seen_and_is_no_json_number():
-    theirs = np.array([[np.nan, 1.0]])
-    found = gate.compare(np.array([[0.5, 0.5]]), theirs, None, Answering())
-    assert found.faults(LIMIT) and gate.plain(found)["difference"] == "nan"
+    answers = np.array([[np.nan, 1.0]])
+    finding = gate.compare(np.array([[0.5, 0.5]]), answers, None, Answering())
+    assert finding.faults(LIMIT) and gate.plain(finding)["difference"] == "nan"

@@ -62,8 +62,8 @@ def test_what_cannot_be_read_is_told(path, reason, here):
 
 def test_a_link_that_leads_back_is_told(here):
     (here / "sub" / "back").symlink_to(here / "sub")
-    found = image_files.named(["sub", "b.jpg"])
-    assert found["b.jpg"] is None and "remove the link" in found["sub"].reason
+    files = image_files.named(["sub", "b.jpg"])
+    assert files["b.jpg"] is None and "remove the link" in files["sub"].reason
 
 
 def test_odd_names_are_taken_as_they_are(here):

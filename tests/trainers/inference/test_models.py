@@ -24,8 +24,8 @@ def test_a_run_a_file_of_ours_and_anybody_elses(model, tmp_path):
     keras_vit.weights.save(model, tmp_path / "theirs", format="huggingface")
     keras_vit.weights.save(model, tmp_path / "theirs.npz", format="google")
     for name in ("run", "run/model.keras", "theirs", "theirs.npz"):
-        found = models.load(str(tmp_path / name))
-        assert same(found, model) and found.class_names == ["a", "b", "c"], name
+        loaded = models.load(str(tmp_path / name))
+        assert same(loaded, model) and loaded.class_names == ["a", "b", "c"], name
 
 
 def test_a_run_in_an_object_store(model, tmp_path):

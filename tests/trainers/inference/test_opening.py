@@ -166,8 +166,8 @@ def onnx_toy(onnx, form):
         [onnx.numpy_helper.from_array(np.array([1, 2]), "axes"), onnx.numpy_helper.from_array(WEIGHTS, "weights")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    told = files()
-    helper.set_model_props(model, {"labels": told["labels.txt"], "keras_vit": told["keras_vit.json"]})
+    metadata = files()
+    helper.set_model_props(model, {"labels": metadata["labels.txt"], "keras_vit": metadata["keras_vit.json"]})
     return model
 
 

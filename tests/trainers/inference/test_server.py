@@ -60,8 +60,8 @@ class Scripted(http.server.BaseHTTPRequestHandler):
 def signature(inputs=("bytes",), output="probabilities", size="3"):
     """Metadata as TF Serving tells it."""
     outputs = {output: {"dtype": "DT_FLOAT", "tensor_shape": {"dim": [{"size": "-1"}, {"size": size}]}}}
-    told = {"inputs": {name: {"dtype": "DT_STRING"} for name in inputs}, "outputs": outputs}
-    return {"metadata": {"signature_def": {"signature_def": {"serving_default": told}}}}
+    definition = {"inputs": {name: {"dtype": "DT_STRING"} for name in inputs}, "outputs": outputs}
+    return {"metadata": {"signature_def": {"signature_def": {"serving_default": definition}}}}
 
 
 def scripted(predict, metadata=lambda body: (200, signature())):
@@ -85,11 +85,13 @@ def tf_serving(places):
     from google.protobuf import json_format
 
     version = stub_server.loaded(places / "export" / "10")
-    told = {name: json_format.MessageToDict(one, preserving_proto_field_name=True) for name, one in version[1].items()}
+    signatures = {
+        name: json_format.MessageToDict(one, preserving_proto_field_name=True) for name, one in version[1].items()
+    }
 
     class Handler(stub_server.RestHandler):
         def do_GET(self):
-            data = json.dumps({"metadata": {"signature_def": {"signature_def": told}}}).encode()
+            data = json.dumps({"metadata": {"signature_def": {"signature_def": signatures}}}).encode()
             self.send_response(200)
             self.end_headers()
             self.wfile.write(data)
@@ -114,10 +116,10 @@ def test_a_server_answers_as_its_model_does(tf_serving, model, encoded):
 
 
 def test_halves_are_asked_until_the_bad_one_is_alone():
-    asked = []
+    sizes = []
 
     def predict(request):
-        asked.append(len(images(request)))
+        sizes.append(len(images(request)))
         if "YmFk" in images(request):
             return 400, {"error": "assertion failed: [a bad one]\n\t [[{{node map/while/Assert}}]]"}
         return 200, {"predictions": [row(0.1) for _ in images(request)]}
@@ -127,7 +129,7 @@ def test_halves_are_asked_until_the_bad_one_is_alone():
     assert [one == Unreadable("a bad one") if isinstance(one, Unreadable) else None for one in answers] == (
         [None] * 5 + [True] + [None] * 2
     )
-    assert asked == [8, 4, 4, 2, 1, 1, 2]
+    assert sizes == [8, 4, 4, 2, 1, 1, 2]
 
 
 def test_features_of_a_model_without_a_head():
@@ -209,13 +211,13 @@ def test_wrong_urls_are_one_line(url, said):
 
 @pytest.mark.parametrize("ending", ["", "/", ":predict", "/versions/3", "/labels/stable", "/versions/3:predict"])
 def test_forms_of_urls(ending):
-    asked = []
+    requested = []
 
     class Noting(Scripted):
         def do_GET(self):
-            asked.append(self.path)
+            requested.append(self.path)
             self.respond(lambda body: (200, signature()), None)
 
     with serving(Noting) as url:
         server.opened(url + ending, "server")
-    assert asked == [f"/v1/models/pets{ending.removesuffix(':predict').rstrip('/')}/metadata"]
+    assert requested == [f"/v1/models/pets{ending.removesuffix(':predict').rstrip('/')}/metadata"]

@@ -53,8 +53,8 @@ def test_the_commands_behind_one_name(tmp_path):
 
 
 def test_the_list_of_commands():
-    found = commands()
-    assert found["pretrain"].startswith("Pre-trains") and "evaluate" in found
+    listed = commands()
+    assert listed["pretrain"].startswith("Pre-trains") and "evaluate" in listed
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(arguments, fragments, tmp_p
     (tmp_path / "finished").mkdir()
     for name in ("flags.cfg", "results.json", "model.keras"):
         (tmp_path / "finished" / name).write_text("kept")
-    given = [argument.format(tmp=tmp_path) for argument in arguments]
+    flags = [argument.format(tmp=tmp_path) for argument in arguments]
     base = ["--source=synthetic", "--variant=mu/16", "--image_size=32", "--steps=2", f"--run_dir={tmp_path}/new"]
-    code = command_line.main(pretrain.Settings, pretrain.run, "pretrain", [*base, *given])
+    code = command_line.main(pretrain.Settings, pretrain.run, "pretrain", [*base, *flags])
     stderr = capsys.readouterr().err
     assert code == 2
     assert stderr.startswith("error: ") and stderr.count("\n") == 1, stderr
@@ -115,8 +115,8 @@ def test_a_bug_keeps_its_traceback_and_a_mistake_is_one_line():
     ours = in_a_process(BROKEN.replace("RUN", "bug"))
     assert ours.returncode == 1 and ours.stderr.startswith("Traceback"), ours.stderr
     assert "in bug" in ours.stderr and "ValueError: zip() argument 2 is shorter" in ours.stderr
-    theirs = in_a_process(BROKEN.replace("RUN", "mistake"))
-    assert (theirs.returncode, theirs.stderr) == (2, "error: --input=x is not there; name another.\n")
+    mistake = in_a_process(BROKEN.replace("RUN", "mistake"))
+    assert (mistake.returncode, mistake.stderr) == (2, "error: --input=x is not there; name another.\n")
 
 
 def test_a_missing_backend_names_the_extra(monkeypatch, capfd):

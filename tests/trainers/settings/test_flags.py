@@ -75,23 +75,23 @@ def test_command_line_goes_before_flag_file_and_that_before_the_recipe(tmp_path)
 
 
 def test_recipes_are_of_one_command_and_one_only():
-    given = ["--recipe=paper/in1k_b32"]
-    assert flags.read(given * 2, pretrain.Settings) == flags.read(given, pretrain.Settings)
+    arguments = ["--recipe=paper/in1k_b32"]
+    assert flags.read(arguments * 2, pretrain.Settings) == flags.read(arguments, pretrain.Settings)
     with pytest.raises(UserError, match="Two recipes, --recipe=paper/in1k_b32 and --recipe=bit/in1k"):
-        flags.read([*given, "--recipe=bit/in1k"], pretrain.Settings)
+        flags.read([*arguments, "--recipe=bit/in1k"], pretrain.Settings)
     with pytest.raises(UserError, match=r"paper/in1k_b32 is one of trainers\.pretrain, not of trainers\.finetune"):
-        flags.read(given, finetune.Settings)
+        flags.read(arguments, finetune.Settings)
     with pytest.raises(UserError, match="nearest are paper/in1k_b32"):
         flags.read(["--recipe=paper/in1k_b3"], pretrain.Settings)
     with pytest.raises(UserError, match="recipe"):
-        flags.read(given, evaluate.Settings)
+        flags.read(arguments, evaluate.Settings)
 
 
 def test_old_names_of_flags_are_taken_and_the_new_ones_said(capsys):
     old = flags.read(["--weights=x", "--train=head", "--licence=mit", "--steps=1"], finetune.Settings)
     assert (old.trainable, old.license) == ("head", "mit")
-    told = capsys.readouterr().err.splitlines()
-    assert told == ["note: --train is called --trainable now.", "note: --licence is called --license now."]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["note: --train is called --trainable now.", "note: --licence is called --license now."]
     assert flags.read(flags.to_flagfile(old).split(), finetune.Settings) == old
     assert not capsys.readouterr().err
 

@@ -42,8 +42,8 @@ def written(module, name, arguments, keywords):
 @given(st.lists(CALLS, max_size=3), st.sampled_from([";", " ; ", ";  "]))
 def test_literal_arguments_come_back(calls, joint):
     parsed = layer_calls.parse(joint.join(written(*call) for call in calls))
-    found = [(call.module, call.name, list(call.arguments), call.keywords) for call in parsed]
-    assert found == [(module, name, arguments, keywords) for module, name, arguments, keywords in calls]
+    read_back = [(call.module, call.name, list(call.arguments), call.keywords) for call in parsed]
+    assert read_back == [(module, name, arguments, keywords) for module, name, arguments, keywords in calls]
     assert layer_calls.parse(";".join(call.text for call in parsed)) == parsed
 
 

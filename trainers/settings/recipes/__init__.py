@@ -25,8 +25,8 @@ def recipe(names: list[str], command: str) -> Recipe:
         close = difflib.get_close_matches(name, RECIPES, 4, 0.4)
         near = f"the nearest are {', '.join(close)}; " if close else ""
         raise UserError(f"--recipe={name} is unknown; {near}`python -m trainers` lists all {len(RECIPES)}.")
-    found = RECIPES[name]
-    if command != found.command:
-        raise UserError(f"--recipe={name} is one of trainers.{found.command}, not of trainers.{command}.")
+    row = RECIPES[name]
+    if command != row.command:
+        raise UserError(f"--recipe={name} is one of trainers.{row.command}, not of trainers.{command}.")
     run_dir = {"run_dir": f"saved_models/{name.replace('/', '_')}"} if command == "pretrain" else {}
-    return found._replace(flags=run_dir | found.flags)
+    return row._replace(flags=run_dir | row.flags)

@@ -74,18 +74,18 @@ def augmentation(preset: str) -> dict[str, Any]:
 
 def _grid() -> dict[str, Recipe]:
     """Every model with every augmentation, as the paper's study has them; of each model one is released."""
-    found = {}
+    recipes = {}
     for variant, (released, accuracy, others) in RELEASED.items():
         for preset in PRESETS:
             at = 224 if variant == "B/8" else 384
             figure = f"{accuracy:.2f} % on ImageNet after fine-tuning at {at} px: the released model (Table 3)"
-            found[f"augreg/{name_of(variant)}_{preset}"] = Recipe(
+            recipes[f"augreg/{name_of(variant)}_{preset}"] = Recipe(
                 "pretrain",
                 f"{variant} on ImageNet-21k in 300 epochs, augmentation {preset}",
                 figure if preset == released else "",
                 ON_21K | {"variant": variant} | augmentation(preset) | others,
             )
-    return found
+    return recipes
 
 
 def _in1k(variant: str, preset: str, accuracy: float) -> Recipe:

@@ -100,17 +100,17 @@ def _head(variant: str) -> dict:
 
 
 def _jft() -> dict[str, Recipe]:
-    found = {}
+    recipes = {}
     for row in JFT_ROWS:
         longer = "_14ep" if row.epochs == 14 and row.variant != "H/14" else ""
         flags = {"variant": row.variant, "examples": row.epochs * JFT, "learning_rate": row.learning_rate}
-        found[f"paper/jft_{recipe.name_of(row.variant)}{longer}"] = Recipe(
+        recipes[f"paper/jft_{recipe.name_of(row.variant)}{longer}"] = Recipe(
             "pretrain",
             f"{row.variant} on JFT-300M in {row.epochs} epochs, {row.exaflops:,} exaFLOPs (Table 3)",
             f"{row.accuracy:.2f} % on ImageNet after fine-tuning at 384 px (Table 6)",
             ON_JFT | flags | _head(row.variant),
         )
-    return found
+    return recipes
 
 
 def _imagenet(
