@@ -15,12 +15,12 @@ USAGE = "usage: keras-vit COMMAND [--flag=value ...], or python -m trainers.COMM
 
 def commands() -> dict[str, str]:
     """Command names with the first line of their documentation, read without importing them."""
-    found = {}
+    summaries = {}
     for path in sorted(pathlib.Path(trainers.__file__).parent.glob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         if any(isinstance(node, ast.ClassDef) and node.name == "Settings" for node in tree.body):
-            found[path.stem] = (ast.get_docstring(tree) or "").split("\n")[0]
-    return found
+            summaries[path.stem] = (ast.get_docstring(tree) or "").split("\n")[0]
+    return summaries
 
 
 def overview() -> str:

@@ -45,10 +45,10 @@ def inspect_machine(settings: Settings) -> dict[str, Any]:
     from trainers.inspection import environment
 
     make_output(settings)
-    found = {"environment": environment.report(settings.data_dir)}
-    print(environment.text(found["environment"]))
-    written(settings, found, {}, ())
-    return found
+    report = {"environment": environment.report(settings.data_dir)}
+    print(environment.text(report["environment"]))
+    written(settings, report, {}, ())
+    return report
 
 
 def inspect_source(settings: Settings) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def inspect_source(settings: Settings) -> dict[str, Any]:
     print(report.text(seen, findings, SHOWN), flush=True)
     images_per_second = report.images_per_second(batches(keep=settings.cache), settings.batch_size)
     print(f"\nTraining pipeline by itself: {images_per_second:,.0f} images/s of {names[0]} with these flags")
-    found = {
+    summary = {
         "versions": machine.versions(),
         "flags": flags.to_flagfile(settings).splitlines(),
         "source": source.name,
@@ -90,8 +90,8 @@ def inspect_source(settings: Settings) -> dict[str, Any]:
         "findings": [finding.plain() for finding in findings],
         "images_per_second": round(images_per_second, 1),
     }
-    written(settings, found, report_folder.tables(seen, findings), sheets(seen, preprocessing, settings))
-    return found
+    written(settings, summary, report_folder.tables(seen, findings), sheets(seen, preprocessing, settings))
+    return summary
 
 
 def opened(settings: Settings) -> "Source":
@@ -123,13 +123,13 @@ def splits_of(settings: Settings, source: "Source") -> list[str]:
     usual = settings.train_split == Settings.train_split and settings.train_split not in source.names
     chosen = [] if usual else [settings.train_split]
     left_out = set()
-    for name, given in (("validation", settings.validation_split), ("test", settings.test_split)):
-        if given == "none":
+    for name, expression in (("validation", settings.validation_split), ("test", settings.test_split)):
+        if expression == "none":
             left_out.add(name)
-        elif given:
-            if any(splits.overlap(source.intervals(given), source.intervals(before)) for before in chosen):
-                raise UserError(f"--{name}_split={given} holds examples of {' or '.join(chosen)}.")
-            chosen.append(given)
+        elif expression:
+            if any(splits.overlap(source.intervals(expression), source.intervals(before)) for before in chosen):
+                raise UserError(f"--{name}_split={expression} holds examples of {' or '.join(chosen)}.")
+            chosen.append(expression)
     return distinct(source, chosen, tuple(name for name in source.names if name not in left_out))
 
 
@@ -142,13 +142,13 @@ def make_output(settings: Settings) -> None:
 
 
 def written(
-    settings: Settings, found: dict[str, Any], tables: dict[str, Iterable[tuple]], sheets: Iterable[tuple[str, Any]]
+    settings: Settings, report: dict[str, Any], tables: dict[str, Iterable[tuple]], sheets: Iterable[tuple[str, Any]]
 ) -> None:
     """Writes the folder of the report where one is asked for, and says so."""
     from trainers.inspection import report_folder
 
     if settings.output:
-        names = report_folder.write(settings.output, found, tables, sheets)
+        names = report_folder.write(settings.output, report, tables, sheets)
         print(f"\nWritten to {settings.output}: {', '.join(names)}")
     else:
         more = ", with contact sheets" if settings.source else ""

@@ -40,21 +40,21 @@ def free_space(path: str) -> float | str:
     """GiB free where a folder is, or would be made."""
     if "://" in path:
         return "not known: not on this machine"
-    found = os.path.abspath(os.path.expanduser(path))
-    while not os.path.exists(found):
-        found = os.path.dirname(found)
-    return round(shutil.disk_usage(found).free / 2**30, 1)
+    existing = os.path.abspath(os.path.expanduser(path))
+    while not os.path.exists(existing):
+        existing = os.path.dirname(existing)
+    return round(shutil.disk_usage(existing).free / 2**30, 1)
 
 
 def versions(*packages: str) -> dict[str, str]:
     """Versions of Python, of the packages that decide a result, and of others; only of those that are installed."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for package in (*DECIDING, *packages):
         try:
-            found[package] = importlib.metadata.version(package)
+            versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 DECIDING = ("keras_vit", "keras", "tensorflow", "numpy", "tensorflow-datasets")

@@ -37,16 +37,16 @@ class Settings(SourceSettings):
     @functools.cached_property
     def expressions(self) -> dict[str, str]:
         """By name, what is to be written of the source; empty for all."""
-        found: dict[str, str] = {}
+        expressions: dict[str, str] = {}
         for item in filter(None, self.splits.split(",")):
             name, _, expression = item.partition("=")
             if splits.parse(name) != [splits.Slice(name, None, None)]:
                 raise UserError(f"--splits={self.splits}: {name!r} cannot be a name; write NAME={name}.")
-            if name in found:
+            if name in expressions:
                 raise UserError(f"--splits={self.splits} names {name!r} twice.")
-            found[name] = expression or name
-            splits.parse(found[name])
-        return found
+            expressions[name] = expression or name
+            splits.parse(expressions[name])
+        return expressions
 
     def check(self) -> None:
         self.check_positive("shard_megabytes")
@@ -76,10 +76,11 @@ def write_records(settings: Settings) -> dict[str, Any]:
 
     source = sources.open_source(settings)
     source.ready()
-    asked = settings.expressions or {name: name for name in source.names}
-    check_disjoint(source, asked)
+    expressions = settings.expressions or {name: name for name in source.names}
+    check_disjoint(source, expressions)
     plans = [
-        shard_plan.plan(source, name, expression, settings.shard_megabytes << 20) for name, expression in asked.items()
+        shard_plan.plan(source, name, expression, settings.shard_megabytes << 20)
+        for name, expression in expressions.items()
     ]
     rules = Rules(settings.on_bad_image, settings.max_bad_share, settings.verify)
     record_writer.check(source, plans, settings.output, rules, settings.overwrite)
@@ -98,9 +99,9 @@ def write_records(settings: Settings) -> dict[str, Any]:
     return written
 
 
-def check_disjoint(source: Any, asked: Mapping[str, str]) -> None:
+def check_disjoint(source: Any, expressions: Mapping[str, str]) -> None:
     """Raises UserError if two splits would share examples, but for those that a source itself has so."""
-    for (one, first), (other, second) in itertools.combinations(asked.items(), 2):
+    for (one, first), (other, second) in itertools.combinations(expressions.items(), 2):
         if splits.overlap(source.intervals(first), source.intervals(second)) and not {first, second} <= {*source.views}:
             raise UserError(f"--splits: {one}={first} and {other}={second} share examples; nobody could tell later.")
 

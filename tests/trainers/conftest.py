@@ -61,9 +61,9 @@ def tiny_export(tiny, made_once):
         pytest.importorskip(package, reason="pip install -e '.[export,onnx]'")
 
     def fill(folder):
-        asked = {"formats": "saved_model,tflite,onnx", "source": "digits", "check_images": 16}
+        flags = {"formats": "saved_model,tflite,onnx", "source": "digits", "check_images": 16}
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(conversion, "run", converted_here)
-            export.run(export.Settings(model=str(tiny), output=str(folder), fit_temperature=True, **asked))
+            export.run(export.Settings(model=str(tiny), output=str(folder), fit_temperature=True, **flags))
 
     return made_once("tiny_export", fill)

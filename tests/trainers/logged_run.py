@@ -43,11 +43,11 @@ def logged(batches, log, kill=None):
 
 def read(log):
     """{step: ids} of a process; batches that were read twice must be the same."""
-    found = {}
+    ids_by_step = {}
     for line in pathlib.Path(log).read_text().splitlines():
         step, *ids = map(int, line.split())
-        assert found.setdefault(step, ids) == ids, step
-    return found
+        assert ids_by_step.setdefault(step, ids) == ids, step
+    return ids_by_step
 
 
 if __name__ == "__main__":

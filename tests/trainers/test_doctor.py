@@ -153,12 +153,12 @@ def report(faulty):
 
 
 def test_every_fault_is_found_and_nothing_else(faulty, report):
-    found = {name: set() for name in FAULTS}
+    by_check = {name: set() for name in FAULTS}
     for row in rows(report[0] / "findings.csv"):
         names = re.findall(rf"{faulty}/(\S+\.(?:png|jpg))", f"{row['image']} {row['detail']}")
-        found[row["check"]].add(frozenset(names))
+        by_check[row["check"]].add(frozenset(names))
         assert names[0].startswith(row["split"])
-    assert found == {name: set(map(frozenset, images)) for name, images in FAULTS.items()}
+    assert by_check == {name: set(map(frozenset, images)) for name, images in FAULTS.items()}
     checks = {finding["check"] for finding in json.loads((report[0] / "doctor.json").read_text())["findings"]}
     assert checks == FAULTS.keys()
 
@@ -167,11 +167,11 @@ def test_groups_are_the_ones_that_were_made(faulty, report):
     groups = {}
     for row in rows(report[0] / "duplicates.csv"):
         groups.setdefault(row["group"], []).append(row)
-    found = {}
+    kinds = {}
     for members in groups.values():
         names = {pathlib.Path(row["image"]).relative_to(faulty).as_posix() for row in members}
-        found[frozenset(names)] = {row["kind"] for row in members} - {"first"}
-    assert found == {frozenset(names): {kind} for names, kind in GROUPS.items()}
+        kinds[frozenset(names)] = {row["kind"] for row in members} - {"first"}
+    assert kinds == {frozenset(names): {kind} for names, kind in GROUPS.items()}
 
 
 def test_the_report_can_be_read(faulty, report):
@@ -187,11 +187,11 @@ def test_the_report_can_be_read(faulty, report):
 
 def test_what_is_written(report):
     output, _ = report
-    found = json.loads((output / "doctor.json").read_text())
-    assert {path.name for path in output.iterdir()} == {"doctor.json", *found["files"]}
-    assert found["splits"]["train"]["images"] == 57 and found["splits"]["train"]["bad"] == 3
-    assert found["splits"]["train"]["examples_by_class"] == {"Cats": 2, "cat": 36, "dog": 16, "newt": 3, "yak": 0}
-    assert found["splits"]["test"]["width"] == {"min": 54, "median": 80, "max": 300}
+    written = json.loads((output / "doctor.json").read_text())
+    assert {path.name for path in output.iterdir()} == {"doctor.json", *written["files"]}
+    assert written["splits"]["train"]["images"] == 57 and written["splits"]["train"]["bad"] == 3
+    assert written["splits"]["train"]["examples_by_class"] == {"Cats": 2, "cat": 36, "dog": 16, "newt": 3, "yak": 0}
+    assert written["splits"]["test"]["width"] == {"min": 54, "median": 80, "max": 300}
     reasons = {pathlib.Path(row["image"]).name: row["reason"] for row in rows(output / "bad_images.csv")}
     assert reasons.keys() == {"html.jpg", "empty.png", "cut.jpg", "checksum.png"} and all(reasons.values())
     for name, bands, versions in (("train", 2, 1 + contact_sheet.DRAWS), ("test", 2, 1)):
@@ -229,10 +229,10 @@ def test_another_source_and_several_of_them(tmp_path, capsys):
 
 
 def test_digits(capsys):
-    found = doctor.run(doctor.Settings(source="digits", image_size=8, augment="affine"))
+    report = doctor.run(doctor.Settings(source="digits", image_size=8, augment="affine"))
     said = capsys.readouterr().out
     assert "digits: 1,797 images in 3 splits, 10 classes; 0 errors, 0 warnings, 0 notes" in said
-    assert found["findings"] == [] and found["images_per_second"] > 0
+    assert report["findings"] == [] and report["images_per_second"] > 0
 
 
 def test_several_labels(tmp_path):
@@ -247,9 +247,9 @@ def test_several_labels(tmp_path):
     (tmp_path / "data" / "table.csv").write_text(
         "\n".join(f"{path},{labels},train" for path, labels in table).replace(",train", ",split", 1)
     )
-    found = doctor.run(doctor.Settings(source=f"csv:{tmp_path}/data/table.csv", image_size=16))
-    assert found["splits"]["train"]["examples_by_class"] == {"a": 6, "b": 3}
-    checks = {finding["check"]: finding["text"] for finding in found["findings"]}
+    report = doctor.run(doctor.Settings(source=f"csv:{tmp_path}/data/table.csv", image_size=16))
+    assert report["splits"]["train"]["examples_by_class"] == {"a": 6, "b": 3}
+    checks = {finding["check"]: finding["text"] for finding in report["findings"]}
     assert "1 example of train without a class" in checks["no label"]
     assert "1 image with the same pixels as another, under another label" in checks["two labels"]
 
@@ -260,8 +260,8 @@ def test_other_sources(source, checks, tmp_path):
     pictures = np.stack([picture(number, 20, 24) for number in range(12)])
     np.savez(tmp_path / "data.npz", images=pictures.astype("float32") / 127.5 - 1, labels=np.arange(12) % 2)
     value = f":{tmp_path}/data.npz" if source == "npz" else ""
-    found = doctor.run(doctor.Settings(source=source + value, image_size=16))
-    assert [finding["check"] for finding in found["findings"]] == checks
+    report = doctor.run(doctor.Settings(source=source + value, image_size=16))
+    assert [finding["check"] for finding in report["findings"]] == checks
 
 
 def test_what_is_found_is_printed_before_the_pipeline_is_measured(monkeypatch, capsys):
@@ -295,10 +295,10 @@ def test_this_machine(tmp_path, capsys):
     assert run(f"--output={tmp_path}/report", "--data_dir=gs://bucket/data") == 0
     said = capsys.readouterr().out
     assert all(f"\n{title}\n" in f"\n{said}" for title in ("Versions", "Devices", "XLA", "Precision", "Disk", "Hints"))
-    found = json.loads((tmp_path / "report" / "doctor.json").read_text())["environment"]
-    assert found["versions"]["tensorflow"] == tf.__version__
-    assert found["precision"]["auto"].startswith(("float32", "mixed_"))
-    assert found["disk"]["data sets, gs://bucket/data (GiB free)"] == "not known: not on this machine"
+    environment = json.loads((tmp_path / "report" / "doctor.json").read_text())["environment"]
+    assert environment["versions"]["tensorflow"] == tf.__version__
+    assert environment["precision"]["auto"].startswith(("float32", "mixed_"))
+    assert environment["disk"]["data sets, gs://bucket/data (GiB free)"] == "not known: not on this machine"
 
 
 @pytest.mark.parametrize(
@@ -392,8 +392,8 @@ def test_output_is_never_put_among_images_or_other_peoples_files(faulty, tmp_pat
 
 
 def test_splits_that_are_looked_at(tmp_path):
-    def of(**given):
-        settings = doctor.Settings(source="digits", **given)
+    def of(**flags):
+        settings = doctor.Settings(source="digits", **flags)
         return doctor.splits_of(settings, sources.open_source(settings))
 
     assert of() == ["train", "validation", "test"]

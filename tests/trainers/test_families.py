@@ -34,9 +34,9 @@ def test_the_same_commands_serve_every_family(family, tmp_path, capsys):
     command(pretrain, *SMALL, *FAMILIES[family], "--image_size=16", "--remat", f"--run_dir={start}")
 
     command(convert, f"--input={start}", f"--output={published}", f"--format={PUBLISHED_FORMAT[family]}")
-    kept, foreign = weights.load(start / "model.keras"), weights.load(published, image_size=16)
+    pretrained, foreign = weights.load(start / "model.keras"), weights.load(published, image_size=16)
     pixels = np.random.default_rng(0).normal(size=(2, 16, 16, 1)).astype("float32")
-    np.testing.assert_allclose(foreign(pixels), kept(pixels), atol=1e-5)
+    np.testing.assert_allclose(foreign(pixels), pretrained(pixels), atol=1e-5)
 
     command(finetune, *SMALL, "--image_size=32", f"--weights={start}", f"--run_dir={tuned}", "--learning_rate=0.01")
     results = json.loads((tuned / "results.json").read_text())
@@ -44,8 +44,8 @@ def test_the_same_commands_serve_every_family(family, tmp_path, capsys):
     assert 0 <= results["test_accuracy"] <= 1 and np.isfinite(results["test_loss"])
 
     command(evaluate, f"--model={tuned}", "--source=digits", f"--output={tmp_path}")
-    told = json.loads((tmp_path / "evaluation.json").read_text())["rows"]
-    assert told["vision transformer"] == pytest.approx(results["test_accuracy"])
+    rows = json.loads((tmp_path / "evaluation.json").read_text())["rows"]
+    assert rows["vision transformer"] == pytest.approx(results["test_accuracy"])
 
     command(export, f"--model={tuned}", "--source=digits", "--check_images=20", f"--output={tmp_path}/export")
     answers = {}

@@ -120,5 +120,5 @@ def test_with_dropout_off_another_number_of_replicas_goes_on(replicas, tmp_path)
         assert process.returncode == 0, errors[-2000:]
         assert ("resumes from step 45" in output) == (name == "several")
         done[name] = keras.models.load_model(run_dir / "model.keras")
-    for ours, theirs in zip(done["several"].weights, done["one"].weights, strict=True):
-        assert np.abs(ours.numpy() - theirs.numpy()).max() <= 1e-5 * max(np.abs(theirs.numpy()).max(), 1e-3), ours.path
+    for several, one in zip(done["several"].weights, done["one"].weights, strict=True):
+        assert np.abs(several.numpy() - one.numpy()).max() <= 1e-5 * max(np.abs(one.numpy()).max(), 1e-3), several.path

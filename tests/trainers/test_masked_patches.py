@@ -79,10 +79,10 @@ def test_pictures_are_drawn_at_every_evaluation(result):
 
 def test_small_pictures_are_enlarged_and_framed():
     drawn = np.arange(2 * 40 * 120, dtype="uint8").reshape(2, 40, 120, 1)
-    found = sheet(drawn)
-    assert found.shape == (2 * (80 + 2 * BORDER), 240 + 2 * BORDER, 1)
-    assert (found[:BORDER] == 255).all() and (found[:, -BORDER:] == 255).all()
-    np.testing.assert_array_equal(found[BORDER : BORDER + 80 : 2, BORDER:-BORDER:2], drawn[0])
+    picture = sheet(drawn)
+    assert picture.shape == (2 * (80 + 2 * BORDER), 240 + 2 * BORDER, 1)
+    assert (picture[:BORDER] == 255).all() and (picture[:, -BORDER:] == 255).all()
+    np.testing.assert_array_equal(picture[BORDER : BORDER + 80 : 2, BORDER:-BORDER:2], drawn[0])
 
 
 def test_the_saved_model_is_the_supervised_one_without_a_head(result):
@@ -109,14 +109,14 @@ def test_killed_it_ends_the_same(result, tmp_path):
 
 
 def test_fine_tuning_begins_from_its_weights(result, tmp_path):
-    asked = {"source": "synthetic", "batch_size": 20, "steps": 1, "learning_rate": 0.0, "baseline": False}
-    asked |= {"validation_split": "none", "test_split": "none"}
-    tuned = finetune.run(finetune.Settings(**asked, weights=result.run_dir, run_dir=str(tmp_path / "tuned")))
+    flags = {"source": "synthetic", "batch_size": 20, "steps": 1, "learning_rate": 0.0, "baseline": False}
+    flags |= {"validation_split": "none", "test_split": "none"}
+    tuned = finetune.run(finetune.Settings(**flags, weights=result.run_dir, run_dir=str(tmp_path / "tuned")))
     assert tuned.model.architecture.num_classes == 10 and tuned.model.class_names[3] == "colour 3"
-    ours, theirs = values(tuned.model), values(result.model)
-    assert ours.keys() - theirs.keys() == {"head/kernel", "head/bias"}
-    for path in theirs:
-        np.testing.assert_array_equal(ours[path], theirs[path], err_msg=path)
+    tuned_values, pretrained_values = values(tuned.model), values(result.model)
+    assert tuned_values.keys() - pretrained_values.keys() == {"head/kernel", "head/bias"}
+    for path in pretrained_values:
+        np.testing.assert_array_equal(tuned_values[path], pretrained_values[path], err_msg=path)
 
 
 def test_its_accuracy_is_not_asked_for_in_vain(result):
@@ -217,13 +217,13 @@ def test_mistakes_that_only_the_model_tells(changes, fragment, tmp_path):
 
 def test_it_may_start_from_weights_whose_head_is_left_out(request):
     path = str(request.config.rootpath / "tests" / "fixtures" / "train_init.npz")
-    given = keras_vit.weights.load(path)
-    model = keras_vit.build(given.architecture, num_classes=0)
+    published = keras_vit.weights.load(path)
+    model = keras_vit.build(published.architecture, num_classes=0)
     pretrain.start_from(model, path)
-    ours, theirs = values(model), values(given)
-    assert theirs.keys() - ours.keys() == {"head/kernel", "head/bias"}
-    for path in ours:
-        np.testing.assert_array_equal(ours[path], theirs[path], err_msg=path)
+    model_values, published_values = values(model), values(published)
+    assert published_values.keys() - model_values.keys() == {"head/kernel", "head/bias"}
+    for path in model_values:
+        np.testing.assert_array_equal(model_values[path], published_values[path], err_msg=path)
 
 
 def test_pictures_of_a_replaced_run_wait_with_it(tmp_path):

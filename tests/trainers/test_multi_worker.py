@@ -54,9 +54,11 @@ def wait_for_checkpoint(run_dir, workers, after=0):
 
 
 def assert_close(model, reference):
-    for ours, theirs in zip(model.weights, reference.weights, strict=True):
-        if not ours.path.endswith("key/bias"):  # no true gradient: Adam steps on rounding noise
-            assert np.abs(ours.numpy() - theirs.numpy()).max() <= 1e-5 * np.abs(theirs.numpy()).max(), ours.path
+    for variable, expected in zip(model.weights, reference.weights, strict=True):
+        if not variable.path.endswith("key/bias"):  # no true gradient: Adam steps on rounding noise
+            assert np.abs(variable.numpy() - expected.numpy()).max() <= 1e-5 * np.abs(expected.numpy()).max(), (
+                variable.path
+            )
 
 
 @pytest.fixture(scope="module")

@@ -72,9 +72,9 @@ def test_imagenet_21k_is_converted_from_its_archives(tmp_path):
 def test_splits_are_chosen_and_named(npz, tmp_path):
     splits = "--splits=train=train[:75%],held_out=train[75%:],test"
     assert run(f"--source={npz}", f"--output={tmp_path}/set", splits) == 0
-    found = json.loads((tmp_path / "set" / "dataset.json").read_text())["splits"]
-    assert {name: split["examples"] for name, split in found.items()} == {"train": 30, "held_out": 10, "test": 10}
-    assert found["held_out"]["of"] == "train[75%:]"
+    written = json.loads((tmp_path / "set" / "dataset.json").read_text())["splits"]
+    assert {name: split["examples"] for name, split in written.items()} == {"train": 30, "held_out": 10, "test": 10}
+    assert written["held_out"]["of"] == "train[75%:]"
 
 
 def test_a_dry_run_writes_nothing(npz, tmp_path, capsys):

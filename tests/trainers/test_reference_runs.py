@@ -69,14 +69,14 @@ def test_losses_rates_and_norms_of_every_step(run):
 
 def test_final_weights_and_logits(run):
     name, expected, folder = run
-    ours = keras.models.load_model(folder / "model.keras")
-    theirs = keras_vit.weights.load(FIXTURES / f"train_{name}.final.npz")
-    assert [one.path for one in ours.variables] == [other.path for other in theirs.variables]
-    for one, other in zip(ours.variables, theirs.variables, strict=True):
+    trained = keras.models.load_model(folder / "model.keras")
+    reference = keras_vit.weights.load(FIXTURES / f"train_{name}.final.npz")
+    assert [one.path for one in trained.variables] == [other.path for other in reference.variables]
+    for one, other in zip(trained.variables, reference.variables, strict=True):
         difference = np.abs(one.numpy() - other.numpy()).max()
         if one.path.endswith("key/bias"):  # no true gradient: Adam steps on rounding noise
             assert difference <= sum(expected["learning_rates"]), one.path
         else:
             assert difference <= 1e-3 * np.abs(other.numpy()).max(), one.path
     images = np.load(FIXTURES / "train_batches.npz")["images"][0]
-    np.testing.assert_allclose(ours(images), theirs(images), rtol=0, atol=1e-3)
+    np.testing.assert_allclose(trained(images), reference(images), rtol=0, atol=1e-3)

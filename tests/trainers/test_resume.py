@@ -273,9 +273,9 @@ def test_a_changed_field_counts_if_it_says_so():
         other = settings("run")
         value = getattr(other, field.name)
         object.__setattr__(other, field.name, "other" if value is None or isinstance(value, str) else not value)
-        found = resume.changes(settings("run"), other)
-        assert len(found) == field.metadata["affects_result"], field.name
-        assert all(f"--{field.name} was {value}" in text for text in found), field.name
+        texts = resume.changes(settings("run"), other)
+        assert len(texts) == field.metadata["affects_result"], field.name
+        assert all(f"--{field.name} was {value}" in text for text in texts), field.name
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ def close_pairs(hashes: np.ndarray) -> np.ndarray:
 def _among_sorted(keys: np.ndarray, hashes: np.ndarray) -> np.ndarray:
     """Close pairs of rows as numbers, first row * 2^32 + second, of sorted keys: 32 bits of the hash, then the row."""
     tops, rows = (keys >> 32).astype("uint32"), (keys & 0xFFFFFFFF).astype("int64")
-    found = []
+    pairs = []
     at = np.arange(len(keys))
     for step in range(1, NEIGHBOURS + 1):
         at = at[: np.searchsorted(at, len(keys) - step)]
@@ -52,5 +52,5 @@ def _among_sorted(keys: np.ndarray, hashes: np.ndarray) -> np.ndarray:
             break
         first, second = rows[at], rows[at + step]
         close = distances(hashes[first], hashes[second]) <= LIMIT
-        found.append((first[close] << 32 | second[close]).astype("uint64"))
-    return np.concatenate(found) if found else np.zeros(0, "uint64")
+        pairs.append((first[close] << 32 | second[close]).astype("uint64"))
+    return np.concatenate(pairs) if pairs else np.zeros(0, "uint64")

@@ -107,14 +107,14 @@ def _under_other_labels(subject: Subject) -> Iterator[Pair]:
 
 def _pairs(groups: Sequence[Group], earlier: int, later: int) -> list[Pair]:
     """Each image of the later part that is linked to some of the earlier (if that is the same, to some before it)."""
-    found: list[Pair] = []
+    pairs: list[Pair] = []
     for group in groups:
         firsts = _firsts([member for member in group.members if member.part == earlier])
         if firsts:
             for member in group.members:
                 if member.part == later:
-                    found += _linked(group, member, firsts)[:1]
-    return found
+                    pairs += _linked(group, member, firsts)[:1]
+    return pairs
 
 
 def _firsts(members: Sequence[Member]) -> dict[int, Member]:

@@ -122,12 +122,12 @@ def _group(images: Images, rows: np.ndarray, links: Links) -> Group:
     different = np.unique(images.first_of[rows])
     if candidates.NEIGHBOURS < len(different) <= COMPLETE:
         links = all_links(images, different)
-    found: dict[int, dict[int, Link]] = {}
+    links_of: dict[int, dict[int, Link]] = {}
     # Near before mirrored, and the closest first: what is there already stays.
     closest = links.take(np.lexsort([links.distances, links.mirrored]))
     for (one, other), mirrored, distance in zip(*(column.tolist() for column in closest), strict=True):
         for each, of in ((one, other), (other, one)):
-            found.setdefault(each, {}).setdefault(of, Link("mirrored" if mirrored else "near", distance))
+            links_of.setdefault(each, {}).setdefault(of, Link("mirrored" if mirrored else "near", distance))
     columns = (*images.places(rows), images.first_of[rows])
     members = tuple(Member(*row) for row in zip(*(column.tolist() for column in columns), strict=True))
-    return Group(members, found)
+    return Group(members, links_of)

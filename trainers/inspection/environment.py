@@ -27,20 +27,20 @@ def report(data_dir: str | None) -> dict[str, Section]:
     Args:
         data_dir: Where TensorFlow Datasets are kept; their own default if None.
     """
-    found = {
+    sections = {
         "versions": versions(),
         "devices": devices(),
         "XLA": xla(),
         "precision": precision(),
         "disk": disk(data_dir),
     }
-    return found | {"hints": hints(found)}
+    return sections | {"hints": hints(sections)}
 
 
-def text(found: dict[str, Section]) -> str:
+def text(sections: dict[str, Section]) -> str:
     """The sections, to be read."""
     parts = []
-    for title, rows in found.items():
+    for title, rows in sections.items():
         width = max(map(len, rows), default=0)
         lines = [f"  {name:<{width}}  {value}" for name, value in rows.items()]
         parts.append("\n".join([title[0].upper() + title[1:], *(lines or ["  none"])]))
@@ -49,14 +49,14 @@ def text(found: dict[str, Section]) -> str:
 
 def versions() -> Section:
     """Of Python, what decides a result, and what else matters where it is installed."""
-    found: Section = machine.versions() | {"backend": keras.backend.backend()} | machine.versions(*PACKAGES)
+    rows: Section = machine.versions() | {"backend": keras.backend.backend()} | machine.versions(*PACKAGES)
     cuda = tf.sysconfig.get_build_info().get("cuda_version")
-    return found | ({"CUDA of this TensorFlow": cuda} if cuda else {})
+    return rows | ({"CUDA of this TensorFlow": cuda} if cuda else {})
 
 
 def devices() -> Section:
     """Processors this process may use, memory, and accelerators."""
-    found: Section = {
+    rows: Section = {
         "CPUs allowed": machine.cpus(),
         "CPUs in all": os.cpu_count(),
         "memory (GiB)": machine.memory(),
@@ -64,11 +64,11 @@ def devices() -> Section:
     for number, gpu in enumerate(tf.config.list_physical_devices("GPU")):
         details = tf.config.experimental.get_device_details(gpu)
         capability = ".".join(map(str, details.get("compute_capability", ("unknown",))))
-        found[f"GPU {number}"] = f"{details.get('device_name', gpu.name)}, compute capability {capability}"
-    found["GPUs that TensorFlow sees"] = len(tf.config.list_physical_devices("GPU"))
-    found |= {f"driver's GPU {number}": words for number, words in enumerate(drivers_gpus())}
-    found["TPU"] = "this is the host of one" if is_tpu_host() else "none that this machine is certainly the host of"
-    return found
+        rows[f"GPU {number}"] = f"{details.get('device_name', gpu.name)}, compute capability {capability}"
+    rows["GPUs that TensorFlow sees"] = len(tf.config.list_physical_devices("GPU"))
+    rows |= {f"driver's GPU {number}": words for number, words in enumerate(drivers_gpus())}
+    rows["TPU"] = "this is the host of one" if is_tpu_host() else "none that this machine is certainly the host of"
+    return rows
 
 
 def drivers_gpus() -> list[str]:
@@ -115,17 +115,17 @@ def _xla_on(name: str) -> str:
 
 def precision() -> Section:
     """What each choice of --precision is here: whether a layer computes in it, and which one auto takes."""
-    found: Section = {}
+    rows: Section = {}
     here = kind()
     for name, kinds in runtime.PRECISIONS.items():
         if name == "auto":
             policy, reason = runtime.FASTEST[here]()
-            found[name] = f"{policy} ({reason.removeprefix('auto: ')})"
+            rows[name] = f"{policy} ({reason.removeprefix('auto: ')})"
         elif here not in kinds:
-            found[name] = f"does not exist on a {here}"
+            rows[name] = f"does not exist on a {here}"
         else:
-            found[name] = "not tried: a TPU would have to be started" if here == "TPU" else _computes_in(name)
-    return found
+            rows[name] = "not tried: a TPU would have to be started" if here == "TPU" else _computes_in(name)
+    return rows
 
 
 def _computes_in(policy: str) -> str:
@@ -148,16 +148,17 @@ def disk(data_dir: str | None) -> Section:
     return {f"{use}, {place} (GiB free)": machine.free_space(place) for use, place in places.items()}
 
 
-def hints(found: dict[str, Section]) -> Section:
+def hints(sections: dict[str, Section]) -> Section:
     """What to do about what was found, a line each."""
-    versions, devices, disk = found["versions"], found["devices"], found["disk"]
+    versions, devices, disk = sections["versions"], sections["devices"], sections["disk"]
     low = [place for place, free in disk.items() if isinstance(free, float) and free < LEAST_FREE]
     unseen = "driver's GPU 0" in devices and not devices["GPUs that TensorFlow sees"]
     off_tpu = "tensorflow-tpu" in versions and not is_tpu_host()
     said = {
         "GPU": "the driver has a GPU that TensorFlow does not see: pip install -e '.[gpu]'" * unseen,
         "TPU": "tensorflow-tpu off a TPU waits minutes for one: set TPU_SKIP_MDS_QUERY=1" * off_tpu,
-        "XLA": "leave --xla out where it does not work" * any("not work" in words for words in found["XLA"].values()),
+        "XLA": "leave --xla out where it does not work"
+        * any("not work" in words for words in sections["XLA"].values()),
         "disk": f"less than {LEAST_FREE:g} GiB for {', '.join(low)}" * bool(low),
         "notices": "TensorFlow's are hidden by TF_CPP_MIN_LOG_LEVEL=3, which commands set where it is unset; at 0 it "
         "says why it sees no GPU" * ("GPU 0" not in devices),

@@ -48,41 +48,41 @@ def bad_images(subject: Subject) -> Iterator[Finding]:
 def blank(subject: Subject) -> Iterator[Finding]:
     """Those that show nothing."""
     for part in subject.parts:
-        found = np.flatnonzero(part.scan.blank)
-        if len(found):
+        indices = np.flatnonzero(part.scan.blank)
+        if len(indices):
             yield Finding(
                 "warning",
                 "blank images",
-                f"{counted(len(found), 'image')} of {part.name} with one colour and next to nothing else; not "
+                f"{counted(len(indices), 'image')} of {part.name} with one colour and next to nothing else; not "
                 "compared with others.",
                 "See whether they are placeholders for images that were not to be had, and remove them.",
-                *_images(part, part.name, found, part.words),
+                *_images(part, part.name, indices, part.words),
             )
 
 
 def misnamed(subject: Subject) -> Iterator[Finding]:
     """Those whose names promise another format."""
     for part in subject.parts:
-        found = np.flatnonzero(part.scan.misnamed)
-        if len(found):
+        indices = np.flatnonzero(part.scan.misnamed)
+        if len(indices):
             yield Finding(
                 "note",
                 "wrong extension",
-                f"{counted(len(found), 'image')} of {part.name} whose format is not what the name says.",
+                f"{counted(len(indices), 'image')} of {part.name} whose format is not what the name says.",
                 "Nothing: formats are told by the first bytes, in exported models too. Other programs may stumble.",
-                *_images(part, part.name, found, functools.partial(_format, part)),
+                *_images(part, part.name, indices, functools.partial(_format, part)),
             )
 
 
 def small(subject: Subject) -> Iterator[Finding]:
     """Those that have to be enlarged."""
     for part in subject.parts:
-        found = part.scan.readable & (part.scan.sizes < subject.size).any(axis=1)
-        if found.any():
+        smaller = part.scan.readable & (part.scan.sizes < subject.size).any(axis=1)
+        if smaller.any():
             yield Finding(
                 "note",
                 "small images",
-                f"{counted(int(found.sum()), 'image')} of the {part.split.size:,} of {part.name} smaller than "
+                f"{counted(int(smaller.sum()), 'image')} of the {part.split.size:,} of {part.name} smaller than "
                 f"--image_size={'x'.join(map(str, dict.fromkeys(subject.size)))} on a side, to be enlarged.",
                 "If they are most, a smaller --image_size costs less and loses nothing.",
             )
@@ -91,14 +91,14 @@ def small(subject: Subject) -> Iterator[Finding]:
 def long(subject: Subject) -> Iterator[Finding]:
     """Those that are many times as long as wide."""
     for part in subject.parts:
-        found = np.flatnonzero(aspects(part) > LONG)
-        if len(found):
+        indices = np.flatnonzero(aspects(part) > LONG)
+        if len(indices):
             yield Finding(
                 "note",
                 "long images",
-                f"{counted(len(found), 'image')} of {part.name}, more than {LONG:g} times as long as wide.",
+                f"{counted(len(indices), 'image')} of {part.name}, more than {LONG:g} times as long as wide.",
                 "Look at the contact sheet: resized to the model's shape, or cropped, they may not show their class.",
-                *_images(part, part.name, found, functools.partial(_shape, part)),
+                *_images(part, part.name, indices, functools.partial(_shape, part)),
             )
 
 
@@ -106,14 +106,14 @@ def modes(subject: Subject) -> Iterator[Finding]:
     """Those that are not simply colours or grey."""
     for part in subject.parts:
         for mode, remark in _REMARKS.items():
-            found = np.flatnonzero(part.scan.readable & (part.scan.kinds[:, 1] == image_kinds.MODES.index(mode)))
-            if len(found):
+            indices = np.flatnonzero(part.scan.readable & (part.scan.kinds[:, 1] == image_kinds.MODES.index(mode)))
+            if len(indices):
                 yield Finding(
                     "note",
                     f"{mode} images",
-                    f"{counted(len(found), 'image')} of {part.name} with {mode}: {remark}.",
+                    f"{counted(len(indices), 'image')} of {part.name} with {mode}: {remark}.",
                     "Look at some of them; convert them yourself if that is not what you want.",
-                    *_images(part, part.name, found, lambda index: ""),
+                    *_images(part, part.name, indices, lambda index: ""),
                 )
 
 

@@ -54,13 +54,13 @@ def missing(subject: Subject) -> Iterator[Finding]:
 def few(subject: Subject) -> Iterator[Finding]:
     """Classes that can hardly be learned."""
     training = subject.parts[0]
-    found = np.flatnonzero((training.counts > 0) & (training.counts < FEW))
-    if len(found):
+    rare = np.flatnonzero((training.counts > 0) & (training.counts < FEW))
+    if len(rare):
         yield Finding(
             "warning",
             "few examples",
-            f"{counted(len(found), 'class')} of {training.name} with fewer than {FEW} examples: "
-            f"{listed(f'{class_name(subject.source, label)} ({training.counts[label]})' for label in found.tolist())}.",
+            f"{counted(len(rare), 'class')} of {training.name} with fewer than {FEW} examples: "
+            f"{listed(f'{class_name(subject.source, label)} ({training.counts[label]})' for label in rare.tolist())}.",
             "Find more, or merge classes; with --sampling=balanced they are seen more often.",
         )
 
@@ -87,15 +87,15 @@ def skewed(subject: Subject) -> Iterator[Finding]:
 def unlabelled(subject: Subject) -> Iterator[Finding]:
     """Examples without a class."""
     for part in subject.parts:
-        found = np.setdiff1d(np.arange(part.split.size), part.examples)
-        if len(found):
+        indices = np.setdiff1d(np.arange(part.split.size), part.examples)
+        if len(indices):
             yield Finding(
                 "warning",
                 "no label",
-                f"{counted(len(found), 'example')} of {part.name} without a class.",
+                f"{counted(len(indices), 'example')} of {part.name} without a class.",
                 "Right if they show none of the classes; label them if somebody forgot.",
-                len(found),
-                functools.partial(_without, part, found),
+                len(indices),
+                functools.partial(_without, part, indices),
             )
 
 

@@ -42,10 +42,10 @@ class Images(NamedTuple):
         """A field of some images' fingerprints; that of all is not brought together, for it may take most memory."""
         parts, indices = self.places(rows)
         columns = [getattr(scan.prints, name) for scan in self.scans]
-        found = np.zeros((len(rows), *columns[0].shape[1:]), columns[0].dtype)
+        values = np.zeros((len(rows), *columns[0].shape[1:]), columns[0].dtype)
         for part in np.unique(parts):
-            found[parts == part] = columns[part][indices[parts == part]]
-        return found
+            values[parts == part] = columns[part][indices[parts == part]]
+        return values
 
 
 class Links(NamedTuple):

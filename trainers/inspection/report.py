@@ -73,14 +73,14 @@ def images_table(subject: Subject) -> str:
     """Sizes and formats of every split, a row each."""
     rows: list[tuple[str, ...]] = [("split", "images", "bad", "height", "width", "kinds", "looked at in")]
     for part in (*subject.parts, *subject.against):
-        found = of_part(part)
+        facts = of_part(part)
         sides = [
-            f"{found[side]['min']} / {found[side]['median']:.0f} / {found[side]['max']}" if side in found else "-"
+            f"{facts[side]['min']} / {facts[side]['median']:.0f} / {facts[side]['max']}" if side in facts else "-"
             for side in ("height", "width")
         ]
-        kinds = listed(f"{count:,} {name}" for name, count in (found["formats"] | _unusual(found["modes"])).items())
+        kinds = listed(f"{count:,} {name}" for name, count in (facts["formats"] | _unusual(facts["modes"])).items())
         title = part.name if part.source is subject.source else part.title
-        rows.append((title, f"{part.split.size:,}", f"{found['bad']:,}", *sides, kinds, f"{part.scan.seconds:,.0f} s"))
+        rows.append((title, f"{part.split.size:,}", f"{facts['bad']:,}", *sides, kinds, f"{part.scan.seconds:,.0f} s"))
     return _aligned(rows)
 
 

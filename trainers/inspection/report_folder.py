@@ -49,7 +49,7 @@ def make(path: str) -> None:
 
 def write(
     path: str,
-    found: Mapping[str, Any],
+    report: Mapping[str, Any],
     tables: Mapping[str, Iterable[tuple]],
     sheets: Iterable[tuple[str, Any]],
 ) -> list[str]:
@@ -59,7 +59,7 @@ def write(
 
     Args:
         path: The folder, which `make` has made.
-        found: For doctor.json, which is written last.
+        report: For doctor.json, which is written last.
         tables: By name of a file, its rows, the head first.
         sheets: Name and pixels, uint8 (H, W, 3), of each contact sheet.
 
@@ -73,7 +73,7 @@ def write(
     for name, pixels in sheets:
         names.append(f"{SHEET}{name}.png")
         files.replace_with(os.path.join(path, names[-1]), functools.partial(_write_bytes, tf.io.encode_png(pixels)))
-    files.write_json(os.path.join(path, REPORT), {**found, "files": names})
+    files.write_json(os.path.join(path, REPORT), {**report, "files": names})
     for name in earlier - set(names):
         if files.exists(os.path.join(path, name)):
             files.remove(os.path.join(path, name))
@@ -105,8 +105,8 @@ def duplicates_of(subject: Subject) -> Iterator[tuple]:
         for member in group.members:
             part = subject.part(member.part)
             kind, distance = group.link(first, member) or ("connected", "")
-            where = part.source.name, part.name, part.split.locate(member.example), part.words(member.example)
-            yield number, "first" if member is first else kind, distance, *where
+            columns = part.source.name, part.name, part.split.locate(member.example), part.words(member.example)
+            yield number, "first" if member is first else kind, distance, *columns
 
 
 def bad_images_of(subject: Subject) -> Iterator[tuple]:

@@ -63,19 +63,19 @@ def scan(split: Split, title: str) -> Scan:
         title: Of the bar.
     """
     begin = time.perf_counter()
-    found, named = _empty(split.size), _named(split)
+    result, named = _empty(split.size), _named(split)
     with tqdm(total=split.size, desc=f"Looking at {title}", unit="image", delay=2, leave=False) as bar:
         for batch in _rows(split).as_numpy_iterator():
             index = batch["index"]
-            _fill(found, batch)
+            _fill(result, batch)
             if named:
                 kinds = zip(index.tolist(), batch["kind"][:, 0], strict=True)
-                found.misnamed[index] = [_misnamed(split.locate(row), kind) for row, kind in kinds]
+                result.misnamed[index] = [_misnamed(split.locate(row), kind) for row, kind in kinds]
             bar.update(int(index[-1]) + 1 - bar.n)
-    bad = found.unreadable[:EXPLAINED].tolist()
+    bad = result.unreadable[:EXPLAINED].tolist()
     for index in tqdm(bad, desc="Looking again at bad images", unit="image", delay=2, leave=False):
-        found.bad[index] = bad_images.why(split, index)
-    return found._replace(seconds=time.perf_counter() - begin)
+        result.bad[index] = bad_images.why(split, index)
+    return result._replace(seconds=time.perf_counter() - begin)
 
 
 def _rows(split: Split) -> tf.data.Dataset:
@@ -110,14 +110,14 @@ def _empty(size: int) -> Scan:
     )
 
 
-def _fill(found: Scan, batch: dict[str, np.ndarray]) -> None:
+def _fill(result: Scan, batch: dict[str, np.ndarray]) -> None:
     """Writes a batch into its places."""
     index = batch["index"]
-    found.readable[index] = True
-    found.digests[index] = batch["digest"].view("uint64")[:, 0]
-    found.sizes[index] = batch["size"]
-    found.kinds[index] = batch["kind"]
-    for column, values in zip(found.prints, fingerprints.fingerprints(batch["means"]), strict=True):
+    result.readable[index] = True
+    result.digests[index] = batch["digest"].view("uint64")[:, 0]
+    result.sizes[index] = batch["size"]
+    result.kinds[index] = batch["kind"]
+    for column, values in zip(result.prints, fingerprints.fingerprints(batch["means"]), strict=True):
         column[index] = values
 
 

@@ -160,8 +160,8 @@ def positives(split: Split) -> tuple[np.ndarray, np.ndarray]:
 
 def distinct(source: Source, chosen: list[str], others: tuple[str, ...]) -> list[str]:
     """The chosen splits, and of the others those that share no example with any before them."""
-    found = list(chosen)
+    names = list(chosen)
     for name in others:
-        if not any(splits.overlap(source.intervals(name), source.intervals(before)) for before in found):
-            found.append(name)
-    return found
+        if not any(splits.overlap(source.intervals(name), source.intervals(before)) for before in names):
+            names.append(name)
+    return names

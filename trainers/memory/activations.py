@@ -23,16 +23,16 @@ def kept_by_block(a: Architecture, width: int, xla: bool) -> int:
     if xla:
         # Two residual streams, two norms' outputs, query, key, value and context; of the MLP its pre-activation, GELU's
         # inner function and output, the rest being computed again in the kernels that read it.
-        kept = width * (8 * tokens + 3 * hidden) + FLOAT32 * weights
+        bytes_kept = width * (8 * tokens + 3 * hidden) + FLOAT32 * weights
     else:
         # Norms work in float32 and keep their input, and their scale spread over it; in the compute dtype there are
         # the norms' outputs, query, key, value and context. The softmax's output in float32 is cast to less.
-        kept = width * 6 * tokens + FLOAT32 * 4 * tokens + width * GELU_TENSORS[a.gelu] * hidden
-        kept += weights * (FLOAT32 + (width if width < FLOAT32 else 0))
+        bytes_kept = width * 6 * tokens + FLOAT32 * 4 * tokens + width * GELU_TENSORS[a.gelu] * hidden
+        bytes_kept += weights * (FLOAT32 + (width if width < FLOAT32 else 0))
     # Masks of one byte for each number; XLA keeps the random bits that they are made of instead.
     mask = FLOAT32 if xla else 1
-    kept += mask * (2 * tokens + hidden) if a.dropout else 0
-    return kept + ((mask + width) * weights if a.attention_dropout else 0)  # with it, also what it leaves of them
+    bytes_kept += mask * (2 * tokens + hidden) if a.dropout else 0
+    return bytes_kept + ((mask + width) * weights if a.attention_dropout else 0)  # with it, also what it leaves of them
 
 
 def kept_by_ends(a: Architecture, width: int) -> int:

@@ -85,7 +85,7 @@ class Plan:
 def demand_of(
     settings: TrainingSettings,
     architecture: variants.AnyArchitecture,
-    where: Runtime,
+    runtime: Runtime,
     teacher: variants.AnyArchitecture | None = None,
 ) -> Demand:
     """What a training command's settings ask for.
@@ -93,21 +93,21 @@ def demand_of(
     Args:
         settings: Of the command.
         architecture: Of the model to train.
-        where: Runtime it will train on.
+        runtime: Runtime it will train on.
         teacher: Architecture of the model that is learned from, or None.
     """
     return Demand(
         architecture=architecture,
-        rows=settings.batch_size // where.replicas,
+        rows=settings.batch_size // runtime.replicas,
         accumulate=settings.accumulate,
         optimizer=settings.optimizer,
-        precision=where.precision,
+        precision=runtime.precision,
         remat=settings.remat,
         xla=settings.xla,
         ema=bool(settings.ema),
         part=settings.trained_part if isinstance(settings, FinetuningSettings) else EVERYTHING,
-        replicas=where.replicas,
-        device=where.device_kind,
+        replicas=runtime.replicas,
+        device=runtime.device_kind,
         finetunes=isinstance(settings, FinetuningSettings),
         teacher=teacher,
     )
@@ -124,12 +124,12 @@ def plan_of(demand: Demand) -> Plan | None:
     buffer = trained if demand.accumulate > 1 else 0
     optimizer = SLOTS[demand.optimizer] * trained
     averages = trained if demand.ema else 0
-    kept = _activations(a, demand) + taught[1]
+    activations = _activations(a, demand) + taught[1]
     # XLA sets the gradients aside beforehand, but about half of their memory serves for activations until then.
-    backward = max(trained, kept) + (min(trained, kept) // 2 if demand.xla else 0)
+    backward = max(trained, activations) + (min(trained, activations) // 2 if demand.xla else 0)
     passing = max(backward, trained + min(UPDATE_TENSORS * WEIGHT_BYTES * a.width * a.mlp_width, trained))
     total = weights + optimizer + averages + buffer + passing
-    return Plan(weights, trained + buffer, optimizer, averages, kept, total)
+    return Plan(weights, trained + buffer, optimizer, averages, activations, total)
 
 
 def _of_teacher(demand: Demand) -> tuple[int, int] | None:
@@ -186,10 +186,10 @@ def _activations(a: variants.Architecture, demand: Demand) -> int:
         return images + demand.rows // demand.accumulate * forward
     whole = activations.kept_by_block(a, width, demand.xla)
     each = activations.input_of_block(a, width) if demand.remat else whole
-    kept = blocks * each + activations.kept_by_ends(a, width) + activations.working_set(a, width, demand.xla)
-    kept += whole if demand.remat else 0  # of the block that is being computed again
+    stored = blocks * each + activations.kept_by_ends(a, width) + activations.working_set(a, width, demand.xla)
+    stored += whole if demand.remat else 0  # of the block that is being computed again
     shared = activations.shared_by_batch(a, width, blocks, _block_params(a))
-    return images + shared + demand.rows // demand.accumulate * max(kept, forward)
+    return images + shared + demand.rows // demand.accumulate * max(stored, forward)
 
 
 def size(count: int) -> str:

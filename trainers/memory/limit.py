@@ -10,18 +10,18 @@ from trainers.memory.demand import Demand, plan_of, size, trained_blocks
 from trainers.settings.finetuning import HEAD, TrainedPart
 
 
-def limit(where: Runtime) -> int | None:
+def limit(runtime: Runtime) -> int | None:
     """Bytes that a replica's device has for training; None where nobody says, as of TPUs.
 
     Replicas that are parts of one CPU share the machine's memory, or the container's, less what the program takes.
 
     Args:
-        where: Runtime.
+        runtime: Runtime.
     """
-    if where.device_kind != "CPU":
-        return where.device_memory()
+    if runtime.device_kind != "CPU":
+        return runtime.device_memory()
     whole = machine.memory()
-    return None if whole is None else max(int(whole * 2**30) - PROGRAM_BYTES, 0) // where.local_devices
+    return None if whole is None else max(int(whole * 2**30) - PROGRAM_BYTES, 0) // runtime.local_devices
 
 
 def advice(demand: Demand, limit: int | None) -> str | None:
@@ -31,14 +31,14 @@ def advice(demand: Demand, limit: int | None) -> str | None:
         demand: What is asked for.
         limit: Bytes that there are.
     """
-    asked = plan_of(demand)
-    if asked is None or limit is None or asked.total <= limit:
+    plan = plan_of(demand)
+    if plan is None or limit is None or plan.total <= limit:
         return None
-    begin = f"about {size(asked.total)} are needed on each replica, which has {size(limit)}"
+    begin = f"about {size(plan.total)} are needed on each replica, which has {size(limit)}"
     for words, changed in _changes(demand):
-        found = plan_of(changed)
-        if found is not None and found.total <= limit:
-            return f"{begin}; {words} would need {size(found.total)}."
+        changed_plan = plan_of(changed)
+        if changed_plan is not None and changed_plan.total <= limit:
+            return f"{begin}; {words} would need {size(changed_plan.total)}."
     return f"{begin}; take a smaller --variant or --image_size, or a larger device."
 
 

@@ -41,8 +41,8 @@ def of_predictions(labels: np.ndarray, predictions: np.ndarray, names: Sequence[
         predictions: (N,) integers.
         names: Of the Y classes.
     """
-    found = classification.per_class(labels, predictions, len(names))
-    return ClassReport(names, found._asdict(), "f1", classification.confusions(labels, predictions))
+    measures = classification.per_class(labels, predictions, len(names))
+    return ClassReport(names, measures._asdict(), "f1", classification.confusions(labels, predictions))
 
 
 def of_average_precisions(average_precisions: np.ndarray, positives: np.ndarray, names: Sequence[str]) -> ClassReport:

@@ -56,7 +56,7 @@ def _series(path: str) -> dict[str, tuple[list[int], list[float]]]:
         rows = list(csv.DictReader(io.StringIO(files.read_text(path))))
     except files.ERRORS as error:
         raise UserError(f"{path} cannot be read: {reason(error)}.") from error
-    found: dict[str, tuple[list[int], list[float]]] = {}
+    series: dict[str, tuple[list[int], list[float]]] = {}
     for number, row in enumerate(rows, 2):
         try:
             measured = {column: float(cell) for column, cell in row.items() if cell}
@@ -64,10 +64,10 @@ def _series(path: str) -> dict[str, tuple[list[int], list[float]]]:
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}, row {number}: a step and other numbers expected; got {row}.") from error
         for column, value in measured.items():
-            steps, values = found.setdefault(column, ([], []))
+            steps, values = series.setdefault(column, ([], []))
             steps.append(step)
             values.append(value)
-    return found
+    return series
 
 
 def _draw(figure: Any, panels: dict[str, dict[str, tuple[list[int], list[float]]]]) -> None:

@@ -37,26 +37,26 @@ def subject(*counts, names=None, unlabelled=0, bad=0, several=False, size=SIZE, 
     return Subject(parts, [], [], size)
 
 
-def found(check, *arguments, **keywords):
+def findings(check, *arguments, **keywords):
     return [(finding.level, finding.check) for finding in check(subject(*arguments, **keywords))]
 
 
 def test_classes_that_a_split_lacks():
-    assert found(label_checks.missing, [20, 20, 20], [5, 5, 5]) == []
-    assert found(label_checks.missing, [20, 20, 0], [5, 5, 5]) == [("error", "classes missing in training")]
-    assert found(label_checks.missing, [20, 20, 20], [5, 0, 5]) == [("warning", "classes missing in evaluation")]
-    assert found(label_checks.missing, [20, 20, 0], [5, 5, 0]) == []
-    assert found(label_checks.never_used, [20, 20, 0], [5, 5, 0]) == [("warning", "empty classes")]
-    assert found(label_checks.never_used, [20, 20, 0], [5, 5, 1]) == []
+    assert findings(label_checks.missing, [20, 20, 20], [5, 5, 5]) == []
+    assert findings(label_checks.missing, [20, 20, 0], [5, 5, 5]) == [("error", "classes missing in training")]
+    assert findings(label_checks.missing, [20, 20, 20], [5, 0, 5]) == [("warning", "classes missing in evaluation")]
+    assert findings(label_checks.missing, [20, 20, 0], [5, 5, 0]) == []
+    assert findings(label_checks.never_used, [20, 20, 0], [5, 5, 0]) == [("warning", "empty classes")]
+    assert findings(label_checks.never_used, [20, 20, 0], [5, 5, 1]) == []
 
 
 def test_few_and_skewed():
-    assert found(label_checks.few, [10, 10, 0]) == []
-    assert found(label_checks.few, [10, 9]) == [("warning", "few examples")]
-    assert found(label_checks.skewed, [99, 10, 0]) == []
+    assert findings(label_checks.few, [10, 10, 0]) == []
+    assert findings(label_checks.few, [10, 9]) == [("warning", "few examples")]
+    assert findings(label_checks.skewed, [99, 10, 0]) == []
     [finding] = label_checks.skewed(subject([100, 10], names=("ant", "bee")))
     assert "100 examples of ant, 10 times as many as of bee, 10" in finding.text and "91%" in finding.text
-    assert found(label_checks.skewed, [0, 0], unlabelled=3) == []
+    assert findings(label_checks.skewed, [0, 0], unlabelled=3) == []
     [finding] = label_checks.skewed(subject([100, 10], several=True))
     assert "Whoever" not in finding.text
 
@@ -65,7 +65,7 @@ def test_examples_without_a_label():
     [finding] = label_checks.unlabelled(subject([2, 1], unlabelled=2))
     assert [*finding.images()] == [("train", "place 3", "no label"), ("train", "place 4", "no label")]
     assert finding.count == 2
-    assert found(label_checks.unlabelled, [2, 1]) == []
+    assert findings(label_checks.unlabelled, [2, 1]) == []
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_examples_without_a_label():
     ],
 )
 def test_names_that_are_alike(names, alike):
-    assert bool(found(label_checks.alike, [1, 1], names=names)) == alike
+    assert bool(findings(label_checks.alike, [1, 1], names=names)) == alike
 
 
 @pytest.mark.parametrize(

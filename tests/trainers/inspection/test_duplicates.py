@@ -67,8 +67,8 @@ def test_what_only_other_sources_have_twice_is_left_out():
 
 def test_blank_and_unreadable_images_are_in_no_group():
     means = np.concatenate([np.full((3, 25, 25, 3), 200.0), np.repeat(pictures(1), 3, axis=0)])
-    found = duplicates.groups([scan(means, [5, 5, 6, 7, 7, 7], [True, True, True, True, False, True])], 1)
-    assert shown(found) == [[(0, 3, "exact"), (0, 5, "exact")]]
+    groups = duplicates.groups([scan(means, [5, 5, 6, 7, 7, 7], [True, True, True, True, False, True])], 1)
+    assert shown(groups) == [[(0, 3, "exact"), (0, 5, "exact")]]
     assert duplicates.groups([scan(means, readable=[False] * 6)], 1) == []
 
 
@@ -137,10 +137,10 @@ def test_components(data):
         for member in joined:
             sets[member] = joined
     expected = {frozenset(each) for each in sets.values() if len(each) > 1}
-    found = duplicates.components(first_of, links.reshape(-1, 2))
-    assert {frozenset(rows.tolist()) for rows in found} == expected
-    assert all((np.diff(rows) > 0).all() for rows in found)
-    assert [rows[0] for rows in found] == sorted(rows[0] for rows in found)
+    components = duplicates.components(first_of, links.reshape(-1, 2))
+    assert {frozenset(rows.tolist()) for rows in components} == expected
+    assert all((np.diff(rows) > 0).all() for rows in components)
+    assert [rows[0] for rows in components] == sorted(rows[0] for rows in components)
 
 
 @pytest.mark.parametrize(("apart", "alike"), [(0.06, True), (0.08, False)])

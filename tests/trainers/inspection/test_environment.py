@@ -13,20 +13,20 @@ from trainers.inspection import environment
 
 
 def test_it_says_what_there_is():
-    found = environment.report(None)
-    assert found["versions"]["keras_vit"] and found["versions"]["backend"] == "tensorflow"
-    assert found["devices"]["CPUs allowed"] == len(os.sched_getaffinity(0))
-    assert 0 < found["devices"]["memory (GiB)"] < 10**5
-    assert found["XLA"]["CPU"].startswith("works")
-    assert found["precision"].keys() == runtime.PRECISIONS.keys()
-    assert all(isinstance(free, float) and free >= 0 for free in found["disk"].values())
-    said = environment.text(found)
-    assert all(name in said for rows in found.values() for name in rows)
+    report = environment.report(None)
+    assert report["versions"]["keras_vit"] and report["versions"]["backend"] == "tensorflow"
+    assert report["devices"]["CPUs allowed"] == len(os.sched_getaffinity(0))
+    assert 0 < report["devices"]["memory (GiB)"] < 10**5
+    assert report["XLA"]["CPU"].startswith("works")
+    assert report["precision"].keys() == runtime.PRECISIONS.keys()
+    assert all(isinstance(free, float) and free >= 0 for free in report["disk"].values())
+    said = environment.text(report)
+    assert all(name in said for rows in report.values() for name in rows)
 
 
 def test_precision_is_what_a_run_would_take():
-    where = runtime.start("auto", "auto", 0, None, "local")
-    assert environment.precision()["auto"].startswith(where.precision)
+    started = runtime.start("auto", "auto", 0, None, "local")
+    assert environment.precision()["auto"].startswith(started.precision)
 
 
 def test_a_compiler_that_fails_is_reported(monkeypatch):
@@ -67,8 +67,8 @@ def hinted(**changes):
 )
 def test_hints(changes, hint, words, monkeypatch):
     monkeypatch.delenv("TPU_WORKER_HOSTNAMES", raising=False)
-    found = environment.hints(hinted(**changes))
-    assert [*found] == ([hint] if hint else []) and words in found.get(hint, "")
+    hints = environment.hints(hinted(**changes))
+    assert [*hints] == ([hint] if hint else []) and words in hints.get(hint, "")
 
 
 def test_free_space_of_what_is_not_there_yet(tmp_path):

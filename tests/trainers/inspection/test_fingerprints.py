@@ -25,16 +25,16 @@ def test_means_are_those_of_blocks():
     by_nine = image.reshape(16, 9, 9, 32, 3).mean(axis=(1, 3))
     np.testing.assert_allclose(means[:16, :16], sixteen, atol=1e-3)
     np.testing.assert_allclose(means[:16, 16:], by_nine, atol=1e-3)
-    found = fingerprints(means[None])
-    np.testing.assert_allclose(found.details[0], sixteen @ [0.299, 0.587, 0.114], atol=0.51)
-    np.testing.assert_allclose(found.colours[0], image.reshape(4, 36, 4, 72, 3).mean(axis=(1, 3)), atol=0.51)
+    printed = fingerprints(means[None])
+    np.testing.assert_allclose(printed.details[0], sixteen @ [0.299, 0.587, 0.114], atol=0.51)
+    np.testing.assert_allclose(printed.colours[0], image.reshape(4, 36, 4, 72, 3).mean(axis=(1, 3)), atol=0.51)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (8, 8, 1), (5, 3, 1), (3, 900, 3), (20, 20, 4), (20, 20, 2)])
 def test_any_shape_has_them(shape):
     image = np.random.default_rng(0).integers(0, 256, shape).astype("uint8")
-    found = prints(image)
-    assert found.details.shape == (1, 16, 16) and digest(tf.constant(image)).shape == (8,)
+    printed = prints(image)
+    assert printed.details.shape == (1, 16, 16) and digest(tf.constant(image)).shape == (8,)
 
 
 def test_a_saved_picture_stays_close_and_others_are_far():
@@ -47,17 +47,17 @@ def test_a_saved_picture_stays_close_and_others_are_far():
     }
     hashes = prints(*images).hashes
     for name, versions in again.items():
-        found = prints(*versions)
-        apart = candidates.distances(found.hashes[:, None], hashes[None])
+        printed = prints(*versions)
+        apart = candidates.distances(printed.hashes[:, None], hashes[None])
         assert apart.diagonal().max() <= candidates.LIMIT, name
         assert (apart + 99 * np.eye(20)).min() > 20, name
 
 
 def test_mirrored_is_the_hash_of_the_mirror_image():
     images = [picture(number, 64, 72) for number in range(8)]
-    found, flipped = prints(*images), prints(*(image[:, ::-1] for image in images))
-    assert candidates.distances(found.mirrored, flipped.hashes).max() <= 1  # rounding
-    assert candidates.distances(found.hashes, flipped.hashes).min() > 20
+    printed, flipped = prints(*images), prints(*(image[:, ::-1] for image in images))
+    assert candidates.distances(printed.mirrored, flipped.hashes).max() <= 1  # rounding
+    assert candidates.distances(printed.hashes, flipped.hashes).min() > 20
 
 
 def test_a_plain_background_gives_no_bits_but_an_image_of_one_colour_is_blank():
@@ -65,10 +65,10 @@ def test_a_plain_background_gives_no_bits_but_an_image_of_one_colour_is_blank():
     noise = generator.integers(-3, 4, (2, 80, 80, 3))
     photos = np.full((80, 80, 3), 240) + noise
     photos[:, 30:50, 30:50] = 20
-    found = prints(*photos.astype("uint8"))
-    assert candidates.distances(*found.hashes) == 0
+    printed = prints(*photos.astype("uint8"))
+    assert candidates.distances(*printed.hashes) == 0
     blank = prints(*(np.full((80, 80, 3), 128) + noise).astype("uint8"))
-    assert (blank.spread < BLANK).all() and (found.spread > BLANK).all()
+    assert (blank.spread < BLANK).all() and (printed.spread > BLANK).all()
 
 
 def test_images_of_one_colour_are_blank_whichever_it_is():

@@ -28,11 +28,11 @@ def test_a_report_replaces_an_earlier_one(tmp_path):
     report_folder.check(path)
     names = report_folder.write(path, {"a": 2}, TABLES, iter(sheets[:1]))
     assert names == ["doctor.json", "findings.csv", "contact_sheet_train.png"]
-    found = {file.name: file for file in (tmp_path / "new" / "report").iterdir()}
-    assert found.keys() == {*names, *others}
-    assert json.loads(found["doctor.json"].read_text()) == {"a": 2, "files": names[1:]}
-    assert found["findings.csv"].read_text() == 'level,image\nerror,"a, ""b"""\n'
-    assert tf.io.decode_png(found["contact_sheet_train.png"].read_bytes()).shape == (2, 3, 3)
+    paths = {file.name: file for file in (tmp_path / "new" / "report").iterdir()}
+    assert paths.keys() == {*names, *others}
+    assert json.loads(paths["doctor.json"].read_text()) == {"a": 2, "files": names[1:]}
+    assert paths["findings.csv"].read_text() == 'level,image\nerror,"a, ""b"""\n'
+    assert tf.io.decode_png(paths["contact_sheet_train.png"].read_bytes()).shape == (2, 3, 3)
 
 
 @pytest.mark.parametrize(
@@ -79,5 +79,5 @@ def test_members_that_only_others_connect_are_said_to_be_connected():
     group = duplicates.Group((*members,), {5: {6: near}, 6: {5: near, 7: near}, 7: {6: near}})
     split = Split(4, None, None, "place {}".format, name="train")
     part = Part(Source("mine", 3, 1, ("ant",), {}), split, None, np.arange(4), np.zeros(4, int))
-    found = [row[:3] for row in report_folder.duplicates_of(Subject([part], [], [group], (8, 8)))]
-    assert found == [(1, "first", 0), (1, "near", 4), (1, "connected", ""), (1, "exact", 0)]
+    rows = [row[:3] for row in report_folder.duplicates_of(Subject([part], [], [group], (8, 8)))]
+    assert rows == [(1, "first", 0), (1, "near", 4), (1, "connected", ""), (1, "exact", 0)]

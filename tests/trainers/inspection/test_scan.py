@@ -24,24 +24,24 @@ def test_order_is_kept_and_bad_images_are_passed_over(monkeypatch):
     for index in bad:
         images[index] = b"<html>" if index % 2 else b""
     monkeypatch.setattr("trainers.inspection.scan.EXPLAINED", len(bad) - 1)
-    found = scan(split_of(images, [f"{index}.png" for index in range(size)]), "these")
-    assert set(found.unreadable.tolist()) == bad and found.bad.keys() == bad - {size - 1}
-    assert found.reason(size - 1) == "not looked at again" and found.reason(0) == found.bad[0]
-    assert "HTML" in found.bad[BATCH - 1] and "empty" in found.bad[0]
+    scanned = scan(split_of(images, [f"{index}.png" for index in range(size)]), "these")
+    assert set(scanned.unreadable.tolist()) == bad and scanned.bad.keys() == bad - {size - 1}
+    assert scanned.reason(size - 1) == "not looked at again" and scanned.reason(0) == scanned.bad[0]
+    assert "HTML" in scanned.bad[BATCH - 1] and "empty" in scanned.bad[0]
     good = np.setdiff1d(np.arange(size), [*bad])
-    assert np.flatnonzero(found.readable).tolist() == good.tolist()
-    assert found.sizes[good].tolist() == [[index % 7 + 1, 4] for index in good]
-    assert (found.prints.colours[good, 0, 0, 0] == good % 251).all()
-    assert (found.sizes[[*bad]] == 0).all() and not found.misnamed.any() and found.seconds > 0
-    assert found.blank.sum() == len(good)
+    assert np.flatnonzero(scanned.readable).tolist() == good.tolist()
+    assert scanned.sizes[good].tolist() == [[index % 7 + 1, 4] for index in good]
+    assert (scanned.prints.colours[good, 0, 0, 0] == good % 251).all()
+    assert (scanned.sizes[[*bad]] == 0).all() and not scanned.misnamed.any() and scanned.seconds > 0
+    assert scanned.blank.sum() == len(good)
 
 
 def test_names_that_promise_another_format():
     png, jpeg = (encode(np.zeros((4, 4, 3), "uint8")).numpy() for encode in (tf.io.encode_png, tf.io.encode_jpeg))
     names = ["archive.tar, member e", "a.png", "b.JPG", "c.jpeg", "d.png", "f.webp"]
-    found = scan(split_of([png, png, png, jpeg, jpeg, png], names), "these")
-    assert found.misnamed.tolist() == [False, False, True, False, True, True]
-    assert [image_kinds.FORMATS[kind] for kind in found.kinds[:, 0]] == ["PNG", "PNG", "PNG", "JPEG", "JPEG", "PNG"]
+    scanned = scan(split_of([png, png, png, jpeg, jpeg, png], names), "these")
+    assert scanned.misnamed.tolist() == [False, False, True, False, True, True]
+    assert [image_kinds.FORMATS[kind] for kind in scanned.kinds[:, 0]] == ["PNG", "PNG", "PNG", "JPEG", "JPEG", "PNG"]
 
 
 def test_grey_is_compared_with_colour():

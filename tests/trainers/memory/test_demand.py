@@ -25,24 +25,24 @@ def demand(architecture=B16, rows=32, train="all", **changes):
     return memory.Demand(architecture=architecture, rows=rows, part=part_of(train), **changes)
 
 
-def planned(*arguments, **changes):
+def plan_of(*arguments, **changes):
     plan = memory.plan_of(demand(*arguments, **changes))
     assert plan is not None
     return plan
 
 
-def kept(architecture, **changes):
+def activations_of(architecture, **changes):
     """Bytes per image by the difference of two batch sizes, what does not depend on the batch left out."""
-    one, two = (planned(architecture, rows=rows, **changes).activations for rows in (1, 2))
+    one, two = (plan_of(architecture, rows=rows, **changes).activations for rows in (1, 2))
     return two - one
 
 
 def test_weights_gradients_and_slots_of_b16():
-    plan = planned(ema=True)
+    plan = plan_of(ema=True)
     assert plan.weights == plan.gradients == plan.averages == 4 * 86_567_656
     assert plan.optimizer == 2 * plan.weights
     assert plan.total == 4 * plan.weights + plan.activations  # gradients take the place of those
-    assert planned(optimizer="sgd").optimizer == plan.weights
+    assert plan_of(optimizer="sgd").optimizer == plan.weights
 
 
 @pytest.mark.parametrize("name", optimization.OPTIMIZERS)
@@ -59,7 +59,7 @@ def test_trained_weights_are_those_of_a_model_frozen_so(changes, train):
     model = keras_vit.build(architecture)
     benchmark._freeze(model, train)
     count = sum(variable.numpy().size for variable in model.trainable_variables)
-    assert planned(architecture, train=train).gradients == 4 * count
+    assert plan_of(architecture, train=train).gradients == 4 * count
 
 
 def source(tensor):
@@ -101,43 +101,43 @@ def test_a_block_keeps_what_its_graph_says(changes, precision):
     """Two depths, so that what comes before and after the blocks cancels."""
     shallow, rows = variants.parse("mu/16", image_size=96, **changes), 4
     deep = shallow.replace(depth=2)
-    found = graph_keeps(deep, rows, precision) - graph_keeps(shallow, rows, precision)
+    measured = graph_keeps(deep, rows, precision) - graph_keeps(shallow, rows, precision)
     width = 4 if precision == "float32" else 2
     params = variants.count_params(deep) - variants.count_params(shallow)
     formula = rows * activations.kept_by_block(shallow, width, False)
     formula += activations.shared_by_batch(shallow, width, 1, params)
-    assert formula == pytest.approx(found, rel=0.03)
+    assert formula == pytest.approx(measured, rel=0.03)
 
 
 def test_what_lessens_activations():
-    whole = kept(B16)
-    assert kept(B16, remat=True) < whole / 4
-    assert kept(B16, train="last:4") < whole / 2.5
-    assert kept(B16, train="head") < whole / 10
-    assert kept(B16, xla=True) < whole / 1.4 and kept(B16, precision="mixed_bfloat16") < whole / 1.4
-    assert kept(B16.replace(dropout=0.1)) > whole
+    whole = activations_of(B16)
+    assert activations_of(B16, remat=True) < whole / 4
+    assert activations_of(B16, train="last:4") < whole / 2.5
+    assert activations_of(B16, train="head") < whole / 10
+    assert activations_of(B16, xla=True) < whole / 1.4 and activations_of(B16, precision="mixed_bfloat16") < whole / 1.4
+    assert activations_of(B16.replace(dropout=0.1)) > whole
     images = 4 * 224 * 224 * 3
-    assert (planned(rows=32, accumulate=4).activations - 32 * images) * 4 == planned(rows=32).activations - 32 * images
+    assert (plan_of(rows=32, accumulate=4).activations - 32 * images) * 4 == plan_of(rows=32).activations - 32 * images
 
 
 def test_micro_batches_need_a_buffer_for_their_sum():
-    assert planned(rows=32, accumulate=4).gradients == 2 * planned(rows=32).gradients
+    assert plan_of(rows=32, accumulate=4).gradients == 2 * plan_of(rows=32).gradients
 
 
 def test_gradients_take_the_place_of_activations():
-    plan = planned(rows=32)
+    plan = plan_of(rows=32)
     assert plan.gradients < plan.activations and plan.total == 3 * plan.weights + plan.activations
-    compiled = planned(rows=32, xla=True)
+    compiled = plan_of(rows=32, xla=True)
     assert compiled.total == 3 * compiled.weights + compiled.activations + compiled.gradients // 2
 
 
 def test_an_update_of_few_images_needs_the_gradients_and_what_the_optimizer_takes_beside_them():
-    assert planned(rows=1).total == 4 * planned().weights + memory.UPDATE_TENSORS * 4 * 768 * 3072
+    assert plan_of(rows=1).total == 4 * plan_of().weights + memory.UPDATE_TENSORS * 4 * 768 * 3072
 
 
 def test_xla_computes_in_float32_on_cpus():
     half = {"precision": "mixed_bfloat16", "xla": True}
-    assert kept(B16, **half) == kept(B16, xla=True) > kept(B16, device="GPU", **half)
+    assert activations_of(B16, **half) == activations_of(B16, xla=True) > activations_of(B16, device="GPU", **half)
 
 
 @given(
@@ -148,8 +148,8 @@ def test_xla_computes_in_float32_on_cpus():
     optimizer=st.sampled_from(sorted(memory.SLOTS)),
 )
 def test_more_images_never_need_less_and_parts_never_exceed_their_sum(rows, train, flags, precision, optimizer):
-    asked = demand(rows=rows, train=train, precision=precision, optimizer=optimizer, **flags)
-    plan, more = memory.plan_of(asked), memory.plan_of(dataclasses.replace(asked, rows=rows + 1))
+    base = demand(rows=rows, train=train, precision=precision, optimizer=optimizer, **flags)
+    plan, more = memory.plan_of(base), memory.plan_of(dataclasses.replace(base, rows=rows + 1))
     parts = [getattr(plan, name) for name in ("weights", "gradients", "optimizer", "averages", "activations")]
     assert min(parts) >= 0 and max(parts) <= plan.total <= sum(parts) + plan.gradients
     assert more.total >= plan.total
@@ -162,21 +162,21 @@ def test_words_name_the_parts_that_are_something():
 
 @pytest.mark.parametrize("name", ["R50+B/16", "BiT-R50x1"])
 def test_families_without_a_formula_have_no_plan_and_no_advice(name):
-    asked = demand(variants.parse(name))
-    assert memory.plan_of(asked) is None and limit.advice(asked, 1) is None
+    unknown = demand(variants.parse(name))
+    assert memory.plan_of(unknown) is None and limit.advice(unknown, 1) is None
 
 
-def where(devices, precision="float32"):
+def runtime_of(devices, precision="float32"):
     extended = types.SimpleNamespace(worker_devices=devices)
     strategy = types.SimpleNamespace(extended=extended, num_replicas_in_sync=len(devices))
     return runtime.Runtime(strategy, "", precision, "")
 
 
 def test_settings_become_a_demand():
-    given = {"steps": 1, "batch_size": 64, "accumulate": 2, "optimizer": "sgd", "remat": True, "ema": 0.99}
-    settings = FinetuningSettings(weights="B/16", trainable="last:2", **given)
-    found = memory.demand_of(settings, B16, where(["/device:CPU:0", "/device:CPU:1"], "mixed_bfloat16"))
-    assert found == demand(
+    options = {"steps": 1, "batch_size": 64, "accumulate": 2, "optimizer": "sgd", "remat": True, "ema": 0.99}
+    settings = FinetuningSettings(weights="B/16", trainable="last:2", **options)
+    demanded = memory.demand_of(settings, B16, runtime_of(["/device:CPU:0", "/device:CPU:1"], "mixed_bfloat16"))
+    assert demanded == demand(
         rows=32,
         accumulate=2,
         optimizer="sgd",
@@ -187,7 +187,7 @@ def test_settings_become_a_demand():
         replicas=2,
         finetunes=True,
     )
-    pretraining = memory.demand_of(TrainingSettings(**given), B16, where(["/device:CPU:0"]))
+    pretraining = memory.demand_of(TrainingSettings(**options), B16, runtime_of(["/device:CPU:0"]))
     assert pretraining.part == EVERYTHING and not pretraining.finetunes
 
 

@@ -47,16 +47,16 @@ def test_the_least_change_that_fits_is_advised(limit, changes, expected):
 
 @given(rows=st.integers(1, 96), limit=st.integers(10**8, 10**10))
 def test_advice_fits_and_divides_the_batch(rows, limit):
-    asked = demand(rows=rows, device="GPU", finetunes=True)
-    for words, changed in memory_limit._changes(asked):
+    base = demand(rows=rows, device="GPU", finetunes=True)
+    for words, changed in memory_limit._changes(base):
         plan = memory.plan_of(changed)
         assert changed.rows % changed.accumulate == 0
-        if plan.total <= limit < memory.plan_of(asked).total:
-            assert f"; {words} would need" in memory_limit.advice(asked, limit)
+        if plan.total <= limit < memory.plan_of(base).total:
+            assert f"; {words} would need" in memory_limit.advice(base, limit)
             break
 
 
-def where(devices, precision="float32"):
+def runtime_of(devices, precision="float32"):
     extended = types.SimpleNamespace(worker_devices=devices)
     strategy = types.SimpleNamespace(extended=extended, num_replicas_in_sync=len(devices))
     return runtime.Runtime(strategy, "", precision, "")
@@ -65,15 +65,15 @@ def where(devices, precision="float32"):
 def test_replicas_that_are_parts_of_a_cpu_share_its_memory(monkeypatch):
     monkeypatch.setattr(machine, "memory", lambda: 8.0)
     available = 8 * 2**30 - memory_limit.PROGRAM_BYTES
-    assert memory_limit.limit(where(["/device:CPU:0"])) == available
-    assert memory_limit.limit(where([f"/device:CPU:{number}" for number in range(4)])) == available // 4
+    assert memory_limit.limit(runtime_of(["/device:CPU:0"])) == available
+    assert memory_limit.limit(runtime_of([f"/device:CPU:{number}" for number in range(4)])) == available // 4
     monkeypatch.setattr(machine, "memory", lambda: None)
-    assert memory_limit.limit(where(["/device:CPU:0"])) is None
+    assert memory_limit.limit(runtime_of(["/device:CPU:0"])) is None
 
 
 def test_a_gpu_has_what_tensorflow_may_take_of_it_and_a_tpu_is_unknown(monkeypatch):
     device = types.SimpleNamespace
-    found = [device(device_type="CPU", memory_limit=1), *(device(device_type="GPU", memory_limit=n) for n in (9, 7))]
-    monkeypatch.setattr(runtime.device_lib, "list_local_devices", lambda: found)
-    assert memory_limit.limit(where(["/device:GPU:0", "/device:GPU:1"])) == 7
-    assert memory_limit.limit(where(["/job:worker/device:TPU:0"])) is None
+    devices = [device(device_type="CPU", memory_limit=1), *(device(device_type="GPU", memory_limit=n) for n in (9, 7))]
+    monkeypatch.setattr(runtime.device_lib, "list_local_devices", lambda: devices)
+    assert memory_limit.limit(runtime_of(["/device:GPU:0", "/device:GPU:1"])) == 7
+    assert memory_limit.limit(runtime_of(["/job:worker/device:TPU:0"])) is None

@@ -67,8 +67,8 @@ def test_pictures_grow_with_the_classes_to_a_limit(classes, mistakes, tmp_path):
 
 
 def test_without_matplotlib_only_the_picture_is_missing(tmp_path, monkeypatch, capsys):
-    found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else found(name))
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find_spec(name))
     report = class_report.of_predictions(LABELS, PREDICTIONS, NAMES)
     assert class_report.write(report, str(tmp_path)) == ["per_class.csv", "confusion.csv"]
     said = capsys.readouterr().err
