@@ -167,7 +167,7 @@ def locked(path: str, taken: str) -> Iterator[None]:
 
     Args:
         path: The lock file, in a folder that is there.
-        taken: What to say if another process holds it.
+        taken: Message if another process holds it.
 
     Raises:
         UserError: if another process holds it.
@@ -198,7 +198,7 @@ class Hashed:
     """A file of bytes that keeps the size and the checksum of what goes through it.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         mode: `wb` or `rb`.
     """
 

@@ -45,7 +45,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
     """Fine-tunes, or goes on where an earlier call was cut off.
 
     Args:
-        settings: What the flags say.
+        settings: Settings that the flags give.
         callbacks: Further Keras callbacks, for each training if there are several.
 
     Raises:
@@ -138,10 +138,10 @@ def train(
     """One training from the starting point.
 
     Args:
-        settings: That ask for a single one.
-        plan_for: From settings to the plan of a training.
+        settings: Settings that ask for a single one.
+        plan_for: Function from settings to the plan of a training.
         start: The model to begin from.
-        begun: When the command began, by the monotonic clock.
+        begun: Time when the command began, by the monotonic clock.
         callbacks: The user's.
     """
     from trainers.finetuning import beginning, budget

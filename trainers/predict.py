@@ -66,8 +66,8 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "list[Prediction]"
     """Predicts; prints or writes what it found.
 
     Args:
-        settings: Of the command.
-        callbacks: Not used: there is no training to watch.
+        settings: Settings of the command.
+        callbacks: Callbacks, not used: there is no training to watch.
 
     Returns:
         A `trainers.inference.predictions.Prediction` for each file, in order.

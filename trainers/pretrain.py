@@ -54,7 +54,7 @@ def run(settings: Settings, callbacks: Sequence[Any] = ()) -> "Result":
     """Trains a model, or goes on training where an earlier call was cut off.
 
     Args:
-        settings: What the flags say.
+        settings: Settings that the flags give.
         callbacks: Further Keras callbacks.
 
     Raises:

@@ -15,7 +15,7 @@ def measure(settings: BenchmarkSettings, runtime: Runtime) -> dict[str, float]:
     """What training waits for a checkpoint, and what it loses to the thread that writes it.
 
     Args:
-        settings: Of the command.
+        settings: Settings of the command.
         runtime: Runtime of one device.
     """
     steps, iterator = trained(settings, runtime, True)

@@ -17,7 +17,7 @@ def measure(settings: BenchmarkSettings, runtime: Runtime) -> dict[str, float]:
     """Updates per second of this engine and of `fit`, each plain and under XLA.
 
     Args:
-        settings: Of the command.
+        settings: Settings of the command.
         runtime: Runtime of one device.
     """
     rows = {}

@@ -42,8 +42,8 @@ def measure(settings: BenchmarkSettings, runtime: Runtime) -> dict[str, float]:
     have been resized and scaled. So does one row of ours, for comparison.
 
     Args:
-        settings: Of the command.
-        runtime: Not used: everything runs where TensorFlow and LiteRT run it, on a CPU if that is all.
+        settings: Settings of the command.
+        runtime: Runtime, not used: everything runs where TensorFlow and LiteRT run it, on a CPU if that is all.
     """
     model = keras_vit.build(settings.variant, **settings.overrides)
     random = np.random.default_rng(settings.seed)

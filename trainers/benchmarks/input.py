@@ -31,8 +31,8 @@ def measure(settings: BenchmarkSettings, runtime: Runtime) -> dict[str, float]:
     """Images per second of each row, and MiB of this process while the train recipe goes on and on.
 
     Args:
-        settings: Of the command.
-        runtime: Not used.
+        settings: Settings of the command.
+        runtime: Runtime, not used.
     """
     with _opened(settings) as source:
         split = source.split("train")

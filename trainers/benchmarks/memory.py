@@ -57,8 +57,8 @@ def measure(settings: BenchmarkSettings, runtime: Runtime) -> dict[str, float]:
     """Planned and measured bytes of each configuration, and their ratio.
 
     Args:
-        settings: Not used; configurations are a table of this file.
-        runtime: Not used; each has a process of its own.
+        settings: Settings, not used; configurations are a table of this file.
+        runtime: Runtime, not used; each has a process of its own.
     """
     print("\nMemory of an update above weights, optimizer and averages, MB: planned, measured, and the process's rise")
     ratios = {}

@@ -45,8 +45,8 @@ def measure(settings: BenchmarkSettings, runtime: Runtime) -> dict[str, float]:
     """Seconds to load, and peak memory beside the size of the file, which is also that of the model.
 
     Args:
-        settings: Of the command.
-        runtime: Not used: every row is a process of its own.
+        settings: Settings of the command.
+        runtime: Runtime, not used: every row is a process of its own.
     """
     values: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -65,7 +65,7 @@ class Best(keras.callbacks.Callback):
     Args:
         checkpoints: `Checkpoints` of the run.
         monitor: Name in the logs.
-        mode: Which of its values is best: the `max` or the `min`.
+        mode: Value that is best, the `max` or the `min`.
     """
 
     def __init__(self, checkpoints, monitor="val_accuracy", mode="max"):
@@ -98,8 +98,8 @@ class Progress(keras.callbacks.Callback):
     Args:
         total_steps: Length of training in updates.
         batch_size: Global batch size.
-        stream: Where to write.
-        metrics: Of the objective, shown in training and evaluation.
+        stream: Stream to write to.
+        metrics: Metrics of the objective, shown in training and evaluation.
     """
 
     SILENCE = 30.0

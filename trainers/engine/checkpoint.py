@@ -77,8 +77,8 @@ class Checkpoints:
     training goes on: those before it stay valid.
 
     Args:
-        folder: Of all of them.
-        keep: How many of the newest to keep.
+        folder: Folder of all of them.
+        keep: Number of the newest to keep.
     """
 
     def __init__(self, folder: str, keep: int = 2):

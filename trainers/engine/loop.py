@@ -62,10 +62,10 @@ class Progress:
 
     Args:
         epoch: Evaluation intervals finished.
-        sums: Of the unfinished one: {metric: (sum, updates)}.
+        sums: Sums of the unfinished one: {metric: (sum, updates)}.
         seconds: Spent training so far.
         stopped: Whether a callback ended training.
-        callbacks: What callbacks remember, by class name.
+        callbacks: State that callbacks remember, by class name.
     """
 
     epoch: int = 0
@@ -89,10 +89,10 @@ class Trainer:
         steps: The updates of the run.
         plan: Length and rhythm.
         callbacks: Any Keras callbacks, but for the few that contradict the engine.
-        evaluation: Of the validation split, or None.
-        checkpoints: Where the chief saves; None for nowhere.
+        evaluation: Evaluation of the validation split, or None.
+        checkpoints: Checkpoints that the chief saves; None for nowhere.
         workers: The processes of the run, by default this one alone.
-        preemption: Told by signals to stop; by default one that nobody tells.
+        preemption: Object that signals tell to stop; by default one that nobody tells.
 
     Raises:
         UserError: for a callback that contradicts the engine.
@@ -146,7 +146,7 @@ class Trainer:
         """Trains to the end.
 
         Args:
-            feed: Of endless training batches, from the one of the current step on.
+            feed: Feed of endless training batches, from the one of the current step on.
 
         Raises:
             Preempted: after a checkpoint, when a signal asked for it.

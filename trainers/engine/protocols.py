@@ -27,12 +27,12 @@ class UpdateRule:
     """How a global batch becomes an update.
 
     Args:
-        batch_size: Of the global batch, by which summed losses are divided.
+        batch_size: Size of the global batch, by which summed losses are divided.
         clip_norm: Largest global gradient norm; None or 0 for no clipping.
         accumulate: Micro-batches per replica and update.
         ema: Decay of the running averages of the trainable weights, or None for none.
         xla: Whether forward and backward pass are compiled.
-        seed: Of dropout and stochastic depth.
+        seed: Seed of dropout and stochastic depth.
         skip_nonfinite: Whether updates whose gradients are not finite are left out and counted, instead of being an
             error. The step counts all the same: it is the position in the data.
     """
@@ -100,8 +100,8 @@ class Evaluation(Protocol):
         """Means over the whole dataset, with the model's weights as they are.
 
         Args:
-            callbacks: Told of the test's beginning, batches and end.
-            after_batch: Called after each batch.
+            callbacks: Callbacks told of the test's beginning, batches and end.
+            after_batch: Function called after each batch.
 
         Raises:
             NotFinite: if a mean is not finite.
@@ -174,10 +174,10 @@ class Runtime(Protocol):
 
         Args:
             model: Made where variables are `placed`.
-            objective: What is made small.
+            objective: Objective that is made small.
             optimizer: Keras's, built there too; must not clip.
             element_spec: Shape and dtype of each array of a batch.
-            rule: How batches become updates.
+            rule: Rule by which batches become updates.
         """
 
     def evaluation(self, model: keras.Model, objective: Objective, feed: Feed, batch_size: int) -> Evaluation:

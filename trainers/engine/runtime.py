@@ -10,7 +10,7 @@ def start(distribution: str, precision: str, seed: int, logical_cpus: int | None
     Args:
         distribution: `auto`, `one_device`, `mirrored`, `multi_worker` or `tpu`.
         precision: Name of a dtype policy, or `auto`.
-        seed: Of the initialisers.
+        seed: Seed of the initialisers.
         logical_cpus: Splits the CPU into this many devices, so that replicas can be tried without accelerators.
         tpu: `local` for that of this machine, or the name or grpc:// addresses of a Cloud TPU.
 

@@ -32,7 +32,7 @@ def array_specs(state: bytes) -> list[tuple[str, list[int]]]:
 
 
 def unflatten(state: bytes, arrays: list[np.ndarray]) -> Tree:
-    """The tree that `flatten` took apart."""
+    """The tree that `flatten` flattened."""
     return _with_arrays(json.loads(state)["tree"], arrays)
 
 

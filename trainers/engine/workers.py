@@ -54,7 +54,7 @@ class Workers:
     Everything that needs all of them goes through here, so that a lost one is noticed.
 
     Args:
-        collectives: What they do together; None where this process is alone.
+        collectives: Operations that they do together; None where this process is alone.
         timeout: Seconds without an answer after which another worker counts as lost.
     """
 
@@ -79,7 +79,7 @@ class Workers:
 
         Args:
             what: Kind of work, for the message.
-            units: How much of it, so that more may take longer.
+            units: Amount of it, so that more may take longer.
 
         Raises:
             WorkerLost: instead of what the backend raises when a worker is gone. Where one only does not answer,

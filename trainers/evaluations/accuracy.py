@@ -64,13 +64,13 @@ def measured(
     """What `measure` returns, and the report of each class; None if no example has a label that can be read.
 
     Args:
-        model: For as many classes as the source has.
-        feed: Of finite global batches, such as `EvaluationData.batches`.
+        model: Model for as many classes as the source has.
+        feed: Feed of finite global batches, such as `EvaluationData.batches`.
         runtime: Runtime, where the model's variables are placed.
         batch_size: Global batch size.
-        split: What is evaluated.
-        callbacks: Told of batches.
-        answered: Called after each batch.
+        split: Split that is evaluated.
+        callbacks: Callbacks told of batches.
+        answered: Function called after each batch.
     """
 
     def after_batch():

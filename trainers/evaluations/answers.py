@@ -46,12 +46,12 @@ def batches(
 
     Args:
         model: Keras model from images (B, H, W, C) to (B, D).
-        feed: Of finite global batches, such as `EvaluationData.batches`.
+        feed: Feed of finite global batches, such as `EvaluationData.batches`.
         runtime: Runtime, where the model's variables are placed.
         batch_size: Global batch size.
-        doing: What is going on, for the bar that long work shows.
-        callbacks: Told of the batches' beginnings and ends.
-        after_batch: Called after each batch, e.g. to check for bad images.
+        doing: Name of what is going on, for the bar that long work shows.
+        callbacks: Callbacks told of the batches' beginnings and ends.
+        after_batch: Function called after each batch, e.g. to check for bad images.
 
     Raises:
         NotFinite: if an output is not finite.
@@ -81,7 +81,7 @@ def collect(answers: Iterator[Answers], rows: int) -> Answers:
 
     Args:
         answers: Some at a time.
-        rows: As many as there may be, or more.
+        rows: Number of rows that there may be, or more.
 
     Raises:
         UserError: if there are none, or they would take more memory than `LIMIT`.
@@ -123,11 +123,11 @@ def features(
 
     Args:
         model: A model of keras_vit, with any head or none.
-        feed: Of finite global batches, such as `EvaluationData.batches`.
+        feed: Feed of finite global batches, such as `EvaluationData.batches`.
         runtime: Runtime, where the model's variables are placed.
         batch_size: Global batch size.
-        doing: What is going on, for the bar that long work shows.
-        after_batch: Called after each batch, e.g. `source.bad.check`.
+        doing: Name of what is going on, for the bar that long work shows.
+        after_batch: Function called after each batch, e.g. `source.bad.check`.
 
     Returns:
         `outputs`: the features, float32 (N, D); `labels`, as the source has them, and `ids`, indices in the split, with

@@ -30,7 +30,7 @@ def measure(settings: EvaluationSettings, model, source: Source, runtime: Runtim
         model: Any model for the source's channels, whatever its head.
         source: Opened source.
         runtime: Runtime.
-        callbacks: Not told of anything: what they watch is the evaluation of the model's own head.
+        callbacks: Callbacks, told of nothing: what they watch is the evaluation of the model's own head.
 
     Raises:
         UserError: if examples may have several classes, the splits share some, or images have other channels.

@@ -52,11 +52,11 @@ def predict(
 
     Args:
         model: A model of keras_vit, for as many classes as the source has.
-        feed: Of finite global batches, such as `EvaluationData.batches`.
+        feed: Feed of finite global batches, such as `EvaluationData.batches`.
         runtime: Runtime, where the model's variables are placed.
         batch_size: Global batch size.
-        callbacks: Told of the batches' beginnings and ends.
-        after_batch: Called after each batch, e.g. `source.bad.check`.
+        callbacks: Callbacks told of the batches' beginnings and ends.
+        after_batch: Function called after each batch, e.g. `source.bad.check`.
 
     Raises:
         NotFinite: if a logit is not finite.

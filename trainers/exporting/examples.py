@@ -20,7 +20,7 @@ class Examples(NamedTuple):
     Args:
         encoded: Their bytes.
         labels: (N,) integers, -1 where there is none; None where nobody knows any.
-        words: What they are, for people.
+        words: Description of them, for people.
     """
 
     encoded: list[bytes]
@@ -33,8 +33,8 @@ def from_source(source: Source, expression: str, count: int) -> Examples:
 
     Args:
         source: Opened source.
-        expression: Of the split.
-        count: How many, at most.
+        expression: Expression of the split.
+        count: Number of them, at most.
 
     Raises:
         BadImage: for an image that cannot be read, unless such are to be skipped.
@@ -90,7 +90,7 @@ def generated(shape: Sequence[int], count: int) -> Examples:
 
     Args:
         shape: (H, W, C) of the model's images.
-        count: How many.
+        count: Number of them.
     """
     height, width, channels = shape
     encoded = []

@@ -42,7 +42,7 @@ class Exported(NamedTuple):
 
     Args:
         path: Folder of the version; None where nothing was published, which only `NotPublished` tells of.
-        rows: How each format compares in each runtime, the model itself first.
+        rows: Rows of how each format compares in each runtime, the model itself first.
     """
 
     path: str | None

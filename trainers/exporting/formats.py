@@ -20,13 +20,13 @@ class Job:
     """What is exported.
 
     Args:
-        model: As `keras_vit.build` returns it.
-        name: Of the model, for a server.
-        answering: How its logits become an answer.
-        provenance: Where it comes from, as plain JSON values.
+        model: Model as `keras_vit.build` returns it.
+        name: Name of the model, for a server.
+        answering: Rule by which its logits become an answer.
+        provenance: Origin of the model, as plain JSON values.
         tflite_batch: Images that a .tflite takes at a time: 1, or `dynamic`.
         tflite_size: Height and width that it wants them in; None for any.
-        calibration: What gives images uint8 (H, W, C) by which a .tflite of whole numbers is scaled.
+        calibration: Function that gives images uint8 (H, W, C) by which a .tflite of whole numbers is scaled.
     """
 
     model: ImageClassifier
@@ -44,7 +44,7 @@ class Format(NamedTuple):
     Args:
         file: Its name in the folder of a version; nothing for the folder itself.
         write: Writes it to a path.
-        limit: Of its answers.
+        limit: Limit of its answers.
         needs: Keys of `PACKAGES`.
     """
 

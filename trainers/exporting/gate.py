@@ -22,9 +22,9 @@ class Limit(NamedTuple):
     """How far a file may lie from its model.
 
     Args:
-        difference: Of logits at most; of features in shares of their standard deviation.
+        difference: Difference of logits at most; of features in shares of their standard deviation.
         agreement: Share of images with the same best class, at least.
-        accuracy: That it may lose, in shares, where there are labels.
+        accuracy: Accuracy that it may lose, in shares, where there are labels.
     """
 
     difference: float
@@ -39,8 +39,8 @@ class Finding:
     Args:
         difference: The largest of any logit; of features, in shares of their standard deviation.
         agreement: Share of images with the same best class; None without a head.
-        accuracy: Of the file; None without labels.
-        model_accuracy: Of the model on the same images.
+        accuracy: Accuracy of the file; None without labels.
+        model_accuracy: Accuracy of the model on the same images.
     """
 
     difference: float
@@ -74,9 +74,9 @@ def compare(
 
     Args:
         expected: (N, Y) probabilities of the model, or features (N, D).
-        answers: Those of the file.
+        answers: Answers of the file, likewise.
         labels: (N,), -1 for none, or None.
-        answering: How logits became probabilities; None for features.
+        answering: Rule by which logits became probabilities; None for features.
     """
     if expected.shape != answers.shape:
         return Finding(float("inf"))

@@ -16,12 +16,12 @@ class Row:
 
     Args:
         format: Key of `FORMATS`; `model` for the model itself.
-        runtime: What ran it.
+        runtime: Runtime that ran it.
         file: Name in the folder of the version.
         size: Bytes; None where another row of the format tells them.
         milliseconds: Median time of one encoded image, decoding included; None where it was not measured.
-        finding: How it compares; None where it could not be run.
-        faults: What goes beyond the format's limits, in words.
+        finding: Finding of how it compares; None where it could not be run.
+        faults: Faults beyond the format's limits, in words.
     """
 
     format: str

@@ -29,7 +29,7 @@ class BesideBaseline(keras.callbacks.Callback):
     """Shows every evaluation's accuracy beside the baseline's; checkpoints remember that.
 
     Args:
-        accuracies: Of the baseline, by `val` and `test`; none where there is none, or a resumed run is to tell.
+        accuracies: Shares by `val` and `test`; none where there is no baseline, or a resumed run is to tell.
         speaks: Whether this process is the one that speaks to people.
     """
 
@@ -65,13 +65,13 @@ def train_features(plan: Plan, model, count: int | None) -> tuple[Answers, int]:
     With them their number, those included that could not be read or have no label.
 
     Args:
-        settings: Of the run.
+        settings: Settings of the run.
         plan: The run.
-        model: With the weights that fine-tuning starts from, made where variables are placed.
-        count: How many; None for as many as there is time for.
+        model: Model with the weights that fine-tuning starts from, made where variables are placed.
+        count: Number of them; None for as many as there is time for.
     """
     seconds = TRAIN_SECONDS if count is None else float("inf")
-    return _some(plan, model, plan.training, "training features", count or MOST, seconds)
+    return _features_of(plan, model, plan.training, "training features", count or MOST, seconds)
 
 
 def accuracies(plan: Plan, model, train: Answers) -> dict[str, float]:
@@ -79,14 +79,14 @@ def accuracies(plan: Plan, model, train: Answers) -> dict[str, float]:
 
     Args:
         plan: The run.
-        model: As of `train_features`.
+        model: Model as of `train_features`.
         train: Features of training examples.
     """
     by_split = {}
     for kind, split in {"val": plan.validation, "test": plan.test}.items():
         if split is None or not len(train.ids):
             continue
-        test, _ = _some(plan, model, split, f"features of {split.name}", MOST, TEST_SECONDS)
+        test, _ = _features_of(plan, model, split, f"features of {split.name}", MOST, TEST_SECONDS)
         if not len(test.ids):
             continue
         by_split[kind] = fewshot.accuracy(
@@ -101,7 +101,7 @@ def accuracies(plan: Plan, model, train: Answers) -> dict[str, float]:
     return by_split
 
 
-def _some(plan: Plan, model, split: Split, doing: str, most: int, seconds: float) -> tuple[Answers, int]:
+def _features_of(plan: Plan, model, split: Split, doing: str, most: int, seconds: float) -> tuple[Answers, int]:
     """Features of a split's examples in random order, until there are enough or the time is up; and how many."""
     order = np.random.default_rng(0).permutation(split.size)[:most]
     settings, workers = plan.settings, plan.workers
@@ -114,12 +114,12 @@ def _some(plan: Plan, model, split: Split, doing: str, most: int, seconds: float
     taken: list[int] = []
     with workers.waiting(doing):
         parts = answers.batches(body, data.batches, plan.runtime, settings.batch_size, doing=doing)
-        until = _until(time.monotonic() + seconds, parts, workers, bad, taken)
-        features = _labelled(answers.collect(until, rows), plan.source.several_labels)
+        in_time = _until_deadline(time.monotonic() + seconds, parts, workers, bad, taken)
+        features = _labelled(answers.collect(in_time, rows), plan.source.several_labels)
     return features, min(len(taken) * settings.batch_size, len(order))
 
 
-def _until(
+def _until_deadline(
     deadline: float, parts: Iterator[Answers], workers: Workers, bad: BadImages, taken: list[int]
 ) -> Iterator[Answers]:
     """Some of the parts, until the time is up on any worker; their lengths go into `taken`.

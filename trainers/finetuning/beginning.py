@@ -20,9 +20,9 @@ class Preparation(NamedTuple):
     """What came before training.
 
     Args:
-        head: To begin with; None for zeros.
+        head: Head to begin with; None for zeros.
         baseline: Callback that knows the instant baseline.
-        probe_images: How many training images' features were computed; None if none were.
+        probe_images: Number of training images whose features were computed; None if none were.
     """
 
     head: Head | None
@@ -36,7 +36,7 @@ def prepare(settings: FinetuningSettings, plan: Plan, start) -> Preparation:
     A run that is resumed needs neither: its checkpoint knows the one and has what became of the other.
 
     Args:
-        settings: Of the run.
+        settings: Settings of the run.
         plan: The run.
         start: The model to begin from.
     """
@@ -56,10 +56,10 @@ def model(settings: FinetuningSettings, plan: Plan, start, head: Head | None) ->
     """The model to train; called where its variables are placed.
 
     Args:
-        settings: Of the run.
+        settings: Settings of the run.
         plan: The run.
         start: Model with the weights to begin from, its head zero.
-        head: To begin with instead; None for zeros.
+        head: Head to begin with instead; None for zeros.
     """
     made = keras_vit.build(
         plan.architecture,
@@ -83,8 +83,8 @@ def multipliers(architecture, part: TrainedPart = EVERYTHING, layer_decay: float
     """Learning-rate multipliers in the form of `keras_vit.multipliers`; "" where every weight is trained alike.
 
     Args:
-        architecture: Of the model.
-        part: Of the model, what is trained.
+        architecture: Architecture of the model.
+        part: Part of the model that is trained.
         layer_decay: Multiplier of block i is layer_decay ** (L - i), with i from 0, that of the stem
             layer_decay ** (L + 1).
 

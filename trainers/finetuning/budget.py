@@ -32,9 +32,9 @@ class Choice(NamedTuple):
     """What fits into a budget.
 
     Args:
-        part: Of the model, what is trained.
+        part: Part of the model that is trained.
         steps: Updates.
-        words: What is trained.
+        words: Name of what is trained, for people.
     """
 
     part: TrainedPart
@@ -67,9 +67,9 @@ def settled(
     """The settings with steps, trained part and rhythm of evaluation such that everything fits into the budget.
 
     Args:
-        settings: With a budget.
+        settings: Settings with a budget.
         plan: The run, of any length.
-        make_model: As for `run_training`.
+        make_model: Function as for `run_training`.
         spent: Seconds of the budget that are gone.
     """
     begin = time.monotonic()
@@ -121,7 +121,7 @@ def choose(seconds: float, per_update: float, depth: int, per_epoch: float) -> C
     A frozen block is computed forward only, about a third of the work of a trained one.
 
     Args:
-        seconds: For updates.
+        seconds: Seconds for updates.
         per_update: Seconds of one in which everything is trained.
         depth: Blocks; 0 if there is no choice.
         per_epoch: Updates in a pass over the data.

@@ -34,8 +34,8 @@ class Means(NamedTuple):
     """How a single training is done.
 
     Args:
-        plan: From its settings to its plan, without any effect.
-        run: From its settings to its result.
+        plan: Function from its settings to its plan, without any effect.
+        run: Function from its settings to its result.
     """
 
     plan: Callable[[FinetuningSettings], Plan]
@@ -51,10 +51,10 @@ def run(settings: FinetuningSettings, source: Source, workers: Workers, means: M
     """Everything that the settings ask for; the result's model is the first seed's.
 
     Args:
-        settings: Of `trainers.finetune`.
+        settings: Settings of `trainers.finetune`.
         source: Opened source.
         workers: The processes of the run.
-        means: How a single training is done.
+        means: Functions by which a single training is done.
 
     Raises:
         UserError: if anything does not fit together, the last of the trainings included; nothing is written then.
@@ -146,7 +146,7 @@ def held_out(expression: str, source: Source, share: float) -> tuple[str, str]:
     Args:
         expression: Such as train, train[:1000] or train+validation; the end of each term is held out.
         source: Opened source.
-        share: That is held out.
+        share: Share that is held out.
 
     Raises:
         UserError: if nothing would be left on either side, or the end has classes of its own.

@@ -12,9 +12,9 @@ def check_images(model: ImageClassifier, source: Source, name: str) -> None:
     """Raises UserError if a model takes images of other channels than the source's.
 
     Args:
-        model: As `keras_vit.build` returns it.
+        model: Model as `keras_vit.build` returns it.
         source: Opened source.
-        name: Of the model, as `--model=RUN`.
+        name: Name of the model, as `--model=RUN`.
     """
     channels = model.architecture.channels
     if channels != source.channels:
@@ -25,10 +25,10 @@ def check_classes(model: ImageClassifier, source: Source, name: str, advice: str
     """Raises UserError unless a model's head answers for the source's images and classes, in the same order.
 
     Args:
-        model: As `keras_vit.build` returns it.
+        model: Model as `keras_vit.build` returns it.
         source: Opened source.
-        name: Of the model, as `--model=RUN`.
-        advice: What to do about a model that has no head, or one of zeros.
+        name: Name of the model, as `--model=RUN`.
+        advice: Advice about a model that has no head, or one of zeros.
     """
     check_images(model, source, name)
     classes = model.architecture.num_classes

@@ -20,7 +20,7 @@ def as_table(predictions: Sequence[Prediction], width: int | None) -> str:
     """A line for each class, the file's name in the first; files without an answer are left out.
 
     Args:
-        predictions: Of a model with a head.
+        predictions: Predictions of a model with a head.
         width: Columns of the terminal, to which names are shortened; None to leave them as they are.
     """
     answered = [(printable(one.file), one.top) for one in predictions if one.top]

@@ -21,9 +21,9 @@ def named(paths: Iterable[str]) -> dict[str, Unreadable | None]:
     """All files, in order and each once, with the reason for those that already cannot be read.
 
     Args:
-        paths: What is there is taken as it is: files whatever their names, folders for all image files below them,
-            sorted. Anything else may be a pattern, as in a shell, `**` included. `-` reads paths from stdin; so do
-            no paths at all.
+        paths: Paths, taken as they are if something is there: files whatever their names, folders for all image files
+            below them, sorted. Anything else may be a pattern, as in a shell, `**` included. `-` reads paths from
+            stdin; so do no paths at all.
 
     Raises:
         UserError: if they are to come from stdin, and that is a terminal, or there is none.

@@ -22,10 +22,10 @@ def of_model(
     """What a model of this library answers. It computes in float32, as what is exported does.
 
     Args:
-        model: As `keras_vit.build` returns it.
-        answering: How its logits become an answer.
-        output: What it is to answer; probabilities if left out, or features where there is no head.
-        notes: Of the predictor.
+        model: Model as `keras_vit.build` returns it.
+        answering: Rule by which its logits become an answer.
+        output: Output that it is to answer; probabilities if left out, or features where there is no head.
+        notes: Notes of the predictor.
     """
     output = output or main_output(model)
     with_head = output == MAIN[0]

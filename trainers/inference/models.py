@@ -15,8 +15,8 @@ def load(path: str, flag: str = "model", **overrides: Any) -> Any:
     Args:
         path: Folder of a run, or anything that `keras_vit.weights.load` takes: a `.keras` file, somebody's weight file
             or folder, the name of published weights.
-        flag: That named it.
-        **overrides: As of `keras_vit.weights.load`.
+        flag: Flag that named it.
+        **overrides: Overrides as of `keras_vit.weights.load`.
 
     Raises:
         UserError: if nothing is there, or it holds no model of ours.

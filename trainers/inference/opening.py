@@ -22,7 +22,7 @@ def open_predictor(path: str, flag: str = "model") -> Predictor:
         path: A SavedModel, or an export's folder of versions, of which the newest is taken; a .tflite or .onnx file;
             the URL of a served model; the folder of a run, a `.keras` file, somebody's weights, or the name of
             published ones.
-        flag: That named it.
+        flag: Flag that named it.
 
     Raises:
         UserError: if nothing is there, or no model of ours.
@@ -35,8 +35,8 @@ def open_runtimes(path: str, check: Callable[[saved_model.Outputs], None]) -> li
     """Opens an exported file in everything that runs it, first as `open_predictor` does.
 
     Args:
-        path: Of the file; local.
-        check: As of `saved_model.by_signature`.
+        path: Path of the file; local.
+        check: Check as of `saved_model.by_signature`.
 
     Raises:
         UserError: if it cannot be read, or is none of ours.

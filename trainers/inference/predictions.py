@@ -21,7 +21,7 @@ class Guess:
     Args:
         label: Its name, or its number where it has none.
         index: Its number.
-        probability: Of it.
+        probability: Probability of it.
     """
 
     label: str
@@ -36,7 +36,7 @@ class Prediction(NamedTuple):
         file: Its path.
         top: The best classes, the best first.
         features: float32 (D,), of a model without a head.
-        error: Why there is no answer.
+        error: Reason why there is no answer.
     """
 
     file: str
@@ -53,9 +53,9 @@ def of_files(
     Where a server fails on the way, files from there on have its failure for an answer, and it is not asked again.
 
     Args:
-        predictor: Of the model.
-        named: As of `image_files.named`.
-        top: How many of the best classes are told.
+        predictor: Predictor of the model.
+        named: Files as of `image_files.named`.
+        top: Number of the best classes that are told.
         batch_size: Most images at a time.
 
     Raises:

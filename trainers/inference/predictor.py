@@ -22,11 +22,11 @@ class Predictor:
     """A model that answers for encoded images: JPEG, PNG, GIF, BMP or WebP of any size.
 
     Args:
-        runtime: What runs it, for people.
-        output: What it answers, one of `answering.MAIN`: `probabilities` (Y,), or `features` (D,), the head's input.
+        runtime: Runtime that runs it, for people.
+        output: Name of what it answers, of `answering.MAIN`: `probabilities` (Y,) or `features` (D,), the head's input.
         labels: Y names, or numbers of classes that have none; empty without a head. Of a server, names come in with
             its answers.
-        answer: Of each image, float32; or `Unreadable`, which takes no other image with it.
+        answer: Answer to each image, float32; or `Unreadable`, which takes no other image with it.
         notes: Lines that its user should see.
     """
 
@@ -41,10 +41,10 @@ def apart(answer: Answer, encoded: Sequence[bytes], refusal: type[Exception], re
     """Answers of what refuses all images for the sake of one: halves are asked again until the bad ones are alone.
 
     Args:
-        answer: That may raise `refusal`.
+        answer: Function that may raise `refusal`.
         encoded: The images.
-        refusal: What it raises if an image cannot be read.
-        reason: From that to a few words.
+        refusal: Exception that it raises if an image cannot be read.
+        reason: Function from that to a few words.
     """
     try:
         return answer(encoded) if encoded else []

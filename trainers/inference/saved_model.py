@@ -56,7 +56,7 @@ def by_signature(place: str, check: Callable[[Outputs], None]) -> list[Predictor
 
     Args:
         place: Folder of the SavedModel.
-        check: Is told all that the first one's signature answers to a request, and raises what is wrong with it.
+        check: Function that is told all that the first one's signature answers, and raises what is wrong with it.
 
     Raises:
         UserError: if it does not say what it is.

@@ -33,8 +33,8 @@ def opened(url: str, flag: str, timeout: float = TIMEOUT) -> Predictor:
     """A served model that `trainers.export` wrote.
 
     Args:
-        url: As http://host:8501/v1/models/NAME, with or without a version or label, or :predict, behind.
-        flag: That named it.
+        url: Address as http://host:8501/v1/models/NAME, with or without a version or label, or :predict, behind.
+        flag: Flag that named it.
         timeout: Seconds to wait for an answer.
 
     Raises:

@@ -19,8 +19,8 @@ class SourceModel(NamedTuple):
     """What `--model` names.
 
     Args:
-        model: As `keras_vit.build` returns it.
-        answering: How its logits become an answer.
+        model: Model as `keras_vit.build` returns it.
+        answering: Rule by which its logits become an answer.
         notes: Lines that its user should see.
     """
 
@@ -34,8 +34,8 @@ def load(path: str, flag: str = "model", **overrides: Any) -> SourceModel:
 
     Args:
         path: Folder of a run, or anything that `keras_vit.weights.load` takes.
-        flag: That named it.
-        **overrides: As of `keras_vit.weights.load`.
+        flag: Flag that named it.
+        **overrides: Overrides as of `keras_vit.weights.load`.
 
     Raises:
         UserError: if nothing is there, or it holds no model of ours.
@@ -52,10 +52,10 @@ def name_classes(model: ImageClassifier, path: str) -> str | None:
 
     Args:
         model: Loaded from `path`; changed in place.
-        path: As `load` takes it.
+        path: Path as `load` takes it.
 
     Returns:
-        What was done, for people; None if nothing was.
+        Description of what was done, for people; None if nothing was.
     """
     classes = model.architecture.num_classes
     if model.class_names is not None or classes not in PUBLISHED or path.endswith(".keras") or _is_run(path):

@@ -29,8 +29,8 @@ def training(part: Part, preprocessing: Preprocessing, augmentation: Augmentatio
     Args:
         part: The training split; with no image that can be read the sheet is white.
         preprocessing: The test-time transform.
-        augmentation: What happens in training. What is mixed with what is not as there, for only these images are.
-        seed: Of the augmentation.
+        augmentation: Augmentation in training. What is mixed with what is not as there, for only these images are.
+        seed: Seed of the augmentation.
     """
 
     def augmented(split: Split):

@@ -27,7 +27,7 @@ class Member(NamedTuple):
 
     Args:
         part: Number of the scan it is in.
-        example: In that split.
+        example: Index in that split.
         pixels: The same for the members with the same pixels.
     """
 
@@ -56,8 +56,8 @@ class Group:
     """Two or more images, each with a link to another.
 
     Args:
-        members: In order.
-        links: By a member's `pixels`, and the `pixels` of others, the confirmed links to those.
+        members: Members in order.
+        links: Confirmed links by a member's `pixels`, and by the `pixels` of those that they lead to.
     """
 
     members: tuple[Member, ...]
@@ -74,7 +74,7 @@ def groups(scans: Sequence[Scan], own: int) -> list[Group]:
     Images that cannot be read, and blank ones, are in none.
 
     Args:
-        scans: What was seen of each split.
+        scans: Scans of each split.
         own: The first so many are what is inspected; groups with no member there are left out.
     """
     begins = np.cumsum([0, *(len(scan.readable) for scan in scans)])

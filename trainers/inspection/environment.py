@@ -25,7 +25,7 @@ def report(data_dir: str | None) -> dict[str, Section]:
     """All of it, by section.
 
     Args:
-        data_dir: Where TensorFlow Datasets are kept; their own default if None.
+        data_dir: Folder of TensorFlow Datasets; their own default if None.
     """
     sections = {
         "versions": versions(),

@@ -18,9 +18,9 @@ class Finding:
     Args:
         level: `error` where a run would stop or its results be wrong, `warning` where it may go worse than it could,
             `note` for what is good to know.
-        check: Which check found it.
-        text: What is the matter, with numbers.
-        advice: What to do.
+        check: Name of the check that found it.
+        text: Description of the matter, with numbers.
+        advice: Advice on what to do.
         count: Number of images that it names.
         images: Gives split, place and detail of each of them. Made when asked for: there may be millions.
     """

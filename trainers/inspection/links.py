@@ -18,7 +18,7 @@ class Images(NamedTuple):
     """N images of all scans that can be compared, in order.
 
     Args:
-        scans: What was seen of each split.
+        scans: Scans of each split.
         begins: int64: the number of each scan's first image, among all images.
         numbers: int64 (N,): theirs, among all images.
         hashes: uint64 (N, 2).

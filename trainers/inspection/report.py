@@ -55,8 +55,8 @@ def text(subject: Subject, findings: list[Finding], shown: int) -> str:
     """The whole report, findings first.
 
     Args:
-        subject: What was seen.
-        findings: In the order to be printed.
+        subject: Subject that was looked at.
+        findings: Findings in the order to be printed.
         shown: Images of a finding, at most.
     """
     counts = [counted(sum(finding.level == level for finding in findings), level) for level in LEVELS]
@@ -135,8 +135,8 @@ def images_per_second(data: TrainingData, batch_size: int) -> float:
     """How many the input pipeline of training gives by itself, as fast as they come for a while after the first.
 
     Args:
-        data: What a run would train on.
-        batch_size: Of its batches.
+        data: Data that a run would train on.
+        batch_size: Size of its batches.
     """
     batches = iter(data.batches())
     next(batches)

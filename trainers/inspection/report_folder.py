@@ -59,8 +59,8 @@ def write(
 
     Args:
         path: The folder, which `make` has made.
-        report: For doctor.json, which is written last.
-        tables: By name of a file, its rows, the head first.
+        report: Contents of doctor.json, which is written last.
+        tables: Tables by name of a file: its rows, the head first.
         sheets: Name and pixels, uint8 (H, W, 3), of each contact sheet.
 
     Raises:

@@ -27,8 +27,8 @@ class Scan(NamedTuple):
         sizes: int32 (N, 2): height and width.
         kinds: uint8 (N, 2): places in `image_kinds.FORMATS` and `MODES`.
         misnamed: bool (N,): whether the place ends in the suffix of another format.
-        bad: By index, why an image cannot be read; of many, only for the first.
-        seconds: What it took.
+        bad: Reasons by index why an image cannot be read; of many, only for the first.
+        seconds: Seconds that it took.
     """
 
     readable: np.ndarray
@@ -60,7 +60,7 @@ def scan(split: Split, title: str) -> Scan:
 
     Args:
         split: The examples.
-        title: Of the bar.
+        title: Title of the bar.
     """
     begin = time.perf_counter()
     result, named = _empty(split.size), _named(split)

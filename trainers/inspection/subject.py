@@ -22,7 +22,7 @@ class Part:
     Args:
         source: Its source.
         split: Its examples.
-        scan: What was seen of them.
+        scan: Scan of them.
         examples: int64 (M,): with `classes`, all pairs of an example and a class it belongs to, examples ascending.
         classes: int64 (M,).
     """
@@ -61,9 +61,9 @@ class Unlabelled(NamedTuple):
     """A split that cannot be looked at, because its source keeps the labels secret, or has lost them.
 
     Args:
-        title: What it is called.
+        title: Name for people.
         own: Whether it is of the source that is inspected.
-        reason: What its source says.
+        reason: Reason that its source gives.
     """
 
     title: str
@@ -110,7 +110,7 @@ def look_at(source: Source, names: list[str], others: Mapping[str, Source], size
     """Looks at every image once, with bars.
 
     Args:
-        source: What is inspected, opened.
+        source: Source that is inspected, opened.
         names: Its splits, the one to train on first.
         others: Opened sources to hold it against.
         size: Height and width of what the model to be trained is fed.

@@ -17,7 +17,8 @@ class Demand:
     """What the memory of training depends on.
 
     Args:
-        architecture: Of the model. Transformers on patches of images have a formula; ResNets and hybrids do not.
+        architecture: Architecture of the model. Transformers on patches of images have a formula; ResNets and hybrids
+            do not.
         rows: Images of one update on one replica.
         accumulate: Micro-batches they are divided into.
         optimizer: Key of `SLOTS`.
@@ -25,9 +26,9 @@ class Demand:
         remat: Whether blocks are computed again in the backward pass.
         xla: Whether forward and backward pass are compiled.
         ema: Whether running averages of the trained weights are kept.
-        part: What of the model is trained. A regular expression over names counts as everything, the most that it can
-            be.
-        replicas: That share the global batch.
+        part: Part of the model that is trained. A regular expression over names counts as everything, the most that
+            it can be.
+        replicas: Number of replicas that share the global batch.
         device: Kind of device: CPU, GPU or TPU.
         finetunes: Whether the command can train a part only, by --train.
         teacher: Architecture of the model that is learned from, or None; one without a formula leaves all without.
@@ -54,11 +55,11 @@ class Plan:
 
     Args:
         weights: Variables of the model, and of the one that it learns from.
-        gradients: Of what is trained, and the buffer in which micro-batches add them up.
+        gradients: Gradients of what is trained, and the buffer in which micro-batches add them up.
         optimizer: Its slots.
         averages: Running averages of weights.
-        activations: Kept for the backward pass, with the largest working set beside them and the images.
-        total: At the peak. Not the sum: gradients take the place of activations that the backward pass frees, and the
+        activations: Tensors kept for the backward pass, with the largest working set beside them and the images.
+        total: Peak. Not the sum: gradients take the place of activations that the backward pass frees, and the
             optimizer has temporary tensors once all of those are free.
     """
 
@@ -91,8 +92,8 @@ def demand_of(
     """What a training command's settings ask for.
 
     Args:
-        settings: Of the command.
-        architecture: Of the model to train.
+        settings: Settings of the command.
+        architecture: Architecture of the model to train.
         runtime: Runtime it will train on.
         teacher: Architecture of the model that is learned from, or None.
     """

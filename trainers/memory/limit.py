@@ -28,7 +28,7 @@ def advice(demand: Demand, limit: int | None) -> str | None:
     """One line about what to change where training will not fit; None where it will, or nobody knows.
 
     Args:
-        demand: What is asked for.
+        demand: Demand of the run.
         limit: Bytes that there are.
     """
     plan = plan_of(demand)

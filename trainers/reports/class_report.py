@@ -21,7 +21,7 @@ class ClassReport(NamedTuple):
     """Measures of Y classes.
 
     Args:
-        names: Of the classes, in label order.
+        names: Names of the classes, in label order.
         columns: Name of each measure -> its values (Y,), NaN where undefined.
         decisive: The measure by which the worst classes are found.
         confusions: Entries of the confusion matrix, largest first; none where examples may have several classes.
@@ -39,7 +39,7 @@ def of_predictions(labels: np.ndarray, predictions: np.ndarray, names: Sequence[
     Args:
         labels: (N,) integers.
         predictions: (N,) integers.
-        names: Of the Y classes.
+        names: Names of the Y classes.
     """
     measures = classification.per_class(labels, predictions, len(names))
     return ClassReport(names, measures._asdict(), "f1", classification.confusions(labels, predictions))
@@ -51,7 +51,7 @@ def of_average_precisions(average_precisions: np.ndarray, positives: np.ndarray,
     Args:
         average_precisions: (Y,).
         positives: (N, Y), not 0 for examples of a class.
-        names: Of the Y classes.
+        names: Names of the Y classes.
     """
     columns = {"average_precision": np.asarray(average_precisions), "support": np.count_nonzero(positives, axis=0)}
     return ClassReport(names, columns, "average_precision", [])
@@ -88,7 +88,7 @@ def write(report: ClassReport, output: str) -> list[str]:
     that is not 0, largest first, so that it stays small for thousands of classes.
 
     Args:
-        report: What is to be written.
+        report: Report that is to be written.
         output: The folder; any path that tf.io.gfile understands.
 
     Returns:

@@ -20,8 +20,8 @@ def write(confusions: Sequence[Confusion], names: Sequence[str], path: str) -> b
 
     Args:
         confusions: Entries of the matrix that are not 0, largest first.
-        names: Of the classes.
-        path: Of the PNG file.
+        names: Names of the classes.
+        path: Path of the PNG file.
 
     Returns:
         Whether it was drawn; see `pictures.write`.

@@ -17,10 +17,10 @@ def write(path: str, draw: Callable[[Any], None], width: float, height: float) -
     Numbers are worth more than pictures, so that nothing fails for want of Matplotlib: one line says what is left out.
 
     Args:
-        path: Of the PNG file; any that tf.io.gfile writes.
+        path: Path of the PNG file; any that tf.io.gfile writes.
         draw: Draws into a Matplotlib figure.
-        width: In inches.
-        height: In inches.
+        width: Width in inches.
+        height: Height in inches.
 
     Returns:
         Whether it was drawn.

@@ -36,7 +36,7 @@ def main(
         run: The command; takes the settings.
         name: The command's name, for the help text.
         arguments: Instead of `sys.argv[1:]`.
-        code: From what `run` returned to the exit code.
+        code: Function from what `run` returned to the exit code.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if any(argument.startswith(("--help", "-help")) or argument == "-h" for argument in arguments):

@@ -36,8 +36,8 @@ def positional(name: str, help: str) -> Any:
     """A dataclass field for what a command line has beside its flags: strings, any number of them.
 
     Args:
-        name: What `--help` calls one of them, e.g. `FILE`.
-        help: What they are, for `--help`.
+        name: Name by which `--help` calls one of them, e.g. `FILE`.
+        help: Description of them, for `--help`.
     """
     metadata = {"help": help, "choices": None, "recorded": False, "affects_result": True, "positional": name}
     return dataclasses.field(default=(), metadata=metadata)

@@ -19,7 +19,7 @@ class TrainedPart:
     """What of a model `--trainable` names; written out, it is the flag's value again.
 
     Args:
-        blocks: For `last:N`, how many of the last blocks, with all that follows them; None for other parts.
+        blocks: Number of the last blocks, with all that follows them, for `last:N`; None for other parts.
         pattern: Regular expression over weight paths, which are trained beside the head; None for other parts.
         head: Whether it is the head alone. Without any of these, it is everything.
     """

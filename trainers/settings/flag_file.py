@@ -16,7 +16,7 @@ def expanded(arguments: Sequence[str], around: tuple[pathlib.Path, ...] = ()) ->
     looked for beside that file, then, as from the command line, in the working folder.
 
     Args:
-        arguments: Of a command line, or the lines of a flag file.
+        arguments: Arguments of a command line, or the lines of a flag file.
         around: The flag files that these stand in, the innermost last.
 
     Raises:

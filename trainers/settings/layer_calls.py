@@ -22,7 +22,7 @@ class LayerCall:
         module: Import name of the class's module.
         name: The class in it.
         arguments: Positional arguments.
-        keywords: Those by name.
+        keywords: Arguments by name.
     """
 
     text: str

@@ -55,7 +55,7 @@ def resolve(expression: str, sizes: Mapping[str, int], views: Mapping[str, str],
     """The intervals that an expression means.
 
     Args:
-        expression: As above.
+        expression: Expression as above.
         sizes: Examples in each of the source's own splits.
         views: Further names, each for an expression over the own splits; they come first.
         source: The source's name, for messages.

@@ -34,9 +34,9 @@ def write(plan: Plan, model: Any, metrics: Mapping[str, Any], revision: str | No
 
     Args:
         plan: The run.
-        model: What it leaves behind.
+        model: Model that it leaves behind.
         metrics: Contents of results.json.
-        revision: Of the project, when the run began.
+        revision: Revision of the project, when the run began.
     """
     run_dir = plan.settings.run_dir
     try:
@@ -49,7 +49,7 @@ def write_of_parts(settings: RunSettings, first_dir: str, metrics: Mapping[str, 
     """Writes the card of a run of several parts: that of its first seed, whose model it has, with everybody's measures.
 
     Args:
-        settings: Of the command.
+        settings: Settings of the command.
         first_dir: Folder of the first seed's run.
         metrics: Contents of results.json of the whole.
     """

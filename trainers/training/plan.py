@@ -30,19 +30,19 @@ class Plan:
     """A training run that has not begun.
 
     Args:
-        settings: Of the command.
+        settings: Settings of the command.
         source: Opened source.
         runtime: Runtime it will train on.
-        name: Of the model, for people.
-        architecture: Of the model.
+        name: Name of the model, for people.
+        architecture: Architecture of the model.
         preprocessing: The model's test-time transform.
         multipliers: Learning-rate multipliers by weight path, as `keras_vit.multipliers` has them.
-        trained: What of the model is trained, for people.
+        trained: Part of the model that is trained, for people.
         workers: The processes of the run.
         loop_plan: Length and rhythm.
-        training: What one epoch goes through.
-        validation: What chooses between checkpoints, or None.
-        test: What the finished model is reported on, or None.
+        training: Split that one epoch goes through.
+        validation: Split that chooses between checkpoints, or None.
+        test: Split that the finished model is reported on, or None.
         start: Step from which an earlier run goes on, or 0.
         teacher: Model to learn from beside the labels, or None.
     """

@@ -14,7 +14,7 @@ def revision(root: pathlib.Path = ROOT) -> str | None:
     """The commit of a git checkout, with `-modified` where files differ from it; None where there is no saying.
 
     Args:
-        root: Of the checkout. A folder within one is none: an installed package is not what surrounds it.
+        root: Root of the checkout. A folder within one is none: an installed package is not what surrounds it.
     """
     if not (root / ".git").exists():
         return None

@@ -16,7 +16,7 @@ def resumes(settings: RunSettings, has_checkpoint: bool) -> bool:
     """Whether the unfinished run in the folder goes on.
 
     Args:
-        settings: Of the command.
+        settings: Settings of the command.
         has_checkpoint: Whether there is a checkpoint in the folder.
 
     Raises:

@@ -138,12 +138,12 @@ def results(
     the one of `best_step`, otherwise that of `step`.
 
     Args:
-        settings: Of the command.
+        settings: Settings of the command.
         loop_plan: Length and rhythm of training.
         steps: Graph functions of the run.
         seconds: Spent training, without interruptions.
         history: Keras's History of the run.
-        monitor: What chose between evaluations.
+        monitor: Monitor that chose between evaluations.
     """
     metrics: dict[str, Any] = {name: values[-1] for name, values in history.history.items() if name.startswith("val_")}
     if monitor.logged in history.history:

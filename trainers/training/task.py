@@ -24,7 +24,7 @@ class Monitor(NamedTuple):
 
     Args:
         metric: Name of one of the objective's metrics.
-        mode: Which values are better: `max` or `min`.
+        mode: Direction of better values: `max` or `min`.
     """
 
     metric: str
@@ -48,9 +48,9 @@ class Learner:
     Args:
         trained: Model that is trained.
         saved: Model that the run leaves behind: the same, or one that shares its variables.
-        objective: Of training.
+        objective: Objective of training.
         evaluated_by: Objective of evaluation.
-        monitor: What chooses between evaluations.
+        monitor: Monitor that chooses between evaluations.
         measured: Model that is evaluated: one of those two.
     """
 

@@ -49,7 +49,7 @@ def run_training(
         plan: The run.
         make_model: Makes the model that the run leaves behind; called where its variables are placed.
         further_callbacks: The user's.
-        last: Called with that model, trained, before results are written, on all workers; returns more of those.
+        last: Function of that model, trained, before results are written, on all workers; returns more of those.
 
     Raises:
         UserError: if the multipliers do not fit the model, the folder may not be used, or its checkpoints belong to
@@ -72,8 +72,8 @@ def steps_for(plan: Plan, element_spec: Any, learner: Learner) -> Steps:
 
     Args:
         plan: The run.
-        element_spec: Of its batches.
-        learner: What is trained.
+        element_spec: Element specification of its batches.
+        learner: Learner that is trained.
 
     Raises:
         UserError: if the learning-rate multipliers do not fit the model.

@@ -32,7 +32,7 @@ def piped(monkeypatch, content, terminal=False):
 
 
 @pytest.mark.parametrize(
-    ("paths", "found"),
+    ("paths", "files"),
     [
         (["b.jpg", "a.PNG"], ["b.jpg", "a.PNG"]),
         (["notes.txt"], ["notes.txt"]),
@@ -43,8 +43,8 @@ def piped(monkeypatch, content, terminal=False):
         (["s*", "sub/deep"], ["sub/c.webp", "sub/deep/d.jpg"]),
     ],
 )
-def test_files_folders_and_patterns(paths, found, here):
-    assert image_files.named(paths) == dict.fromkeys(found)
+def test_files_folders_and_patterns(paths, files, here):
+    assert image_files.named(paths) == dict.fromkeys(files)
 
 
 @pytest.mark.parametrize(

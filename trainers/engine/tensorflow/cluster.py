@@ -27,9 +27,9 @@ class Cluster:
 
     Args:
         jobs: Addresses (host:port) of the processes: those of `worker`, and perhaps one of `chief`.
-        job: Which of them this process belongs to.
+        job: Name of the job that this process belongs to.
         index: Its place there.
-        source: Who says so, in words.
+        source: Source of this, in words.
     """
 
     jobs: dict[str, list[str]]

@@ -19,7 +19,7 @@ class Evaluation:
         strategy: tf.distribute strategy.
         model: Keras model.
         objective: Callable (model, batch) -> (losses (B,), {name: (sum, count)}), rows weighted by batch["weights"].
-        feed: Of finite global batches.
+        feed: Feed of finite global batches.
         batch_size: Global batch size.
     """
 
@@ -36,8 +36,8 @@ class Evaluation:
         """Means over the whole dataset, with the model's weights as they are.
 
         Args:
-            callbacks: Told of the test's beginning, batches and end.
-            after_batch: Called after each batch.
+            callbacks: Callbacks told of the test's beginning, batches and end.
+            after_batch: Function called after each batch.
 
         Raises:
             NotFinite: if a mean is not finite.

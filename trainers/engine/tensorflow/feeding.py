@@ -9,7 +9,7 @@ def distribute(feed: Feed, strategy: tf.distribute.Strategy, batch_size: int, au
     """The feed's batches over the strategy's replicas; replica i of n gets the i-th n-th of each global batch.
 
     Args:
-        feed: Of global batches.
+        feed: Feed of global batches.
         strategy: tf.distribute strategy.
         batch_size: Global batch size.
         autotune: Whether tf.data tunes itself. Its tuning thread, one per replica and iterator, sometimes takes up to a

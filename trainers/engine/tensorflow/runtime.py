@@ -30,10 +30,10 @@ class Runtime:
     """Where a run takes place; `trainers.engine.protocols.Runtime` says what each verb means.
 
     Args:
-        strategy: Where variables live and how replicas reduce.
-        reason: Why that strategy, in words.
+        strategy: Strategy by which variables are placed and replicas reduce.
+        reason: Reason for that strategy, in words.
         precision: Name of the dtype policy for models.
-        precision_reason: Why that precision, in words.
+        precision_reason: Reason for that precision, in words.
     """
 
     strategy: tf.distribute.Strategy

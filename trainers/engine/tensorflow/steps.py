@@ -31,8 +31,8 @@ class Steps:
         model: Keras model, its variables created under `strategy`.
         objective: Callable (model, batch, training) -> (losses (B,), {name: (sum, count)}).
         optimizer: Keras optimizer, built under `strategy`; must not clip.
-        element_spec: Of a dataset of batches.
-        rule: How a global batch becomes an update.
+        element_spec: Element specification of a dataset of batches.
+        rule: Rule by which a global batch becomes an update.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy, model, objective, optimizer, element_spec, rule: UpdateRule):

@@ -38,9 +38,9 @@ def metric_names(model, objective, element_spec) -> list[str]:
     """The metrics an objective sums, found out on one empty example.
 
     Args:
-        model: What the objective calls.
+        model: Model that the objective calls.
         objective: Callable (model, batch) -> (losses, sums).
-        element_spec: Of a dataset of batches.
+        element_spec: Element specification of a dataset of batches.
     """
     example = {name: tf.zeros((1, *spec.shape[1:]), spec.dtype) for name, spec in element_spec.items()}
     return list(objective(model, example)[1])

@@ -10,7 +10,7 @@ class Averages:
 
     Args:
         variables: tf.Variables, created under `strategy`.
-        decay: Of the averages.
+        decay: Decay of the averages.
         strategy: tf.distribute strategy.
     """
 

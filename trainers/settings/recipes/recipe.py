@@ -8,7 +8,7 @@ class Recipe(NamedTuple):
 
     Args:
         command: `pretrain` or `finetune`.
-        about: What is trained, on what, for how long.
+        about: Summary of what is trained, on what, for how long.
         expected: The published figure, with its place, or that there is none; empty for one of a grid of settings.
         flags: Values of the command's flags; what is not among them keeps the command's default.
     """

@@ -17,7 +17,7 @@ class DataWatch(keras.callbacks.Callback):
 
     Args:
         source: Opened source.
-        path: Of bad_images.csv; None where this process writes nothing.
+        path: Path of bad_images.csv; None where this process writes nothing.
         workers: The processes of the run.
 
     Raises:

@@ -19,9 +19,9 @@ class InputWait(keras.callbacks.Callback):
     """Says once what to change, if training spends more than a tenth of its time waiting for batches.
 
     Args:
-        settings: Of a training command.
-        split: What is trained on.
-        stream: Where to write; stderr if left out.
+        settings: Settings of a training command.
+        split: Split that is trained on.
+        stream: Stream to write to; stderr if left out.
     """
 
     TOLERATED = 0.1
@@ -65,10 +65,10 @@ def words(share: float, seconds: float, settings: TrainingSettings, split: Split
     """The advice: what was seen, then a line for everything that would change it.
 
     Args:
-        share: Of the time, spent waiting for batches.
+        share: Share of the time, spent waiting for batches.
         seconds: The time.
-        settings: Of a training command.
-        split: What is trained on.
+        settings: Settings of a training command.
+        split: Split that is trained on.
     """
     seen = f"advice: of the last {seconds:.0f} s, {share:.0%} went into waiting for input. Each of these makes it less:"
     advice = [cores(share), *(change(settings, split) for change in CHANGES.values())]

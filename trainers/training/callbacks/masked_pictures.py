@@ -31,7 +31,7 @@ class MaskedPictures(keras.callbacks.Callback):
 
     Args:
         plan: The run.
-        target: What is predicted of masked patches.
+        target: Target that is predicted of masked patches.
         split: Its validation split.
     """
 
