@@ -63,6 +63,9 @@ demo-plan:
 	@echo "methods beside it, fine-tuning, export, predictions. Under 8 minutes on two cores; the first time, installing into"
 	@echo ".venv comes before it."
 
+# Compiling takes longer than computing in the fast tests. This is about machine code: what XLA does to a graph stays. The
+# slow tests have networks so deep that unoptimised sums would differ.
+test: export XLA_FLAGS ?= --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 test: $(TEST_INSTALLED)
 	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile -m "not slow"
 

@@ -12,9 +12,6 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 # Before TensorFlow starts, here and in the processes that tests start: tensors here are too small to share out among
 # threads.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
-# Compiling takes longer than computing here. This is about machine code: what XLA does to the graph stays.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 # No test is about how long it takes, and a busy machine is no fault of anybody's.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

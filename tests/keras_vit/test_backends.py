@@ -100,6 +100,7 @@ def on_jax(tmp_path_factory):
 
 def run_on_jax(folder, names):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    environment |= {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # Compiling takes longer than computing here.
     loaded = json.dumps({name: oracle.LOADED[name] for name in names})
     command = [sys.executable, "-c", ON_JAX, str(folder), str(oracle.FIXTURES), loaded]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)

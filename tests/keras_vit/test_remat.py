@@ -234,6 +234,8 @@ def facts_of(program, tmp_path, **environment):
     path = tmp_path / "facts.json"
     command = [sys.executable, "-c", program, str(path)]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}", **environment}
+    # Compiling takes longer than computing here.
+    environment |= {"XLA_FLAGS": "--xla_backend_optimization_level=0", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(path.read_text())
