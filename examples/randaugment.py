@@ -9,7 +9,7 @@ import tensorflow as tf
 from matplotlib import pyplot
 from sklearn.datasets import load_sample_image
 
-from trainers.data.augmentation.operations import OPERATIONS
+from trainers.data.augmentation.randaugment import OPERATIONS
 
 PICTURE = pathlib.Path(__file__).parents[1] / "docs" / "images" / "randaugment.jpg"
 SIDE = 224

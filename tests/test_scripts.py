@@ -38,6 +38,7 @@ def fashion_mnist(*arguments, **named):
 def test_families(script, monkeypatch, capsys):
     splits = {"source": "synthetic", "train_split": "train", "validation_split": "validation"}
     monkeypatch.setattr(script, "SEEDS", (0,))
+    monkeypatch.setattr(script, "FAMILIES", {"ViT": script.FAMILIES["ViT"]})
     monkeypatch.setattr(script, "RECIPE", script.RECIPE | SHORT | splits | {"batch_size": 8, "epochs": None})
     script.main(None)
     assert capsys.readouterr().out.count("\n| ViT | 0 |") == 1
@@ -66,8 +67,8 @@ def test_masked_patches_transfer(script, monkeypatch, capsys):
     def tiny(data_dir, seed):
         import dataclasses
 
-        splits = {"source": "synthetic", "train_split": "train", "validation_split": "validation"}
-        return dataclasses.replace(asked(data_dir, seed), **TINY, **short, **splits, epochs=None, test_split="test")
+        few = {"source": f"npz:{script.FOLDER}/few.npz", "train_split": "train", "validation_split": "none"}
+        return dataclasses.replace(asked(data_dir, seed), **TINY, **short, **few, epochs=None, test_split="test")
 
     monkeypatch.setattr(script, "pretraining", tiny)
     script.main(None)

@@ -1,6 +1,7 @@
 """Lists commands and recipes; behind the name `keras-vit` it also runs the commands."""
 
 import ast
+import os
 import pathlib
 import runpy
 import sys
@@ -44,7 +45,10 @@ def main() -> int:
     """
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("--help", "-h", "help"):
-        print(overview())
+        try:
+            print(overview(), flush=True)
+        except BrokenPipeError:  # whoever reads, such as head, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     if name not in commands():
         print(f"error: there is no command {name!r}; the commands are {', '.join(commands())}.", file=sys.stderr)

@@ -183,7 +183,7 @@ def test_settings_become_a_demand():
         precision="mixed_bfloat16",
         remat=True,
         ema=True,
-        trainable="last:2",
+        train="last:2",
         replicas=2,
         finetunes=True,
     )
