@@ -100,7 +100,7 @@ def test_randaugment(script, monkeypatch, tmp_path):
 
 def test_model_fit_measures_a_row(tmp_path):
     script, output = ROOT / "benchmarks" / "model_fit.py", tmp_path / "row.npz"
-    command = [sys.executable, script, output, "one_device", "sgd", "off", "1"]
+    command = [sys.executable, script, output, "one_device", "AdamW", "off", "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     with np.load(output) as saved:
