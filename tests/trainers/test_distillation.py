@@ -139,7 +139,7 @@ def test_a_distillation_token_learns_from_the_teacher_by_a_head_of_its_own(teach
         assert model.architecture.distillation_token and model.output_shape == (None, 10)
     heads = [np.asarray(run.model.get_layer(name).kernel) for name in ("head", "head_distillation")]
     assert all(np.any(head) for head in heads) and np.any(heads[0] != heads[1])
-    flags |= {"source": "synthetic", "batch_size": 20, "learning_rate": 0.0, "baseline": False, "train": "head"}
+    flags |= {"source": "synthetic", "batch_size": 20, "learning_rate": 0.0, "baseline": False, "trainable": "head"}
     flags |= {"validation_split": "none", "weights": run.run_dir, "run_dir": str(tmp_path / "tuned")}
     again = finetune.run(finetune.Settings(**flags)).model
     assert again.architecture.distillation_token and not np.any(again.get_layer("head_distillation").kernel)

@@ -164,8 +164,9 @@ def test_a_single_patch_is_refused_by_the_plan(tmp_path):
 def test_the_plan_names_target_and_pictures(photographs, tmp_path, capsys):
     (tmp_path / "table.jsonl").write_text(
         "".join(
-            json.dumps({"path": str(photographs / "train" / "any" / f"{n}.png"), "labels": ["a", "b"][: n % 3]}) + "\n"
+            json.dumps({"path": str(path), "labels": ["a", "b"][: n % 3], "split": "test" if n < 8 else "train"}) + "\n"
             for n in range(4, 24)
+            for path in [photographs / "train" / "any" / f"{n}.png"]
         )
     )
     source = f"jsonl:{tmp_path}/table.jsonl"  # several labels each, or none

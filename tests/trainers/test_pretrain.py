@@ -33,7 +33,7 @@ SMALL = {
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
     run_dir = str(tmp_path_factory.mktemp("runs") / "small")
-    return pretrain.run(pretrain.Settings(**SMALL, run_dir=run_dir, ema=0.9, dropout=0.1, licence="CC0-1.0"))
+    return pretrain.run(pretrain.Settings(**SMALL, run_dir=run_dir, ema=0.9, dropout=0.1, license="CC0-1.0"))
 
 
 def test_the_run_folder_is_complete(result):

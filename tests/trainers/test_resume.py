@@ -264,7 +264,7 @@ def test_every_field_says_whether_it_affects_the_result():
     assert harmless == {
         *("run_dir", "overwrite", "dry_run", "resume", "checkpoint_every", "keep", "log_every", "steps_per_call"),
         *("distribution", "logical_cpus", "tpu", "worker_timeout", "accumulate", "remat", "data_dir", "on_nonfinite"),
-        *("on_bad_image", "max_bad_share", "cache", "licence"),
+        *("on_bad_image", "max_bad_share", "cache", "license"),
     }
 
 

@@ -13,6 +13,7 @@ from trainers.data.augmentation import recipe
 from trainers.settings import flags
 from trainers.settings.augmentation import AugmentationSettings
 from trainers.settings.data import SourceSettings
+from trainers.settings.recipes.augreg import PRESETS
 
 # Layers and magnitude of RandAugment, and mixup: "How to train your ViT?" (Steiner et al. 2021), section 3.
 AUGREG = {
@@ -27,16 +28,14 @@ AUGREG = {
 
 
 @pytest.mark.parametrize("name", AUGREG)
-def test_augreg_presets_are_the_published_ones(name, request):
-    part = request.config.rootpath / "configs" / "parts" / f"augreg_{name}.cfg"
-    settings = flags.read([f"--flagfile={part}", "--steps=1"], pretrain.Settings)
+def test_augreg_presets_are_the_published_ones(name):
+    settings = flags.read([f"--recipe=augreg/s16_{name}"], pretrain.Settings)
     values = settings.randaugment_layers, settings.randaugment_magnitude, settings.mixup
     assert values == AUGREG[name] and settings.randaugment_quirks
 
 
-def test_there_is_no_other_preset(request):
-    parts = (request.config.rootpath / "configs" / "parts").glob("augreg_*.cfg")
-    assert {part.stem.removeprefix("augreg_") for part in parts} == {*AUGREG}
+def test_there_is_no_other_preset():
+    assert PRESETS.keys() == AUGREG.keys()
 
 
 @pytest.mark.parametrize(
