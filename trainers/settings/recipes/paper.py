@@ -132,7 +132,10 @@ RECIPES = {
     **_imagenet("in21k", "ImageNet-21k", "{:.2f} % on its own classes", ON_21K, ON_21K_ROWS),
     **_imagenet("in1k", "ImageNet-1k", "{:.2f} % at 224 px", ON_1K, ON_1K_ROWS),
     "paper/finetune": Recipe(
-        "finetune", "any data at 384 px (Table 4); needs --source, --steps, --learning_rates", "by the data", FINETUNING
+        "finetune",
+        "any data at 384 px (Table 4); needs --source, --steps, --learning_rates",
+        "Tables 5 and 6, by data set",
+        FINETUNING,
     ),
     "paper/finetune_imagenet": Recipe(
         "finetune",
