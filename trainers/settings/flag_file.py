@@ -40,7 +40,7 @@ def _flag_file(name: str, around: tuple[pathlib.Path, ...]) -> pathlib.Path:
     path = pathlib.Path(os.path.expanduser(name))
     places = [*(file.parent for file in around[-1:]), pathlib.Path.cwd()]
     for place in places:
-        if (place / path).is_file():
+        if os.path.exists(place / path):
             return (place / path).resolve()
     looked = " and ".join(str(place) for place in dict.fromkeys(places))
     raise UserError(f"--flagfile={name}: there is no such file, looked for from {looked}.")
@@ -48,7 +48,7 @@ def _flag_file(name: str, around: tuple[pathlib.Path, ...]) -> pathlib.Path:
 
 def _lines(path: pathlib.Path) -> list[str]:
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
         raise UserError(f"--flagfile={path} is not text.") from error
     except OSError as error:

@@ -18,8 +18,8 @@ S = TypeVar("S", bound=Group)
 RECIPE = "recipe"
 # Old name -> new name.
 RENAMED = {"train": "trainable", "licence": "license"}
-# Ways to say how long a run is: who gives one means none of the others.
-LENGTHS = {"steps", "epochs", "examples"}
+# Ways to say the same, such as how long a run is: who gives one means none of the others.
+ALTERNATIVES = ({"steps", "epochs", "examples"}, {"learning_rate", "learning_rates"})
 
 
 def define(settings_class: type[Group]) -> flags.FlagValues:
@@ -56,7 +56,7 @@ def read(arguments: Sequence[str], settings_class: type[S]) -> S:
     beside = positional_field(settings_class)
     values.set_gnu_getopt(beside is not None)  # flags may also come behind what is not one
     try:
-        leftover = values(["", *_renamed(expanded(arguments))])[1:]
+        leftover = values(["", *_renamed(expanded(arguments), values)])[1:]
     except flags.Error as error:
         raise UserError(_worded(str(error))) from error
     if leftover and beside is None:
@@ -68,7 +68,8 @@ def read(arguments: Sequence[str], settings_class: type[S]) -> S:
     recipes = values[RECIPE].value if settings_class.recipes_of else []
     if recipes:
         named = {name for name in fields if values[name].present}
-        named |= LENGTHS if named & LENGTHS else set()
+        for alternatives in ALTERNATIVES:
+            named |= alternatives if named & alternatives else set()
         of_recipe = recipe(recipes, settings_class.recipes_of).flags
         fields |= {name: value for name, value in of_recipe.items() if name not in named}
     for name, value in fields.items():
@@ -77,12 +78,13 @@ def read(arguments: Sequence[str], settings_class: type[S]) -> S:
     return settings_class(**fields, **({} if beside is None else {beside.name: tuple(leftover)}))
 
 
-def _renamed(arguments: Iterable[str]) -> Iterator[str]:
-    """Arguments under the names that flags have now; each old one is told of once, on stderr."""
+def _renamed(arguments: Iterable[str], values: flags.FlagValues) -> Iterator[str]:
+    """Arguments under the names that a command's flags have now; each old one is told of once, on stderr."""
     noted = set()
     for argument in arguments:
         name, equals, value = argument.partition("=")
         new = RENAMED.get(name.lstrip("-")) if name.startswith("-") else None
+        new = new if new in values else None
         if new and new not in noted:
             noted.add(new)
             print(f"note: {name} is called --{new} now.", file=sys.stderr)

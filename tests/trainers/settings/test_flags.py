@@ -74,6 +74,22 @@ def test_command_line_goes_before_flag_file_and_that_before_the_recipe(tmp_path)
     assert again == settings and "recipe" not in flags.to_flagfile(settings)
 
 
+def test_one_learning_rate_takes_the_place_of_a_recipes_choice():
+    given = ["--recipe=paper/finetune_imagenet", "--weights=x"]
+    settings = flags.read([*given, "--learning_rate=0.1"], finetune.Settings)
+    assert (settings.learning_rate, settings.learning_rates) == (0.1, "")
+    assert flags.read(given, finetune.Settings).learning_rates == "0.003,0.01,0.03"
+
+
+def test_flag_files_that_cannot_be_read_say_why(tmp_path):
+    (tmp_path / "bom.cfg").write_bytes(b"\xef\xbb\xbf--steps=3\r\n")
+    assert flags.read([f"--flagfile={tmp_path}/bom.cfg"], pretrain.Settings).steps == 3
+    (tmp_path / "wide.cfg").write_bytes("--steps=3".encode("utf-16"))
+    for name, why in ((tmp_path, "cannot be read: Is a directory"), ("x" * 300, "no such file"), ("wide.cfg", "text")):
+        with pytest.raises(UserError, match=why):
+            flags.read([f"--flagfile={tmp_path / name}"], pretrain.Settings)
+
+
 def test_recipes_are_of_one_command_and_one_only():
     arguments = ["--recipe=paper/in1k_b32"]
     assert flags.read(arguments * 2, pretrain.Settings) == flags.read(arguments, pretrain.Settings)

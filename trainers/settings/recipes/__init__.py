@@ -24,7 +24,7 @@ def recipe(names: list[str], command: str) -> Recipe:
     if name not in RECIPES:
         close = difflib.get_close_matches(name, RECIPES, 4, 0.4)
         near = f"the nearest are {', '.join(close)}; " if close else ""
-        raise UserError(f"--recipe={name} is unknown; {near}`python -m trainers` lists all {len(RECIPES)}.")
+        raise UserError(f"--recipe={name} is unknown; {near}`python -m trainers` lists them.")
     row = RECIPES[name]
     if command != row.command:
         raise UserError(f"--recipe={name} is one of trainers.{row.command}, not of trainers.{command}.")
