@@ -83,8 +83,8 @@ def _renamed(arguments: Iterable[str], values: flags.FlagValues) -> Iterator[str
     noted = set()
     for argument in arguments:
         name, equals, value = argument.partition("=")
-        new = RENAMED.get(name.lstrip("-")) if name.startswith("-") else None
-        new = new if new in values else None
+        new = RENAMED.get(name.lstrip("-"), "") if name.startswith("-") else ""
+        new = new if new in values else ""
         if new and new not in noted:
             noted.add(new)
             print(f"note: {name} is called --{new} now.", file=sys.stderr)
