@@ -161,8 +161,8 @@ def _columns(old: Sequence, new: Sequence, table_ND: np.ndarray) -> np.ndarray:
 def _offsets(old: Sequence, new: Sequence, table_EK: np.ndarray) -> np.ndarray:
     """Of each offset the entry that spans as much of the image, linear between offsets; then those of the prefix.
 
-    The paper leaves this open: it fine-tunes with tables alone. An offset of raster indices stands for the pair of
-    rows and columns that is nearest.
+    The paper tells of resampling tables of positions only (section 3.2), so this is ours. An offset of raster indices
+    stands for the pair of rows and columns that is nearest.
     """
     spans = 2 * old.patches - 1
     pairs_NK = table_EK[spans:].reshape(len(old.prefix), 2, table_EK.shape[1])

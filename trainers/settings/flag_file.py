@@ -24,11 +24,15 @@ def expanded(arguments: Sequence[str], around: tuple[pathlib.Path, ...] = ()) ->
     """
     rest = iter(arguments)
     for argument in rest:
+        if argument == "--":  # what follows is no flag
+            yield from (argument, *rest)
+            return
         name, equals, value = argument.partition("=")
         if name not in OPTIONS:
             yield argument
             continue
-        path = _flag_file(value if equals else next(rest, ""), around)
+        value = value if equals else next(rest, "")
+        path = _flag_file(value, around)
         if path in around:
             raise UserError(f"--flagfile={value}: {path} includes itself, by {around[-1]}.")
         yield from expanded(_lines(path), (*around, path))

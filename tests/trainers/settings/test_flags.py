@@ -57,6 +57,7 @@ def test_a_flag_file_is_looked_for_beside_the_one_that_names_it(tmp_path, monkey
     # As from the command line, where there is none beside it.
     (tmp_path / "parts" / "outer.cfg").write_text("--flagfile=inner.cfg\n")
     assert flags.read(["--flagfile", "outer.cfg"], pretrain.Settings) == settings
+    assert flags.read(["--model=m", "--", "--flagfile=a.cfg"], predict.Settings).paths == ("--flagfile=a.cfg",)
 
 
 def test_a_flag_file_that_includes_itself_is_refused(tmp_path):
